@@ -1,0 +1,144 @@
+with
+
+profile_versions as (
+
+    -- grouping by the profile keeps the aggregates of fixed width: a `max_by` of a string would
+    -- sort every event
+    select
+        user_id,
+        registered_at,
+        gender,
+        location,
+        user_agent,
+        max(event_at) as last_seen_at
+    from {{ ref('stg_events') }}
+    where user_id is not null
+    group by user_id, registered_at, gender, location, user_agent
+
+),
+
+ranked_profiles as (
+
+    select
+        *,
+        row_number() over (
+            partition by user_id
+            order by last_seen_at desc, registered_at, gender, location, user_agent
+        ) as profile_rank
+    from profile_versions
+
+),
+
+profiles as (
+
+    select
+        user_id,
+        registered_at,
+        gender,
+        location,
+        split_part(location, ', ', 1) as metro_area,
+        nullif(left(split_part(location, ', ', 2), 2), '') as state,
+        case
+            when user_agent like '%iPhone%' then 'iPhone'
+            when user_agent like '%iPad%' then 'iPad'
+            when user_agent like '%Android%' then 'Android'
+            when user_agent like '%Macintosh%' then 'Mac'
+            when user_agent like '%Windows%' then 'Windows'
+            when user_agent like '%Linux%' then 'Linux'
+            when user_agent is not null then 'other'
+        end as platform
+    from ranked_profiles
+    where profile_rank = 1
+
+),
+
+activity as (
+
+    select
+        user_id,
+        count(*) as active_days,
+        sum(events) as events,
+        sum(songs) as songs,
+        sum(listening_milliseconds) as listening_milliseconds,
+        min(first_event_at) as first_event_at,
+        max(last_event_at) as last_event_at,
+        coalesce(max(last_paid_event_at) >= max(last_free_event_at), sum(paid_events) > 0)
+            as is_paid
+    from {{ ref('fct_user_days') }}
+    group by user_id
+
+),
+
+sessions as (
+
+    select
+        user_id,
+        count(*) as sessions
+    from {{ ref('stg_sessions') }}
+    group by user_id
+
+),
+
+song_titles as (
+
+    select
+        user_id,
+        song
+    from {{ ref('stg_events') }}
+    where user_id is not null and page_category = 'song'
+    group by user_id, song
+
+),
+
+variety as (
+
+    select
+        user_id,
+        count(song) as distinct_songs
+    from song_titles
+    group by user_id
+
+),
+
+cancellations as (
+
+    select
+        user_id,
+        min(changed_at) as churned_at
+    from {{ ref('fct_subscription_changes') }}
+    where change_type = 'cancellation'
+    group by user_id
+
+),
+
+users as (
+
+    select
+        activity.user_id,
+        profiles.registered_at,
+        profiles.gender,
+        profiles.location,
+        profiles.metro_area,
+        profiles.state,
+        profiles.platform,
+        activity.is_paid,
+        case when activity.is_paid then 'paid' else 'free' end as level,
+        cancellations.churned_at is not null as is_churned,
+        cancellations.churned_at,
+        activity.first_event_at,
+        activity.last_event_at,
+        activity.active_days,
+        sessions.sessions,
+        activity.events,
+        activity.songs,
+        coalesce(variety.distinct_songs, 0) as distinct_songs,
+        activity.listening_milliseconds
+    from activity
+    inner join profiles on activity.user_id = profiles.user_id
+    inner join sessions on activity.user_id = sessions.user_id
+    left join variety on activity.user_id = variety.user_id
+    left join cancellations on activity.user_id = cancellations.user_id
+
+)
+
+select * from users

@@ -1,0 +1,104 @@
+-- The one wide write: each raw line is parsed and written once, all else reads this table. An
+-- incremental run appends the files that are new in the landing folder.
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='append',
+        on_schema_change='fail',
+        partition_by=['event_date'],
+        tblproperties=event_table_properties(),
+    )
+}}
+
+with
+
+raw_lines as (
+
+    select
+        *,
+        {{ file_name_in_folder('_metadata.file_path') }} as source_file,
+        _metadata.file_size as source_file_bytes,
+        _metadata.file_modification_time as source_file_modified_at
+    from {{ source('raw', 'events') }}
+    where {{ is_in_new_file('_metadata.file_path') }}
+
+),
+
+checked as (
+
+    -- the first rule that a line breaks is its reason; comparisons with null break no rule
+    select
+        *,
+        case
+            when _corrupt_record is not null and get_json_object(_corrupt_record, '$') is null
+                then 'not_json'
+            when _corrupt_record is not null then 'wrong_type'
+            when left(page, 1) in ('{', '[') or left(userid, 1) in ('{', '[') then 'wrong_type'
+            when ts is null then 'missing_timestamp'
+            -- outside of 2000 to 2099; `stg_event_dates` finds what is years from the log itself
+            when ts not between 946684800000 and 4102444799999 then 'timestamp_out_of_range'
+            when coalesce(page, '') = '' then 'missing_page'
+            when sessionid is null then 'missing_session'
+            when length < 0 or length > 86400 then 'length_out_of_range'
+            when registration < 0 or registration > 4102444799999 then 'registration_out_of_range'
+        end as reject_reason
+    from raw_lines
+
+),
+
+events as (
+
+    select
+        source_file,
+        source_file_bytes,
+        source_file_modified_at,
+        current_timestamp() as loaded_at,
+        reject_reason,
+        -- the parsed fields stand in for a line that is valid json; names are never read
+        case
+            when _corrupt_record is not null then {{ mask_names('_corrupt_record') }}
+            when reject_reason is not null
+                then to_json(
+                    named_struct(
+                        'ts', ts, 'userId', userid, 'sessionId', sessionid, 'page', page,
+                        'auth', auth, 'method', method, 'status', status, 'level', level,
+                        'itemInSession', iteminsession, 'location', location,
+                        'userAgent', useragent, 'registration', registration,
+                        'gender', gender, 'artist', artist, 'song', song, 'length', length
+                    )
+                )
+        end as raw_line,
+        case when reject_reason is null then cast(timestamp_millis(ts) as date) end as event_date,
+        case when reject_reason is null then timestamp_millis(ts) end as event_at,
+        -- logged-out visitors: an empty id, or a pseudo-user whose profile is empty
+        case
+            when userid = '' or (registration is null and gender is null) then null
+            else userid
+        end as user_id,
+        sessionid as session_id,
+        cast(iteminsession as int) as item_in_session,
+        page,
+        auth,
+        method as http_method,
+        cast(status as int) as http_status,
+        level,
+        location,
+        trim(both '"' from useragent) as user_agent,
+        case
+            when reject_reason is null then timestamp_millis(cast(registration as bigint))
+        end as registered_at,
+        gender,
+        artist,
+        song,
+        case
+            when reject_reason is null then floor(length * 1000 + 0.5)
+        end as song_milliseconds,
+        xxhash64(
+            ts, userid, sessionid, page, auth, method, status, level, iteminsession, location,
+            useragent, registration, gender, artist, song, length
+        ) as content_hash
+    from checked
+
+)
+
+select * from events

@@ -1,0 +1,27 @@
+-- The narrow second look: two columns of the wide table find which lines may be one event.
+-- Usually none, so that the wide rows themselves are never sorted or shuffled.
+with
+
+lines as (
+
+    select
+        event_date,
+        content_hash
+    from {{ ref('base_events') }}
+    where event_date is not null
+
+),
+
+candidates as (
+
+    select
+        event_date,
+        content_hash,
+        count(*) as lines
+    from lines
+    group by event_date, content_hash
+    having count(*) > 1
+
+)
+
+select * from candidates

@@ -1,0 +1,73 @@
+-- The ledger. Of the lines of one event, the one in the first file by name is staged.
+with
+
+loaded as (
+
+    select
+        base_events.source_file,
+        max(base_events.source_file_bytes) as file_bytes,
+        max(base_events.source_file_modified_at) as file_modified_at,
+        min(base_events.loaded_at) as loaded_at,
+        count(*) as lines,
+        count_if(
+            base_events.reject_reason is not null or not event_dates.is_in_log_period
+        ) as rejected_lines
+    from {{ ref('base_events') }} as base_events
+    left join {{ ref('stg_event_dates') }} as event_dates
+        on base_events.event_date = event_dates.event_date
+    group by base_events.source_file
+
+),
+
+repeats as (
+
+    select
+        duplicates.event_date,
+        explode(slice(duplicates.source_files, 2, size(duplicates.source_files))) as source_file
+    from {{ ref('duplicate_events') }} as duplicates
+    inner join {{ ref('stg_event_dates') }} as event_dates
+        on duplicates.event_date = event_dates.event_date
+    where event_dates.is_in_log_period and duplicates.lines > 1
+
+),
+
+duplicates as (
+
+    select
+        source_file,
+        count(*) as duplicate_lines
+    from repeats
+    group by source_file
+
+),
+
+landed as (
+
+    -- a file without a line leaves no row in `base_events`; only the listing knows it
+    select
+        {{ file_name_in_folder('_metadata.file_path') }} as source_file,
+        _metadata.file_size as file_bytes,
+        _metadata.file_modification_time as file_modified_at
+    from {{ source('raw', 'files') }}
+
+),
+
+files as (
+
+    select
+        coalesce(loaded.source_file, landed.source_file) as source_file,
+        coalesce(loaded.file_bytes, landed.file_bytes) as file_bytes,
+        coalesce(loaded.file_modified_at, landed.file_modified_at) as file_modified_at,
+        loaded.loaded_at,
+        coalesce(loaded.lines, 0) as lines,
+        coalesce(loaded.lines, 0) - coalesce(loaded.rejected_lines, 0)
+        - coalesce(duplicates.duplicate_lines, 0) as staged_events,
+        coalesce(loaded.rejected_lines, 0) as rejected_lines,
+        coalesce(duplicates.duplicate_lines, 0) as duplicate_lines
+    from loaded
+    full outer join landed on loaded.source_file = landed.source_file
+    left join duplicates on loaded.source_file = duplicates.source_file
+
+)
+
+select * from files

@@ -1,0 +1,75 @@
+-- A view: the accepted lines are in `base_events` once, and are not written a second time.
+{{ config(materialized='view') }}
+
+with
+
+log_period as (
+
+    select
+        min(event_date) as first_event_date,
+        max(event_date) as last_event_date
+    from {{ ref('stg_event_dates') }}
+    where is_in_log_period
+
+),
+
+single_events as (
+
+    select
+        base_events.event_date,
+        base_events.event_at,
+        base_events.user_id,
+        base_events.session_id,
+        base_events.item_in_session,
+        base_events.page,
+        base_events.auth,
+        base_events.http_method,
+        base_events.http_status,
+        base_events.level,
+        base_events.location,
+        base_events.user_agent,
+        base_events.registered_at,
+        base_events.gender,
+        base_events.artist,
+        base_events.song,
+        base_events.song_milliseconds,
+        base_events.content_hash
+    from {{ ref('base_events') }} as base_events
+    left anti join {{ ref('duplicate_candidates') }} as candidates
+        on
+            base_events.event_date = candidates.event_date
+            and base_events.content_hash = candidates.content_hash
+
+),
+
+repeated_events as (
+
+    select * except (lines, source_files)
+    from {{ ref('duplicate_events') }}
+
+),
+
+all_events as (
+
+    select * from single_events
+    union all
+    select * from repeated_events
+
+),
+
+events as (
+
+    select
+        all_events.*,
+        coalesce(all_events.level = 'paid', false) as is_paid,
+        coalesce(pages.page_category, 'unknown') as page_category
+    from all_events
+    left join {{ ref('page_catalogue') }} as pages
+        on all_events.page = pages.page
+    where
+        all_events.event_date >= (select first_event_date from log_period)
+        and all_events.event_date <= (select last_event_date from log_period)
+
+)
+
+select * from events
