@@ -1,1 +1,275 @@
-{% macro publish(results) %}{% endmacro %}
+{#-
+    Write, audit, publish. A build writes the marts in place; readers see them through views of
+    the tag `published`, which moves only when the whole build passed. Each build also gets a tag
+    of its own on every mart, so that going back is a matter of moving tags.
+-#}
+
+{#- on-run-end: publishes the marts of a `dbt build`, or says in one line why not. -#}
+{% macro publish(results) %}
+    {% if not execute or flags.WHICH != 'build' %}{{ return('') }}{% endif %}
+
+    {% set failed = [] %}
+    {% set passed = [] %}
+    {% for result in results %}
+        {% if result.status | string in ['error', 'fail', 'runtime error', 'skipped', 'partial success'] %}
+            {% do failed.append(result) %}
+        {% else %}
+            {% do passed.append(result.node.unique_id) %}
+        {% endif %}
+    {% endfor %}
+    {% set built = mart_nodes() | selectattr('unique_id', 'in', passed) | list %}
+
+    {% if failed | length > 0 %}
+        {% set culprits = failed | rejectattr('status', 'equalto', 'skipped') | list or failed %}
+        {% do log(
+            "Not published: " ~ culprits[0].node.name ~ " " ~ verdict(culprits[0].status)
+            ~ (" and " ~ (culprits | length - 1) ~ " more" if culprits | length > 1 else "")
+            ~ ". " ~ what_readers_see(),
+            info=True
+        ) %}
+        {{ return('') }}
+    {% endif %}
+    {% if built | length == 0 %}{{ return('') }}{% endif %}
+
+    {% set untested = tests_not_run(built, passed) %}
+    {% if untested | length > 0 %}
+        {% do log(
+            "Not published: this build left out " ~ untested | length ~ " data tests of what it built, "
+            ~ untested[0].name ~ " among them. " ~ what_readers_see(),
+            info=True
+        ) %}
+        {{ return('') }}
+    {% endif %}
+
+    {% set build = "build_" ~ run_started_at.strftime('%Y%m%dT%H%M%SZ') ~ "_" ~ invocation_id[:8] %}
+    {% do run_query("create schema if not exists " ~ published_schema()) %}
+    {% set built_ids = built | map(attribute='unique_id') | list %}
+    {% for node in mart_nodes() %}
+        {% set tags = mart_tags(node) %}
+        {% if node.unique_id in built_ids %}
+            {% do set_tag(node, build, current_snapshot(node)) %}
+        {% elif 'published' in tags %}
+            {% do set_tag(node, build, tags['published']) %}
+        {% endif %}
+    {% endfor %}
+    {% for node in built %}
+        {% do show_readers(node, mart_tags(node)[build]) %}
+    {% endfor %}
+    {% do log("Published " ~ built | length ~ " marts in " ~ published_schema() ~ " as " ~ build ~ ".", info=True) %}
+{% endmacro %}
+
+
+{#- dbt run-operation publish_status: what readers see now, and which builds can be had back. -#}
+{% macro publish_status() %}
+    {% set builds = published_builds() %}
+    {% if builds | length == 0 %}
+        {% do log("Nothing is published yet. Publish with: dbt build", info=True) %}
+        {{ return('') }}
+    {% endif %}
+    {% for node in mart_nodes() %}
+        {% set tags = mart_tags(node) %}
+        {% if 'published' in tags %}
+            {% set build = build_of(tags) %}
+            {% set is_newest = tags['published'] == current_snapshot(node) %}
+            {% do log(
+                published_schema() ~ "." ~ node.alias ~ ": " ~ build
+                ~ ("" if is_newest else " (a newer, unpublished version is built)"),
+                info=True
+            ) %}
+        {% else %}
+            {% do log(published_schema() ~ "." ~ node.alias ~ ": not published", info=True) %}
+        {% endif %}
+    {% endfor %}
+    {% do log("Builds kept, newest first: " ~ builds | join(', '), info=True) %}
+{% endmacro %}
+
+
+{#-
+    dbt run-operation rollback [--args '{build: build_20261124T101500Z_0a1b2c3d}']
+    Readers see every mart as it was published by that build; without a name, by the build before
+    the one that is published now. Built tables stay as they are.
+-#}
+{% macro rollback(build=none) %}
+    {% set builds = published_builds() %}
+    {% if build is none %}
+        {% set current = current_build() %}
+        {% set older = builds | select('lt', current) | list %}
+        {% if older | length == 0 %}
+            {{ exceptions.raise_compiler_error(
+                "No build before " ~ current ~ " is kept. See: dbt run-operation publish_status"
+            ) }}
+        {% endif %}
+        {% set build = older[0] %}
+    {% elif build not in builds %}
+        {{ exceptions.raise_compiler_error(
+            "No build " ~ build ~ ". Kept are: " ~ (builds | join(', ') or 'none')
+        ) }}
+    {% endif %}
+    {% for node in mart_nodes() %}
+        {% set tags = mart_tags(node) %}
+        {% if build in tags %}
+            {% do show_readers(node, tags[build]) %}
+        {% elif 'published' in tags %}
+            {% do log(node.alias ~ " was not published by " ~ build ~ ": readers no longer see it.", info=True) %}
+            {% do run_query("drop view if exists " ~ published_schema() ~ "." ~ node.alias) %}
+            {% do run_query("alter table " ~ mart_relation(node) ~ " drop tag published") %}
+        {% endif %}
+    {% endfor %}
+    {% do log("Readers now see " ~ build ~ ".", info=True) %}
+{% endmacro %}
+
+
+{#-
+    dbt run-operation maintain [--args '{keep_hours: 72}']
+    Compacts small files, drops the tags of all but the newest `builds_kept` builds, expires the
+    snapshots that no tag needs, and removes files that no snapshot needs and that are older than
+    `keep_hours` (a build that runs meanwhile is younger).
+-#}
+{% macro maintain(keep_hours=72) %}
+    {% if keep_hours < 24 %}
+        {{ exceptions.raise_compiler_error("keep_hours has to be 24 or more: files of a running build must stay") }}
+    {% endif %}
+    {% set builds = published_builds() %}
+    {% set in_use = current_build() %}
+    {% set dropped = builds[var('builds_kept'):] | reject('equalto', in_use) | list %}
+    {% set older_than = (run_started_at - modules.datetime.timedelta(hours=keep_hours)).strftime('%Y-%m-%d %H:%M:%S') %}
+    {% for node in table_nodes() %}
+        {% set table = mart_relation(node) %}
+        {% set tags = mart_tags(node) %}
+        {% for build in dropped if build in tags %}
+            {% do run_query("alter table " ~ table ~ " drop tag " ~ build) %}
+        {% endfor %}
+        {% set compacted = run_query("call lake.system.rewrite_data_files(table => '" ~ table ~ "')").rows[0] %}
+        {% set expired = run_query(
+            "call lake.system.expire_snapshots(table => '" ~ table ~ "', older_than => timestamp '" ~ older_than ~ "')"
+        ).rows[0] %}
+        {% set orphans = run_query(
+            "call lake.system.remove_orphan_files(table => '" ~ table ~ "', older_than => timestamp '" ~ older_than ~ "')"
+        ).rows | length %}
+        {% do log(
+            table ~ ": " ~ compacted[0] ~ " files compacted into " ~ compacted[1] ~ ", "
+            ~ expired[0] ~ " expired data files and " ~ orphans ~ " orphan files removed",
+            info=True
+        ) %}
+    {% endfor %}
+    {% if dropped %}
+        {% do log("Builds that can no longer be had back: " ~ dropped | join(', '), info=True) %}
+    {% endif %}
+{% endmacro %}
+
+
+{#- Helpers of the above. -#}
+
+{% macro mart_nodes() %}
+    {{ return(
+        graph.nodes.values() | selectattr('resource_type', 'equalto', 'model')
+        | selectattr('schema', 'equalto', target.schema ~ '_marts') | sort(attribute='alias') | list
+    ) }}
+{% endmacro %}
+
+
+{% macro table_nodes() %}
+    {{ return(
+        graph.nodes.values() | selectattr('resource_type', 'equalto', 'model')
+        | rejectattr('config.materialized', 'in', ['view', 'ephemeral']) | sort(attribute='alias') | list
+    ) }}
+{% endmacro %}
+
+
+{% macro mart_relation(node) %}{{ return(node.schema ~ '.' ~ node.alias) }}{% endmacro %}
+
+
+{% macro published_schema() %}{{ return(target.schema ~ '_published') }}{% endmacro %}
+
+
+{#- Snapshot id by tag name, of a mart that may not have been built yet. -#}
+{% macro mart_tags(node) %}
+    {% set tags = {} %}
+    {% if load_relation(api.Relation.create(schema=node.schema, identifier=node.alias)) is not none %}
+        {% for row in run_query(
+            "select name, cast(snapshot_id as string) from " ~ mart_relation(node) ~ ".refs where type = 'TAG'"
+        ).rows %}
+            {% do tags.update({row[0]: row[1]}) %}
+        {% endfor %}
+    {% endif %}
+    {{ return(tags) }}
+{% endmacro %}
+
+
+{% macro current_snapshot(node) %}
+    {{ return(run_query(
+        "select cast(snapshot_id as string) from " ~ mart_relation(node) ~ ".refs where name = 'main'"
+    ).rows[0][0]) }}
+{% endmacro %}
+
+
+{% macro set_tag(node, tag, snapshot) %}
+    {% do run_query(
+        "alter table " ~ mart_relation(node) ~ " create or replace tag " ~ tag
+        ~ " as of version " ~ snapshot
+    ) %}
+{% endmacro %}
+
+
+{#- The view is replaced with the tag: its columns are those of the version that it shows. -#}
+{% macro show_readers(node, snapshot) %}
+    {% do set_tag(node, 'published', snapshot) %}
+    {% do run_query(
+        "create or replace view " ~ published_schema() ~ "." ~ node.alias
+        ~ " as select * from " ~ mart_relation(node) ~ " version as of 'published'"
+    ) %}
+{% endmacro %}
+
+
+{#- The newest build whose tag is on the version that is published. -#}
+{% macro build_of(tags) %}
+    {% set names = [] %}
+    {% for name, snapshot in tags.items() if name != 'published' and snapshot == tags['published'] %}
+        {% do names.append(name) %}
+    {% endfor %}
+    {{ return(names | sort | last | default('a build that is no longer kept', true)) }}
+{% endmacro %}
+
+
+{% macro published_builds() %}
+    {% set names = [] %}
+    {% for node in mart_nodes() %}
+        {% for name in mart_tags(node) if name != 'published' and name not in names %}
+            {% do names.append(name) %}
+        {% endfor %}
+    {% endfor %}
+    {{ return(names | sort(reverse=true)) }}
+{% endmacro %}
+
+
+{% macro current_build() %}
+    {% set builds = [] %}
+    {% for node in mart_nodes() %}
+        {% set tags = mart_tags(node) %}
+        {% if 'published' in tags %}{% do builds.append(build_of(tags)) %}{% endif %}
+    {% endfor %}
+    {{ return(builds | sort | last | default('', true)) }}
+{% endmacro %}
+
+
+{% macro tests_not_run(built, passed) %}
+    {% set built_ids = built | map(attribute='unique_id') | list %}
+    {% set missing = [] %}
+    {% for test in graph.nodes.values() if test.resource_type == 'test' and test.unique_id not in passed %}
+        {% if test.depends_on.nodes | select('in', built_ids) | list %}
+            {% do missing.append(test) %}
+        {% endif %}
+    {% endfor %}
+    {{ return(missing) }}
+{% endmacro %}
+
+
+{% macro verdict(status) %}
+    {{ return('was skipped' if status == 'skipped' else 'failed') }}
+{% endmacro %}
+
+
+{% macro what_readers_see() %}
+    {% set build = current_build() %}
+    {{ return("Readers still see " ~ build ~ "." if build else "Nothing is published yet.") }}
+{% endmacro %}

@@ -35,11 +35,11 @@ windows as (
     select
         *,
         unix_seconds(cast(snapshot_date as timestamp)) as snapshot_seconds,
-        lag(totals, 1) over user_dates as totals_1_days_ago,
-        lag(totals, 3) over user_dates as totals_3_days_ago,
-        lag(totals, 7) over user_dates as totals_7_days_ago,
-        lag(totals, 14) over user_dates as totals_14_days_ago,
-        lag(totals, 28) over user_dates as totals_28_days_ago
+        lag(totals, 1) over user_dates as days_ago_1,
+        lag(totals, 3) over user_dates as days_ago_3,
+        lag(totals, 7) over user_dates as days_ago_7,
+        lag(totals, 14) over user_dates as days_ago_14,
+        lag(totals, 28) over user_dates as days_ago_28
     from running_totals
     window user_dates as (partition by user_id order by snapshot_date)
 
@@ -51,7 +51,7 @@ population as (
     from windows
     where
         cancellations_to_date = 0
-        and active_days_to_date > coalesce(totals_28_days_ago.active_days_to_date, 0)
+        and active_days_to_date > coalesce(days_ago_28.active_days_to_date, 0)
 
 ),
 
@@ -80,110 +80,93 @@ features as (
 
         -- recency
         (snapshot_seconds - unix_seconds(last_event_at)) / 3600 as hours_since_last_event,
-        (snapshot_seconds - unix_seconds(last_session_started_at)) / 3600 as hours_since_last_session_start,
+        (snapshot_seconds - unix_seconds(last_session_started_at)) / 3600
+            as hours_since_last_session_start,
         (snapshot_seconds - unix_seconds(last_song_at)) / 3600 as hours_since_last_song,
         (snapshot_seconds - unix_seconds(last_advert_at)) / 3600 as hours_since_last_advert,
-        (snapshot_seconds - unix_seconds(last_thumbs_down_at)) / 3600 as hours_since_last_thumbs_down,
+        (snapshot_seconds - unix_seconds(last_thumbs_down_at)) / 3600
+            as hours_since_last_thumbs_down,
         (snapshot_seconds - unix_seconds(last_error_at)) / 3600 as hours_since_last_error,
-        (snapshot_seconds - unix_seconds(last_downgrade_visit_at)) / 3600 as hours_since_last_downgrade_visit,
-        (snapshot_seconds - unix_seconds(last_upgrade_visit_at)) / 3600 as hours_since_last_upgrade_visit,
+        (snapshot_seconds - unix_seconds(last_downgrade_visit_at)) / 3600
+            as hours_since_last_downgrade_visit,
+        (snapshot_seconds - unix_seconds(last_upgrade_visit_at)) / 3600
+            as hours_since_last_upgrade_visit,
 
         -- trailing windows
-        active_days_to_date - coalesce(totals_1_days_ago.active_days_to_date, 0)
+        active_days_to_date - coalesce(days_ago_1.active_days_to_date, 0)
             as active_days_last_1_days,
-        active_days_to_date - coalesce(totals_3_days_ago.active_days_to_date, 0)
+        active_days_to_date - coalesce(days_ago_3.active_days_to_date, 0)
             as active_days_last_3_days,
-        active_days_to_date - coalesce(totals_7_days_ago.active_days_to_date, 0)
+        active_days_to_date - coalesce(days_ago_7.active_days_to_date, 0)
             as active_days_last_7_days,
-        active_days_to_date - coalesce(totals_14_days_ago.active_days_to_date, 0)
+        active_days_to_date - coalesce(days_ago_14.active_days_to_date, 0)
             as active_days_last_14_days,
-        active_days_to_date - coalesce(totals_28_days_ago.active_days_to_date, 0)
+        active_days_to_date - coalesce(days_ago_28.active_days_to_date, 0)
             as active_days_last_28_days,
-        session_starts_to_date - coalesce(totals_1_days_ago.session_starts_to_date, 0)
+        session_starts_to_date - coalesce(days_ago_1.session_starts_to_date, 0)
             as sessions_last_1_days,
-        session_starts_to_date - coalesce(totals_3_days_ago.session_starts_to_date, 0)
+        session_starts_to_date - coalesce(days_ago_3.session_starts_to_date, 0)
             as sessions_last_3_days,
-        session_starts_to_date - coalesce(totals_7_days_ago.session_starts_to_date, 0)
+        session_starts_to_date - coalesce(days_ago_7.session_starts_to_date, 0)
             as sessions_last_7_days,
-        session_starts_to_date - coalesce(totals_14_days_ago.session_starts_to_date, 0)
+        session_starts_to_date - coalesce(days_ago_14.session_starts_to_date, 0)
             as sessions_last_14_days,
-        session_starts_to_date - coalesce(totals_28_days_ago.session_starts_to_date, 0)
+        session_starts_to_date - coalesce(days_ago_28.session_starts_to_date, 0)
             as sessions_last_28_days,
-        songs_to_date - coalesce(totals_1_days_ago.songs_to_date, 0)
-            as songs_last_1_days,
-        songs_to_date - coalesce(totals_3_days_ago.songs_to_date, 0)
-            as songs_last_3_days,
-        songs_to_date - coalesce(totals_7_days_ago.songs_to_date, 0)
-            as songs_last_7_days,
-        songs_to_date - coalesce(totals_14_days_ago.songs_to_date, 0)
-            as songs_last_14_days,
-        songs_to_date - coalesce(totals_28_days_ago.songs_to_date, 0)
-            as songs_last_28_days,
-        listening_milliseconds_to_date - coalesce(totals_1_days_ago.listening_milliseconds_to_date, 0)
+        songs_to_date - coalesce(days_ago_1.songs_to_date, 0) as songs_last_1_days,
+        songs_to_date - coalesce(days_ago_3.songs_to_date, 0) as songs_last_3_days,
+        songs_to_date - coalesce(days_ago_7.songs_to_date, 0) as songs_last_7_days,
+        songs_to_date - coalesce(days_ago_14.songs_to_date, 0) as songs_last_14_days,
+        songs_to_date - coalesce(days_ago_28.songs_to_date, 0) as songs_last_28_days,
+        listening_milliseconds_to_date - coalesce(days_ago_1.listening_milliseconds_to_date, 0)
             as listening_milliseconds_last_1_days,
-        listening_milliseconds_to_date - coalesce(totals_3_days_ago.listening_milliseconds_to_date, 0)
+        listening_milliseconds_to_date - coalesce(days_ago_3.listening_milliseconds_to_date, 0)
             as listening_milliseconds_last_3_days,
-        listening_milliseconds_to_date - coalesce(totals_7_days_ago.listening_milliseconds_to_date, 0)
+        listening_milliseconds_to_date - coalesce(days_ago_7.listening_milliseconds_to_date, 0)
             as listening_milliseconds_last_7_days,
-        listening_milliseconds_to_date - coalesce(totals_14_days_ago.listening_milliseconds_to_date, 0)
+        listening_milliseconds_to_date - coalesce(days_ago_14.listening_milliseconds_to_date, 0)
             as listening_milliseconds_last_14_days,
-        listening_milliseconds_to_date - coalesce(totals_28_days_ago.listening_milliseconds_to_date, 0)
+        listening_milliseconds_to_date - coalesce(days_ago_28.listening_milliseconds_to_date, 0)
             as listening_milliseconds_last_28_days,
-        thumbs_up_to_date - coalesce(totals_1_days_ago.thumbs_up_to_date, 0)
-            as thumbs_up_last_1_days,
-        thumbs_up_to_date - coalesce(totals_3_days_ago.thumbs_up_to_date, 0)
-            as thumbs_up_last_3_days,
-        thumbs_up_to_date - coalesce(totals_7_days_ago.thumbs_up_to_date, 0)
-            as thumbs_up_last_7_days,
-        thumbs_up_to_date - coalesce(totals_14_days_ago.thumbs_up_to_date, 0)
-            as thumbs_up_last_14_days,
-        thumbs_up_to_date - coalesce(totals_28_days_ago.thumbs_up_to_date, 0)
-            as thumbs_up_last_28_days,
-        thumbs_down_to_date - coalesce(totals_1_days_ago.thumbs_down_to_date, 0)
+        thumbs_up_to_date - coalesce(days_ago_1.thumbs_up_to_date, 0) as thumbs_up_last_1_days,
+        thumbs_up_to_date - coalesce(days_ago_3.thumbs_up_to_date, 0) as thumbs_up_last_3_days,
+        thumbs_up_to_date - coalesce(days_ago_7.thumbs_up_to_date, 0) as thumbs_up_last_7_days,
+        thumbs_up_to_date - coalesce(days_ago_14.thumbs_up_to_date, 0) as thumbs_up_last_14_days,
+        thumbs_up_to_date - coalesce(days_ago_28.thumbs_up_to_date, 0) as thumbs_up_last_28_days,
+        thumbs_down_to_date - coalesce(days_ago_1.thumbs_down_to_date, 0)
             as thumbs_down_last_1_days,
-        thumbs_down_to_date - coalesce(totals_3_days_ago.thumbs_down_to_date, 0)
+        thumbs_down_to_date - coalesce(days_ago_3.thumbs_down_to_date, 0)
             as thumbs_down_last_3_days,
-        thumbs_down_to_date - coalesce(totals_7_days_ago.thumbs_down_to_date, 0)
+        thumbs_down_to_date - coalesce(days_ago_7.thumbs_down_to_date, 0)
             as thumbs_down_last_7_days,
-        thumbs_down_to_date - coalesce(totals_14_days_ago.thumbs_down_to_date, 0)
+        thumbs_down_to_date - coalesce(days_ago_14.thumbs_down_to_date, 0)
             as thumbs_down_last_14_days,
-        thumbs_down_to_date - coalesce(totals_28_days_ago.thumbs_down_to_date, 0)
+        thumbs_down_to_date - coalesce(days_ago_28.thumbs_down_to_date, 0)
             as thumbs_down_last_28_days,
-        adverts_to_date - coalesce(totals_1_days_ago.adverts_to_date, 0)
-            as adverts_last_1_days,
-        adverts_to_date - coalesce(totals_3_days_ago.adverts_to_date, 0)
-            as adverts_last_3_days,
-        adverts_to_date - coalesce(totals_7_days_ago.adverts_to_date, 0)
-            as adverts_last_7_days,
-        adverts_to_date - coalesce(totals_14_days_ago.adverts_to_date, 0)
-            as adverts_last_14_days,
-        adverts_to_date - coalesce(totals_28_days_ago.adverts_to_date, 0)
-            as adverts_last_28_days,
-        errors_to_date - coalesce(totals_1_days_ago.errors_to_date, 0)
-            as errors_last_1_days,
-        errors_to_date - coalesce(totals_3_days_ago.errors_to_date, 0)
-            as errors_last_3_days,
-        errors_to_date - coalesce(totals_7_days_ago.errors_to_date, 0)
-            as errors_last_7_days,
-        errors_to_date - coalesce(totals_14_days_ago.errors_to_date, 0)
-            as errors_last_14_days,
-        errors_to_date - coalesce(totals_28_days_ago.errors_to_date, 0)
-            as errors_last_28_days,
-        playlist_adds_to_date - coalesce(totals_28_days_ago.playlist_adds_to_date, 0)
+        adverts_to_date - coalesce(days_ago_1.adverts_to_date, 0) as adverts_last_1_days,
+        adverts_to_date - coalesce(days_ago_3.adverts_to_date, 0) as adverts_last_3_days,
+        adverts_to_date - coalesce(days_ago_7.adverts_to_date, 0) as adverts_last_7_days,
+        adverts_to_date - coalesce(days_ago_14.adverts_to_date, 0) as adverts_last_14_days,
+        adverts_to_date - coalesce(days_ago_28.adverts_to_date, 0) as adverts_last_28_days,
+        errors_to_date - coalesce(days_ago_1.errors_to_date, 0) as errors_last_1_days,
+        errors_to_date - coalesce(days_ago_3.errors_to_date, 0) as errors_last_3_days,
+        errors_to_date - coalesce(days_ago_7.errors_to_date, 0) as errors_last_7_days,
+        errors_to_date - coalesce(days_ago_14.errors_to_date, 0) as errors_last_14_days,
+        errors_to_date - coalesce(days_ago_28.errors_to_date, 0) as errors_last_28_days,
+        playlist_adds_to_date - coalesce(days_ago_28.playlist_adds_to_date, 0)
             as playlist_adds_last_28_days,
-        friend_adds_to_date - coalesce(totals_28_days_ago.friend_adds_to_date, 0)
+        friend_adds_to_date - coalesce(days_ago_28.friend_adds_to_date, 0)
             as friend_adds_last_28_days,
-        help_visits_to_date - coalesce(totals_28_days_ago.help_visits_to_date, 0)
+        help_visits_to_date - coalesce(days_ago_28.help_visits_to_date, 0)
             as help_visits_last_28_days,
-        home_visits_to_date - coalesce(totals_28_days_ago.home_visits_to_date, 0)
+        home_visits_to_date - coalesce(days_ago_28.home_visits_to_date, 0)
             as home_visits_last_28_days,
-        settings_visits_to_date - coalesce(totals_28_days_ago.settings_visits_to_date, 0)
+        settings_visits_to_date - coalesce(days_ago_28.settings_visits_to_date, 0)
             as settings_visits_last_28_days,
-        logouts_to_date - coalesce(totals_28_days_ago.logouts_to_date, 0)
-            as logouts_last_28_days,
-        downgrade_visits_to_date - coalesce(totals_28_days_ago.downgrade_visits_to_date, 0)
+        logouts_to_date - coalesce(days_ago_28.logouts_to_date, 0) as logouts_last_28_days,
+        downgrade_visits_to_date - coalesce(days_ago_28.downgrade_visits_to_date, 0)
             as downgrade_visits_last_28_days,
-        upgrade_visits_to_date - coalesce(totals_28_days_ago.upgrade_visits_to_date, 0)
+        upgrade_visits_to_date - coalesce(days_ago_28.upgrade_visits_to_date, 0)
             as upgrade_visits_last_28_days,
 
         -- whole past
@@ -241,13 +224,11 @@ labelled as (
 
     select
         features.*,
-        try_divide(thumbs_up_last_28_days, songs_last_28_days)
-            as thumbs_up_per_song_last_28_days,
+        try_divide(thumbs_up_last_28_days, songs_last_28_days) as thumbs_up_per_song_last_28_days,
         try_divide(thumbs_down_last_28_days, songs_last_28_days)
             as thumbs_down_per_song_last_28_days,
         try_divide(adverts_last_28_days, songs_last_28_days) as adverts_per_song_last_28_days,
-        try_divide(songs_last_28_days, sessions_last_28_days)
-            as songs_per_session_last_28_days,
+        try_divide(songs_last_28_days, sessions_last_28_days) as songs_per_session_last_28_days,
         -- a week against the mean week of the three before it
         try_divide(songs_last_7_days * 3, songs_last_28_days - songs_last_7_days)
             as songs_trend_7_over_21_days,

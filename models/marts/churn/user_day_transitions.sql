@@ -61,6 +61,7 @@ transitions as (
         user_id,
         event_date as activity_date,
         count_if(is_session_start) as session_starts,
+        max(case when is_session_start then event_at end) as last_session_started_at,
         coalesce(
             sum(
                 case

@@ -33,7 +33,6 @@ user_days as (
         sum(cancellations) as cancellations,
         min(first_event_at) as first_event_at,
         max(last_event_at) as last_event_at,
-        max(first_event_at) as last_session_started_at,
         max(last_paid_event_at) as last_paid_event_at,
         max(last_free_event_at) as last_free_event_at,
         max(last_song_at) as last_song_at,
