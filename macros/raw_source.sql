@@ -8,9 +8,14 @@
 {%- endmacro %}
 
 
+{#- Names of the tables behind `source('raw', ...)`, for macros that models call: a unit test puts
+    its own rows in the place of a source. -#}
+{% macro raw_table(name) %}{{ return('spark_catalog.default.raw_' ~ name) }}{% endmacro %}
+
+
 {#-
-    Two external tables over the landing folder: its lines, read by the JSON file reader with a
-    fixed schema, and its files, listed without reading them. First and last names are not in the
+    External tables over the landing folder: its events, read by the JSON file reader with a fixed
+    schema; its files, listed without reading them; its lines, as text, to count them. First and last names are not in the
     schema, so that they are never read. They live in the session, so each run makes them.
 -#}
 {% macro create_raw_tables() %}
@@ -18,10 +23,11 @@
         recursiveFileLookup 'true',
         pathGlobFilter '{{ var("raw_file_glob") }}'
     {% endset %}
-    {% do run_query("drop table if exists " ~ source('raw', 'events')) %}
-    {% do run_query("drop table if exists " ~ source('raw', 'files')) %}
+    {% for name in ['events', 'files', 'lines'] %}
+        {% do run_query("drop table if exists " ~ raw_table(name)) %}
+    {% endfor %}
     {% call statement('create_raw_events') %}
-        create table {{ source('raw', 'events') }} (
+        create table {{ raw_table('events') }} (
             ts bigint, userId string, sessionId bigint, page string, auth string, method string,
             status bigint, level string, itemInSession bigint, location string, userAgent string,
             registration double, gender string, artist string, song string, length double,
@@ -36,10 +42,16 @@
         location '{{ raw_location() }}'
     {% endcall %}
     {% call statement('create_raw_files') %}
-        create table {{ source('raw', 'files') }} (
+        create table {{ raw_table('files') }} (
             path string, modificationTime timestamp, length bigint, content binary
         )
         using binaryFile
+        options ({{ folder_options }})
+        location '{{ raw_location() }}'
+    {% endcall %}
+    {% call statement('create_raw_lines') %}
+        create table {{ raw_table('lines') }} (value string)
+        using text
         options ({{ folder_options }})
         location '{{ raw_location() }}'
     {% endcall %}
@@ -47,7 +59,7 @@
 
 
 {% macro check_landing_folder() %}
-    {% set files = run_query("select count(*) from " ~ source('raw', 'files')).rows[0][0] %}
+    {% set files = run_query("select count(*) from " ~ raw_table('files')).rows[0][0] %}
     {% if files == 0 %}
         {{ exceptions.raise_compiler_error(
             "No raw logs in " ~ raw_location() ~ " (looked for " ~ var('raw_file_glob')
@@ -58,13 +70,25 @@
 {% endmacro %}
 
 
-{#- Name of a file within the landing folder, so that a folder that moves is not loaded twice. -#}
+{#- Name of a file within the landing folder, so that a folder that moves is not loaded twice. Its
+    length is looked up once: a function of the path would run on every line. -#}
 {% macro file_name_in_folder(file_path) -%}
-    substr(
-        url_decode(replace({{ file_path }}, '+', '%2B')),
-        instr(url_decode(replace({{ file_path }}, '+', '%2B')), {{ sql_string(raw_location() ~ '/') }})
-        + {{ (raw_location() ~ '/') | length }}
-    )
+    substr({{ file_path }}, {{ folder_prefix_length() + 1 }})
+{%- endmacro %}
+
+
+{#- `path` is plain text, `_metadata.file_path` has blanks and the like escaped. -#}
+{% macro folder_prefix_length() -%}
+    {%- if not execute -%}{{ return(0) }}{%- endif -%}
+    {%- set folder = raw_location() ~ '/' -%}
+    {%- set rows = run_query(
+        "select length(file_path) - length(substring_index(file_path, '/', - 1 - folders)) from ("
+        ~ " select file_path, length(name) - length(replace(name, '/', '')) as folders from ("
+        ~ " select _metadata.file_path as file_path,"
+        ~ " substr(path, instr(path, " ~ sql_string(folder) ~ ") + " ~ folder | length ~ ") as name"
+        ~ " from " ~ raw_table('files') ~ " limit 1))"
+    ).rows -%}
+    {{ return(rows[0][0] if rows | length > 0 else 0) }}
 {%- endmacro %}
 
 
@@ -73,26 +97,43 @@
 {%- endmacro %}
 
 
-{#- Condition of an incremental load: the files of the landing folder that were never loaded. A
-    list, not a subquery, so that files that were loaded are not opened again. -#}
+{#- Condition of an incremental load: the files of the landing folder that were never loaded. -#}
 {% macro is_in_new_file(file_path) -%}
-    {%- if not is_incremental() -%}
-        true
+    {%- if is_incremental() -%}
+        {{ is_in_files(file_path, "not in (select source_file from " ~ this ~ ")") }}
     {%- else -%}
-        {%- set new_files = run_query(
-            "select _metadata.file_path from " ~ source('raw', 'files')
-            ~ " where " ~ file_name_in_folder('_metadata.file_path')
-            ~ " not in (select source_file from " ~ this ~ ")"
-        ) -%}
-        {%- if new_files | length == 0 -%}
-            false
-        {%- else -%}
-            {{ file_path }} in (
-                {%- for row in new_files.rows %}
-                {{ sql_string(row[0]) }}{{ "," if not loop.last }}
-                {%- endfor %}
-            )
-        {%- endif -%}
+        true
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#- Condition of a test: the files that this build loaded; outside of a build, the last load. -#}
+{% macro is_in_last_load(file_path) -%}
+    {%- set last_load = "select source_file from " ~ ref('ingested_files') ~ " where loaded_at = (select max(loaded_at) from "
+        ~ ref('ingested_files') ~ ")" -%}
+    {%- if flags.WHICH == 'build' -%}
+        {%- set last_load = last_load ~ " and loaded_at >= timestamp '"
+            ~ run_started_at.strftime('%Y-%m-%d %H:%M:%S') ~ "'" -%}
+    {%- endif -%}
+    {{ is_in_files(file_path, "in (" ~ last_load ~ ")") }}
+{%- endmacro %}
+
+
+{#- A list of paths, not a subquery, so that no other file is opened. -#}
+{% macro is_in_files(file_path, name_condition) -%}
+    {%- if not execute -%}{{ return('true') }}{%- endif -%}
+    {%- set files = run_query(
+        "select _metadata.file_path from " ~ raw_table('files')
+        ~ " where " ~ file_name_in_folder('_metadata.file_path') ~ " " ~ name_condition
+    ) -%}
+    {%- if files | length == 0 -%}
+        false
+    {%- else -%}
+        {{ file_path }} in (
+            {%- for row in files.rows %}
+            {{ sql_string(row[0]) }}{{ "," if not loop.last }}
+            {%- endfor %}
+        )
     {%- endif -%}
 {%- endmacro %}
 
