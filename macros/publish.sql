@@ -41,11 +41,21 @@
         {{ return('') }}
     {% endif %}
 
+    {% set unaudited = unaudited_upstream(built, passed) %}
+    {% if unaudited | length > 0 %}
+        {% do log(
+            "Not published: " ~ unaudited[0] ~ " is upstream of what was built, and its tests have not"
+            ~ " passed since it changed. Build it too: dbt build. " ~ what_readers_see(),
+            info=True
+        ) %}
+        {{ return('') }}
+    {% endif %}
+
     {% set build = "build_" ~ run_started_at.strftime('%Y%m%dT%H%M%SZ') ~ "_" ~ invocation_id[:8] %}
     {% do run_query("create schema if not exists " ~ published_schema()) %}
     {% set built_ids = built | map(attribute='unique_id') | list %}
     {% for node in mart_nodes() %}
-        {% set tags = mart_tags(node) %}
+        {% set tags = tags_of(node) %}
         {% if node.unique_id in built_ids %}
             {% do set_tag(node, build, current_snapshot(node)) %}
         {% elif 'published' in tags %}
@@ -53,7 +63,10 @@
         {% endif %}
     {% endfor %}
     {% for node in built %}
-        {% do show_readers(node, mart_tags(node)[build]) %}
+        {% do show_readers(node, tags_of(node)[build]) %}
+    {% endfor %}
+    {% for node in table_nodes() if node.unique_id in passed and node.unique_id not in built_ids %}
+        {% do set_tag(node, 'published', current_snapshot(node)) %}
     {% endfor %}
     {% do log("Published " ~ built | length ~ " marts in " ~ published_schema() ~ " as " ~ build ~ ".", info=True) %}
 {% endmacro %}
@@ -67,7 +80,7 @@
         {{ return('') }}
     {% endif %}
     {% for node in mart_nodes() %}
-        {% set tags = mart_tags(node) %}
+        {% set tags = tags_of(node) %}
         {% if 'published' in tags %}
             {% set build = build_of(tags) %}
             {% set is_newest = tags['published'] == current_snapshot(node) %}
@@ -106,13 +119,13 @@
         ) }}
     {% endif %}
     {% for node in mart_nodes() %}
-        {% set tags = mart_tags(node) %}
+        {% set tags = tags_of(node) %}
         {% if build in tags %}
             {% do show_readers(node, tags[build]) %}
         {% elif 'published' in tags %}
             {% do log(node.alias ~ " was not published by " ~ build ~ ": readers no longer see it.", info=True) %}
             {% do run_query("drop view if exists " ~ published_schema() ~ "." ~ node.alias) %}
-            {% do run_query("alter table " ~ mart_relation(node) ~ " drop tag published") %}
+            {% do run_query("alter table " ~ table_name(node) ~ " drop tag published") %}
         {% endif %}
     {% endfor %}
     {% do log("Readers now see " ~ build ~ ".", info=True) %}
@@ -121,7 +134,7 @@
 
 {#-
     dbt run-operation maintain [--args '{keep_hours: 72}']
-    Compacts small files, drops the tags of all but the newest `builds_kept` builds, expires the
+    Compacts small files (tags move on to the compacted version, which has the same rows), drops the tags of all but the newest `builds_kept` builds, expires the
     snapshots that no tag needs, and removes files that no snapshot needs and that are older than
     `keep_hours` (a build that runs meanwhile is younger).
 -#}
@@ -134,12 +147,17 @@
     {% set dropped = builds[var('builds_kept'):] | reject('equalto', in_use) | list %}
     {% set older_than = (run_started_at - modules.datetime.timedelta(hours=keep_hours)).strftime('%Y-%m-%d %H:%M:%S') %}
     {% for node in table_nodes() %}
-        {% set table = mart_relation(node) %}
-        {% set tags = mart_tags(node) %}
+        {% set table = table_name(node) %}
+        {% set tags = tags_of(node) %}
         {% for build in dropped if build in tags %}
             {% do run_query("alter table " ~ table ~ " drop tag " ~ build) %}
         {% endfor %}
+        {% set before = current_snapshot(node) %}
         {% set compacted = run_query("call lake.system.rewrite_data_files(table => '" ~ table ~ "')").rows[0] %}
+        {% set after = current_snapshot(node) %}
+        {% for tag, snapshot in tags.items() if snapshot == before and after != before and tag not in dropped %}
+            {% do set_tag(node, tag, after) %}
+        {% endfor %}
         {% set expired = run_query(
             "call lake.system.expire_snapshots(table => '" ~ table ~ "', older_than => timestamp '" ~ older_than ~ "')"
         ).rows[0] %}
@@ -176,18 +194,18 @@
 {% endmacro %}
 
 
-{% macro mart_relation(node) %}{{ return(node.schema ~ '.' ~ node.alias) }}{% endmacro %}
+{% macro table_name(node) %}{{ return(node.schema ~ '.' ~ node.alias) }}{% endmacro %}
 
 
 {% macro published_schema() %}{{ return(target.schema ~ '_published') }}{% endmacro %}
 
 
 {#- Snapshot id by tag name, of a mart that may not have been built yet. -#}
-{% macro mart_tags(node) %}
+{% macro tags_of(node) %}
     {% set tags = {} %}
     {% if load_relation(api.Relation.create(schema=node.schema, identifier=node.alias)) is not none %}
         {% for row in run_query(
-            "select name, cast(snapshot_id as string) from " ~ mart_relation(node) ~ ".refs where type = 'TAG'"
+            "select name, cast(snapshot_id as string) from " ~ table_name(node) ~ ".refs where type = 'TAG'"
         ).rows %}
             {% do tags.update({row[0]: row[1]}) %}
         {% endfor %}
@@ -198,14 +216,14 @@
 
 {% macro current_snapshot(node) %}
     {{ return(run_query(
-        "select cast(snapshot_id as string) from " ~ mart_relation(node) ~ ".refs where name = 'main'"
+        "select cast(snapshot_id as string) from " ~ table_name(node) ~ ".refs where name = 'main'"
     ).rows[0][0]) }}
 {% endmacro %}
 
 
 {% macro set_tag(node, tag, snapshot) %}
     {% do run_query(
-        "alter table " ~ mart_relation(node) ~ " create or replace tag " ~ tag
+        "alter table " ~ table_name(node) ~ " create or replace tag " ~ tag
         ~ " as of version " ~ snapshot
     ) %}
 {% endmacro %}
@@ -216,7 +234,7 @@
     {% do set_tag(node, 'published', snapshot) %}
     {% do run_query(
         "create or replace view " ~ published_schema() ~ "." ~ node.alias
-        ~ " as select * from " ~ mart_relation(node) ~ " version as of 'published'"
+        ~ " as select * from " ~ table_name(node) ~ " version as of 'published'"
     ) %}
 {% endmacro %}
 
@@ -234,7 +252,7 @@
 {% macro published_builds() %}
     {% set names = [] %}
     {% for node in mart_nodes() %}
-        {% for name in mart_tags(node) if name != 'published' and name not in names %}
+        {% for name in tags_of(node) if name != 'published' and name not in names %}
             {% do names.append(name) %}
         {% endfor %}
     {% endfor %}
@@ -245,7 +263,7 @@
 {% macro current_build() %}
     {% set builds = [] %}
     {% for node in mart_nodes() %}
-        {% set tags = mart_tags(node) %}
+        {% set tags = tags_of(node) %}
         {% if 'published' in tags %}{% do builds.append(build_of(tags)) %}{% endif %}
     {% endfor %}
     {{ return(builds | sort | last | default('', true)) }}
@@ -261,6 +279,30 @@
         {% endif %}
     {% endfor %}
     {{ return(missing) }}
+{% endmacro %}
+
+
+{#- Names of the tables that the built marts are made from, that are not part of this build, and whose
+    current version is not the one that passed. -#}
+{% macro unaudited_upstream(built, passed) %}
+    {% set upstream = [] %}
+    {% for node in built %}{% do add_upstream(node, upstream) %}{% endfor %}
+    {% set unaudited = [] %}
+    {% for node in table_nodes() if node.unique_id in upstream and node.unique_id not in passed %}
+        {% set tags = tags_of(node) %}
+        {% if 'published' not in tags or tags['published'] != current_snapshot(node) %}
+            {% do unaudited.append(node.name) %}
+        {% endif %}
+    {% endfor %}
+    {{ return(unaudited) }}
+{% endmacro %}
+
+
+{% macro add_upstream(node, found) %}
+    {% for parent in node.depends_on.nodes if parent in graph.nodes and parent not in found %}
+        {% do found.append(parent) %}
+        {% do add_upstream(graph.nodes[parent], found) %}
+    {% endfor %}
 {% endmacro %}
 
 

@@ -70,6 +70,12 @@
 {% endmacro %}
 
 
+{#- Whether the raw tables exist: `dbt compile` and the linter run no hooks. -#}
+{% macro is_run() %}
+    {{ return(execute and flags.WHICH in ['build', 'run', 'test']) }}
+{% endmacro %}
+
+
 {#- Name of a file within the landing folder, so that a folder that moves is not loaded twice. Its
     length is looked up once: a function of the path would run on every line. -#}
 {% macro file_name_in_folder(file_path) -%}
@@ -79,7 +85,7 @@
 
 {#- `path` is plain text, `_metadata.file_path` has blanks and the like escaped. -#}
 {% macro folder_prefix_length() -%}
-    {%- if not execute -%}{{ return(0) }}{%- endif -%}
+    {%- if not is_run() -%}{{ return(0) }}{%- endif -%}
     {%- set folder = raw_location() ~ '/' -%}
     {%- set rows = run_query(
         "select length(file_path) - length(substring_index(file_path, '/', - 1 - folders)) from ("
@@ -121,7 +127,7 @@
 
 {#- A list of paths, not a subquery, so that no other file is opened. -#}
 {% macro is_in_files(file_path, name_condition) -%}
-    {%- if not execute -%}{{ return('true') }}{%- endif -%}
+    {%- if not is_run() -%}{{ return('true') }}{%- endif -%}
     {%- set files = run_query(
         "select _metadata.file_path from " ~ raw_table('files')
         ~ " where " ~ file_name_in_folder('_metadata.file_path') ~ " " ~ name_condition
@@ -138,11 +144,11 @@
 {%- endmacro %}
 
 
-{#- Blanks out first and last names, also where the line is cut or quoted oddly. -#}
+{#- Blanks out first and last names, also where the line is cut, quoted oddly, or json within json. -#}
 {% macro mask_names(line) -%}
     regexp_replace(
         {{ line }},
-        '(?i)(["\']?(?:first|last)_?name["\']?\\s*[:=]\\s*)("(?:[^"\\\\]|\\\\.)*"?|\'(?:[^\'\\\\]|\\\\.)*\'?|[\\[{][^\\]}]*[\\]}]?|[^,}\\]]*)',
+        '(?is)((?:first|last)[_ -]?name\\W{0,3}[:=]\\s*)(\\\\+".*?(?:\\\\+"|$)|"(?:[^"\\\\]|\\\\.)*"?|\'(?:[^\'\\\\]|\\\\.)*\'?|[\\[{][^\\]}]*[\\]}]?|[^,}\\]]*)',
         '$1"***"'
     )
 {%- endmacro %}

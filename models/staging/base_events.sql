@@ -33,7 +33,8 @@ checked as (
             when _corrupt_record is not null and get_json_object(_corrupt_record, '$') is null
                 then 'not_json'
             when _corrupt_record is not null then 'wrong_type'
-            when left(page, 1) in ('{', '[') or left(userid, 1) in ('{', '[') then 'wrong_type'
+            when startswith(page, '{') or startswith(page, '[') then 'wrong_type'
+            when startswith(userid, '{') or startswith(userid, '[') then 'wrong_type'
             when ts is null then 'missing_timestamp'
             -- outside of 2000 to 2099; `stg_event_dates` finds what is years from the log itself
             when ts not between 946684800000 and 4102444799999 then 'timestamp_out_of_range'
@@ -46,17 +47,13 @@ checked as (
 
 ),
 
-events as (
+quarantined as (
 
     select
-        source_file,
-        source_file_bytes,
-        source_file_modified_at,
-        current_timestamp() as loaded_at,
-        reject_reason,
-        -- the parsed fields stand in for a line that is valid json; names are never read
+        *,
+        -- the parsed fields stand in for a line that is valid json
         case
-            when _corrupt_record is not null then {{ mask_names('_corrupt_record') }}
+            when _corrupt_record is not null then _corrupt_record
             when reject_reason is not null
                 then to_json(
                     named_struct(
@@ -67,7 +64,20 @@ events as (
                         'gender', gender, 'artist', artist, 'song', song, 'length', length
                     )
                 )
-        end as raw_line,
+        end as rejected_line
+    from checked
+
+),
+
+events as (
+
+    select
+        source_file,
+        source_file_bytes,
+        source_file_modified_at,
+        current_timestamp() as loaded_at,
+        reject_reason,
+        {{ mask_names('rejected_line') }} as raw_line,
         case when reject_reason is null then cast(timestamp_millis(ts) as date) end as event_date,
         case when reject_reason is null then timestamp_millis(ts) end as event_at,
         -- logged-out visitors: an empty id, or a pseudo-user whose profile is empty
@@ -97,7 +107,7 @@ events as (
             ts, userid, sessionid, page, auth, method, status, level, iteminsession, location,
             useragent, registration, gender, artist, song, length
         ) as content_hash
-    from checked
+    from quarantined
 
 )
 

@@ -7,13 +7,28 @@ scores as (
 
 ),
 
+latest_run as (
+
+    -- of several model runs that scored the same day, the one that scored last counts; rows that
+    -- a repeated run found unchanged keep their time
+    select
+        snapshot_date,
+        model_run_id
+    from scores
+    group by snapshot_date, model_run_id
+    order by snapshot_date desc, max(scored_at) desc, model_run_id
+    limit 1
+
+),
+
 latest_scores as (
 
-    -- of several models that scored the same day, the one that scored last counts
-    select
-        *,
-        rank() over (order by snapshot_date desc, scored_at desc, model_run_id) as score_age
+    select scores.*
     from scores
+    left semi join latest_run
+        on
+            scores.snapshot_date = latest_run.snapshot_date
+            and scores.model_run_id = latest_run.model_run_id
 
 ),
 
@@ -52,7 +67,6 @@ at_risk as (
         latest_scores.scored_at
     from latest_scores
     left join users on latest_scores.user_id = users.user_id
-    where latest_scores.score_age = 1
 
 )
 

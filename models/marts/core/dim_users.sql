@@ -37,7 +37,7 @@ profiles as (
         gender,
         location,
         split_part(location, ', ', 1) as metro_area,
-        nullif(left(split_part(location, ', ', 2), 2), '') as state,
+        nullif(regexp_extract(location, ', ([A-Z]{2})', 1), '') as state,
         case
             when user_agent like '%iPhone%' then 'iPhone'
             when user_agent like '%iPad%' then 'iPad'

@@ -1,0 +1,68 @@
+# `make` lists the targets. Everything below .venv is made by the first of them that needs it.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo build test lint train evaluate score freshness status bench-build \
+	bench-duckdb lock clean
+SHELL := /bin/sh
+
+# The environment's own programs come first, its java among them. A JAVA_HOME or SPARK_HOME of the
+# shell would lead Spark elsewhere; set-up alone sees the shell's own, to choose Python and Java.
+SHELL_PATH := $(PATH)
+SHELL_JAVA_HOME := $(JAVA_HOME)
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PYSPARK_PYTHON := $(CURDIR)/.venv/bin/python
+unexport SPARK_HOME PYTHONHOME PYTHONPATH VIRTUAL_ENV
+READY := .venv/.ready
+unexport JAVA_HOME
+
+RAW ?= data/sample
+ARGS ?=
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make .venv: Python packages, Java, jars (PYTHON=<path> chooses the Python)
+
+$(READY): requirements.txt tools/preflight.sh tools/setup.sh tools/install_packages.py \
+		tools/setup_environment.py tools/jars.txt tools/log4j2.properties
+	@PATH='$(SHELL_PATH)' JAVA_HOME='$(SHELL_JAVA_HOME)' PYTHON='$(PYTHON)' sh tools/setup.sh
+
+demo: $(READY) ## From raw logs to churn scores with reasons (RAW=<folder of logs>)
+	@python -m tools.demo --raw '$(RAW)'
+
+build: $(READY) ## Build, test and publish all tables (ARGS='--select ...')
+	@dbt build $(ARGS)
+
+test: $(READY) ## Run the test suite (ARGS='-k publish')
+	@pytest $(ARGS)
+
+lint: $(READY) ## Check style, descriptions, contracts and grain tests
+	@sh tools/lint.sh $(ARGS)
+
+train: $(READY) ## Train the churn model on what is published
+	@python -m ml train $(ARGS)
+
+evaluate: $(READY) ## Print the model's figures on users and days after the training
+	@python -m ml evaluate $(ARGS)
+
+score: $(READY) ## Score the users of the latest day
+	@python -m ml score $(ARGS)
+
+freshness: $(READY) ## Is the landing folder up to date?
+	@dbt source freshness $(ARGS)
+
+status: $(READY) ## What is published, and since when
+	@dbt run-operation publish_status
+
+bench-build: $(READY) ## Time and memory of a full build, and its slowest nodes
+	@python benchmarks/build.py $(ARGS)
+
+bench-duckdb: $(READY) ## The same tables with DuckDB: rows compared, both timed
+	@python benchmarks/duckdb_compare.py $(ARGS)
+
+lock: ## Write requirements.txt from requirements.in (needs uv)
+	@uv pip compile --no-python-downloads --no-strip-extras --universal --python-version 3.10 \
+		--generate-hashes --no-header requirements.in -o requirements.txt
+
+clean: ## Remove build output (target, logs, caches); keeps .venv and warehouse
+	rm -rf target logs .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,335 @@
+"""The main job from end to end: raw logs in, tested and published tables, churn scores out."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+ROOT = Path(__file__).resolve().parent.parent
+RAW = ROOT / "data" / "raw"
+LOGS = ROOT / "logs"
+LOG_FILES = [
+    f"*.{kind}{packed}" for kind in ("json", "jsonl", "ndjson") for packed in ("", ".gz", ".bz2")
+]
+TOO_LITTLE_DATA = 3  # exit status of `python -m ml`
+AT_RISK_SHOWN = 5
+
+
+class DemoError(Exception):
+    """Says in one sentence what is wrong and what to do."""
+
+
+@dataclass
+class Step:
+    """One command of the job; `hint` is what to try when it fails."""
+
+    name: str
+    command: list[str]
+    hint: str
+    shows_output: bool = False
+    seconds: float = 0.0
+
+    @property
+    def log(self) -> Path:
+        return LOGS / f"demo-{self.name}.log"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the job; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.demo",
+        description="Build all tables from a folder of Sparkify logs, train the churn model and "
+        "score today's users. Rebuilds from nothing; the folder is only read.",
+        epilog="example: python -m tools.demo --raw ~/logs/sparkify",
+    )
+    parser.add_argument(
+        "--raw",
+        type=lambda text: Path(text).expanduser(),
+        default=ROOT / "data" / "sample",
+        help=f"folder of logs ({', '.join(LOG_FILES)}), searched with its subfolders "
+        "(default: data/sample)",
+    )
+    options = parser.parse_args(arguments)
+    console = Console()
+    try:
+        console.print(check_folder(options.raw), highlight=False, soft_wrap=True)
+        return run(landing_folder(options.raw, console), console)
+    except DemoError as error:
+        Console(stderr=True).print(str(error), style="red", markup=False, soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        Console(stderr=True).print("Stopped. What was published before stays as it was.")
+        return 130
+
+
+# --- input
+
+
+def check_folder(folder: Path) -> str:
+    """Say how many logs `folder` holds; raise DemoError where it holds none."""
+    looked_for = f"{', '.join(LOG_FILES)}, in it and its subfolders"
+    if not folder.exists():
+        raise DemoError(
+            f"There is no folder {folder}. Name a folder of logs: make demo RAW=<folder>."
+        )
+    if not folder.is_dir():
+        raise DemoError(
+            f"{folder} is a file. Name the folder that holds it: make demo RAW=<folder>."
+        )
+    # Spark too passes over names that begin with a dot or an underscore
+    files = [
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.startswith((".", "_"))
+    ]
+    logs = [path for path in files if any(fnmatch.fnmatch(path.name, glob) for glob in LOG_FILES)]
+    if not logs:
+        found = f"{len(files)} file(s), none of them a log" if files else "no file"
+        zstd = any(path.suffix == ".zst" for path in files)
+        raise DemoError(
+            f"The folder {folder} holds {found} (looked for {looked_for})."
+            + (" Spark cannot read .zst files here: unpack them with `zstd -d`." if zstd else "")
+        )
+    size = sum(path.stat().st_size for path in logs) / 1e6
+    return f"{len(logs)} log files, {size:,.1f} MB, in {folder}"
+
+
+def landing_folder(folder: Path, console: Console) -> list[str]:
+    """Make data/raw a link to `folder`; returns dbt arguments that name it where it cannot be."""
+    folder = folder.resolve()
+    if RAW.exists() and RAW.resolve() == folder:
+        return []
+    if RAW.exists() and not RAW.is_symlink():
+        return ["--vars", json.dumps({"raw_path": str(folder)})]
+    RAW.parent.mkdir(exist_ok=True)
+    link = RAW.with_name(f".raw-{os.getpid()}")
+    inside = folder.is_relative_to(RAW.parent.resolve())
+    link.symlink_to(folder.relative_to(RAW.parent.resolve()) if inside else folder)
+    link.replace(RAW)
+    console.print(
+        f"data/raw, the landing folder of every build, is now a link to {folder}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return []
+
+
+# --- steps
+
+
+def run(dbt_arguments: list[str], console: Console) -> int:
+    """Run all steps and print what came of them; returns the exit status."""
+    ml = [sys.executable, "-m", "ml"]
+    dbt = ["dbt", "--no-use-colors", "build", *dbt_arguments]
+    build = Step("build", [*dbt, "--full-refresh"], "make build, once the cause is mended")
+    train = Step("train", [*ml, "train"], "make train")
+    evaluate = Step("evaluate", [*ml, "evaluate"], "make evaluate", shows_output=True)
+    score = Step("score", [*ml, "score"], "make score")
+    publish = Step(
+        "publish", [*dbt, "--select", "churn_risk"], "make build ARGS='--select churn_risk'"
+    )
+    done = [build]
+    if status := execute(build, console):
+        return status
+    built = built_counts()
+
+    done.append(train)
+    status = execute(train, console, allowed=TOO_LITTLE_DATA)
+    if status == TOO_LITTLE_DATA:
+        console.print(
+            f"The tables are built. There is too little data for a model: {last_line(train)}",
+            style="yellow",
+            highlight=False,
+            markup=False,
+        )
+    elif status:
+        return status
+    else:
+        for step, allowed in ((evaluate, TOO_LITTLE_DATA), (score, 0), (publish, 0)):
+            done.append(step)
+            status = execute(step, console, allowed=allowed)
+            if status and status != allowed:
+                return status
+    summary(console, built, done, is_scored=publish in done)
+    return 0
+
+
+def execute(step: Step, console: Console, allowed: int = 0) -> int:
+    """Run one step, its output to its log and its last line to the screen; returns its status.
+
+    A status that is neither 0 nor `allowed` is reported with the end of the log.
+    """
+    LOGS.mkdir(exist_ok=True)
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        "COLUMNS": str(console.width),
+        "PYTHONUNBUFFERED": "1",
+    }
+    label = f"[bold]{step.name}[/bold]"
+    shown = " ".join(Path(part).name if part == sys.executable else part for part in step.command)
+    if not console.is_terminal:
+        console.print(f"{label}: {escape(shown)} ...", highlight=False)
+    began = time.monotonic()
+    with step.log.open("w") as log, console.status(label) as status:
+        process = subprocess.Popen(
+            step.command,
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        assert process.stdout
+        for line in process.stdout:
+            log.write(line)
+            if text := line.strip():
+                status.update(f"{label}  {escape(text[: max(20, console.width - 20)])}")
+        code = process.wait()
+    step.seconds = time.monotonic() - began
+
+    if code in (0, allowed):
+        if step.shows_output:
+            console.print(step.log.read_text().rstrip(), markup=False, highlight=False)
+        console.print(f"{label}  {step.seconds:,.0f} s", highlight=False)
+        return code
+    errors = Console(stderr=True)
+    errors.print(f"The step {step.name} failed: {shown}", style="red", markup=False)
+    errors.print(failure(step.log.read_text()), markup=False, highlight=False, soft_wrap=True)
+    errors.print(
+        f"Whole output: {step.log.relative_to(ROOT)}; Spark's warnings: logs/spark.log\n"
+        f"Next: {step.hint}",
+        markup=False,
+        highlight=False,
+    )
+    return code if code > 0 else 1
+
+
+def failure(output: str) -> str:
+    """The lines that say why: dbt's closing summary where there is one, else the last lines.
+
+    Without times of day and without Spark's query plans, which fill the screen.
+    """
+    lines = [re.sub(r"^\d\d:\d\d:\d\d  ", "", line) for line in output.rstrip().splitlines()]
+    lines = [line[:300] for line in lines if not re.match(r"\s*(\+- |:- |: +|'[A-Z]\w+ )", line)]
+    for number, line in enumerate(lines):
+        if "Completed with" in line or "Encountered an error" in line:
+            return "\n".join(lines[number : number + 40])
+    return "\n".join(lines[-20:])
+
+
+def last_line(step: Step) -> str:
+    lines = step.log.read_text().split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+# --- summary
+
+
+def built_counts() -> Counter[tuple[str, str]]:
+    """How many nodes of each kind ended how, from dbt's results of the last build."""
+    results = json.loads((ROOT / "target" / "run_results.json").read_text())["results"]
+    return Counter((result["unique_id"].split(".")[0], result["status"]) for result in results)
+
+
+def summary(
+    console: Console, built: Counter[tuple[str, str]], done: list[Step], is_scored: bool
+) -> None:
+    """Print what was built, where, how long it took and what to try next."""
+    tests = sum(n for (kind, _), n in built.items() if kind in ("test", "unit_test"))
+    passed = sum(
+        n
+        for (kind, status), n in built.items()
+        if kind in ("test", "unit_test") and status == "pass"
+    )
+    with console.status("reading what was built"):
+        facts, at_risk = read_tables(console, is_scored)
+    warehouse = os.environ.get("CHURN_WAREHOUSE") or ROOT / "warehouse"
+    table = Table(show_header=False, box=None, padding=(0, 2), title="What is there now")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("built", f"{built['model', 'success']} models; {passed} of {tests} tests passed")
+    for row in facts:
+        table.add_row(*row)
+    table.add_row("where", f"{warehouse} (Iceberg; catalog in catalog.db)")
+    table.add_row("time", ", ".join(f"{step.name} {step.seconds:,.0f} s" for step in done))
+    console.print(table, highlight=False)
+    if at_risk:
+        risk = Table("user", "churn probability", "reasons", title="Users most at risk")
+        for user, probability, reasons in at_risk:
+            risk.add_row(user, probability, reasons)
+        console.print(risk, highlight=False)
+    console.print(
+        "Next: . .venv/bin/activate, then dbt build (new files in data/raw only), or\n"
+        '  dbt show --inline "select * from churn_published.churn_risk order by risk_rank"',
+        markup=False,
+        highlight=False,
+    )
+
+
+def read_tables(
+    console: Console, is_scored: bool
+) -> tuple[list[tuple[str, str]], list[tuple[str, str, str]]]:
+    """Rows of the summary, and user, probability and reasons of the users most at risk.
+
+    The summary is not worth a failure: what cannot be read is left out, with a line that says so.
+    """
+    from pyspark.errors import PySparkException
+
+    from ml.errors import MlError
+    from ml.session import spark_session
+
+    try:
+        spark, target = spark_session()
+        schema = target.schema
+        files = spark.sql(
+            "select count(*) as files, sum(lines) as lines, sum(staged_events) as staged,"
+            " sum(rejected_lines) as rejected, sum(duplicate_lines) as duplicates"
+            f" from {schema}_staging.ingested_files"
+        ).first()
+        users = spark.sql(f"select count(*) as users from {schema}_published.dim_users").first()
+        facts = [
+            (
+                "lines in",
+                f"{files.lines:,} in {files.files:,} files: {files.staged:,} events staged,"
+                f" {files.rejected:,} rejected, {files.duplicates:,} duplicates",
+            ),
+            ("users", f"{users.users:,}"),
+        ]
+        at_risk = []
+        if is_scored:
+            risk = spark.table(f"{schema}_published.churn_risk").orderBy("risk_rank")
+            facts.append(("scored", f"{risk.count():,} users"))
+            at_risk = [
+                (
+                    str(row.user_id),
+                    f"{row.churn_probability:.1%}",
+                    "; ".join(filter(None, (row.reason_1, row.reason_2, row.reason_3))),
+                )
+                for row in risk.limit(AT_RISK_SHOWN).collect()
+            ]
+        schemas = [f"{schema}_{suffix}" for suffix in ("published", "marts", "staging", "ml")]
+        facts.append(("schemas", f"{', '.join(schemas)}; analysts need {schemas[0]} alone"))
+        return facts, at_risk
+    except (MlError, PySparkException) as error:
+        console.print(f"The tables could not be read back: {error}", style="yellow", markup=False)
+        return [], []
+
+
+if __name__ == "__main__":
+    sys.exit(main())

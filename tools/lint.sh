@@ -1,0 +1,49 @@
+#!/bin/sh
+# Checks of style, and of what the project promises of itself. All of them run; one failure fails
+# the whole. `make lint` runs it; `sh tools/lint.sh manifest` runs the part about models alone.
+cd "$(dirname "$0")/.." || exit 1
+PATH="$PWD/.venv/bin:$PATH"
+export PATH
+failed=
+
+step() {  # <name> <command ...>
+    name=$1
+    shift
+    printf -- '--- %s\n' "$name"
+    "$@" || failed="$failed $name"
+}
+
+# sqlfluff lets dbt compile the models. An empty warehouse makes that the same on every machine, and
+# a folder of its own keeps dbt's parsed project as it is. A file that does not compile is skipped
+# with status 0: here that is a failure.
+sql() {
+    folder=$(mktemp -d) && mkdir "$folder/warehouse" || return 1
+    CHURN_WAREHOUSE="$folder/warehouse" DBT_TARGET_PATH="$folder/target" \
+        sqlfluff lint --disable-progress-bar models tests >"$folder/out" 2>&1
+    status=$?
+    grep -v 'dbt templater' "$folder/out" | head -n 200
+    ! grep -q 'Skipped file' "$folder/out" || status=1
+    rm -rf "$folder"
+    return "$status"
+}
+
+# Descriptions, contracts, grain tests: dbt-bouncer.yml.
+manifest() {
+    dbt --quiet parse || return 1
+    if [ -x .venv/bin/dbt-bouncer ]; then
+        COLUMNS=${COLUMNS:-160} dbt-bouncer run --show-all-failures
+    else
+        echo "skipped: dbt-bouncer needs Python 3.11 or later, .venv has $(python -V)"
+    fi
+}
+
+if [ "${1:-}" != manifest ]; then
+    step ruff ruff check .
+    step ruff-format ruff format --check .
+    step yamllint yamllint --strict .
+    step sqlfluff sql
+fi
+step manifest manifest
+
+[ -z "$failed" ] || { echo "lint failed:$failed" >&2; exit 1; }
+echo "lint passed"

