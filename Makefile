@@ -54,10 +54,10 @@ status: $(READY) ## What is published, and since when
 	@dbt run-operation publish_status
 
 bench-build: $(READY) ## Time and memory of a full build, and its slowest nodes
-	@python benchmarks/build.py $(ARGS)
+	@python -m benchmarks.build_time $(ARGS)
 
 bench-duckdb: $(READY) ## The same tables with DuckDB: rows compared, both timed
-	@python benchmarks/duckdb_compare.py $(ARGS)
+	@python -m benchmarks.compare_duckdb $(ARGS)
 
 lock: ## Write requirements.txt from requirements.in (needs uv)
 	@uv pip compile --no-python-downloads --no-strip-extras --universal --python-version 3.10 \

@@ -1,31 +1,40 @@
 with
 
-profile_versions as (
+activity as (
 
-    -- grouping by the profile keeps the aggregates of fixed width: a `max_by` of a string would
-    -- sort every event
     select
         user_id,
-        registered_at,
-        gender,
-        location,
-        user_agent,
-        max(event_at) as last_seen_at
-    from {{ ref('stg_events') }}
-    where user_id is not null
-    group by user_id, registered_at, gender, location, user_agent
+        count(*) as active_days,
+        sum(events) as events,
+        sum(songs) as songs,
+        sum(listening_milliseconds) as listening_milliseconds,
+        min(first_event_at) as first_event_at,
+        max(last_event_at) as last_event_at,
+        coalesce(max(last_paid_event_at) >= max(last_free_event_at), sum(paid_events) > 0)
+            as is_paid
+    from {{ ref('fct_user_days') }}
+    group by user_id
 
 ),
 
-ranked_profiles as (
+last_profiles as (
 
+    -- a join with the few last instants, not an aggregate: a `max_by` of strings sorts all events
     select
-        *,
+        events.user_id,
+        events.registered_at,
+        events.gender,
+        events.location,
+        events.user_agent,
         row_number() over (
-            partition by user_id
-            order by last_seen_at desc, registered_at, gender, location, user_agent
+            partition by events.user_id
+            order by events.registered_at, events.gender, events.location, events.user_agent
         ) as profile_rank
-    from profile_versions
+    from {{ ref('stg_events') }} as events
+    inner join activity
+        on
+            events.user_id = activity.user_id
+            and events.event_at = activity.last_event_at
 
 ),
 
@@ -47,25 +56,8 @@ profiles as (
             when user_agent like '%Linux%' then 'Linux'
             when user_agent is not null then 'other'
         end as platform
-    from ranked_profiles
+    from last_profiles
     where profile_rank = 1
-
-),
-
-activity as (
-
-    select
-        user_id,
-        count(*) as active_days,
-        sum(events) as events,
-        sum(songs) as songs,
-        sum(listening_milliseconds) as listening_milliseconds,
-        min(first_event_at) as first_event_at,
-        max(last_event_at) as last_event_at,
-        coalesce(max(last_paid_event_at) >= max(last_free_event_at), sum(paid_events) > 0)
-            as is_paid
-    from {{ ref('fct_user_days') }}
-    group by user_id
 
 ),
 
