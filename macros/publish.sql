@@ -54,19 +54,14 @@
     {% set build = "build_" ~ run_started_at.strftime('%Y%m%dT%H%M%SZ') ~ "_" ~ invocation_id[:8] %}
     {% do run_query("create schema if not exists " ~ published_schema()) %}
     {% set built_ids = built | map(attribute='unique_id') | list %}
-    {% for node in mart_nodes() %}
+    {% for node in mart_nodes() if node.unique_id not in built_ids %}
         {% set tags = tags_of(node) %}
-        {% if node.unique_id in built_ids %}
-            {% do set_tag(node, build, current_snapshot(node)) %}
-        {% elif 'published' in tags %}
-            {% do set_tag(node, build, tags['published']) %}
-        {% endif %}
+        {% if 'published' in tags %}{% do set_tag(node, build, tags['published']) %}{% endif %}
     {% endfor %}
-    {% for node in built %}
-        {% do show_readers(node, tags_of(node)[build]) %}
-    {% endfor %}
+    {% for node in built %}{% do set_tag(node, build) %}{% endfor %}
+    {% for node in built %}{% do show_readers(node) %}{% endfor %}
     {% for node in table_nodes() if node.unique_id in passed and node.unique_id not in built_ids %}
-        {% do set_tag(node, 'published', current_snapshot(node)) %}
+        {% do set_tag(node, 'published') %}
     {% endfor %}
     {% do log("Published " ~ built | length ~ " marts in " ~ published_schema() ~ " as " ~ build ~ ".", info=True) %}
 {% endmacro %}
@@ -221,16 +216,17 @@
 {% endmacro %}
 
 
-{% macro set_tag(node, tag, snapshot) %}
+{#- On the current version of the table where no snapshot is named. -#}
+{% macro set_tag(node, tag, snapshot=none) %}
     {% do run_query(
         "alter table " ~ table_name(node) ~ " create or replace tag " ~ tag
-        ~ " as of version " ~ snapshot
+        ~ (" as of version " ~ snapshot if snapshot else "")
     ) %}
 {% endmacro %}
 
 
 {#- The view is replaced with the tag: its columns are those of the version that it shows. -#}
-{% macro show_readers(node, snapshot) %}
+{% macro show_readers(node, snapshot=none) %}
     {% do set_tag(node, 'published', snapshot) %}
     {% do run_query(
         "create or replace view " ~ published_schema() ~ "." ~ node.alias

@@ -1,0 +1,120 @@
+"""Time and memory of a whole `dbt build`, every model and data test, in a warehouse of its own.
+
+Prints wall seconds, peak resident memory, the number of nodes, the time before the first node and
+the five slowest nodes. Unit tests are left out: they test the SQL, not the data. Exit status 1 when
+a model or test fails, 2 when dbt does not start; never because of a time.
+
+example:
+  python -m benchmarks.build_time --raw data/raw --repeat 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from benchmarks.dbt_runs import (
+    BenchmarkError,
+    DbtRun,
+    busy_warning,
+    existing_folder,
+    run_dbt,
+    shown_memory,
+    shown_seconds,
+    temporary_work_folder,
+)
+
+SLOWEST = 5
+
+
+def time_builds(raw_folder: Path, repeat: int, console: Console) -> list[DbtRun]:
+    """Build `repeat` times, each in a new warehouse."""
+    runs = []
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("")
+        for number in range(1, repeat + 1):
+            label = f"build {number} of {repeat}"
+            progress.update(task, description=label)
+            with temporary_work_folder(keep=False) as folder:
+                runs.append(
+                    run_dbt(
+                        "build",
+                        ["--full-refresh", "--exclude-resource-type", "unit_test"],
+                        folder,
+                        raw_folder,
+                        lambda text, label=label: progress.update(
+                            task, description=f"{label}: node {text}"
+                        ),
+                    )
+                )
+    return runs
+
+
+def show(runs: Sequence[DbtRun], console: Console) -> None:
+    """Print the figures; with several builds the slowest nodes are those of the median one."""
+    walls = [run.usage.wall_seconds for run in runs]
+    middle = sorted(runs, key=lambda run: run.usage.wall_seconds)[(len(runs) - 1) // 2]
+    memories = [run.usage.peak_bytes for run in runs if run.usage.peak_bytes is not None]
+
+    figures = Table(title="dbt build", show_header=False)
+    figures.add_row(
+        "wall time",
+        f"{statistics.median(walls):.1f} s"
+        + (f"  (of {len(walls)}: {min(walls):.1f} to {max(walls):.1f} s)" if walls[1:] else ""),
+    )
+    figures.add_row("processor time", shown_seconds(middle.usage.cpu_seconds))
+    figures.add_row(
+        "peak memory",
+        f"{shown_memory(max(memories, default=None))}"
+        + ("  (resident, dbt + JVM + workers)" if memories else ""),
+    )
+    figures.add_row(
+        "before the first node", f"{middle.seconds_before_first_node:.1f} s  (Python, JVM, hook)"
+    )
+    figures.add_row("models", str(middle.count("model")))
+    figures.add_row("data tests", str(middle.count("test")))
+    console.print(figures)
+
+    slowest = Table(title=f"The {SLOWEST} slowest nodes")
+    slowest.add_column("node", overflow="fold")
+    slowest.add_column("type")
+    slowest.add_column("seconds", justify="right")
+    for node in middle.nodes[:SLOWEST]:
+        slowest.add_row(node.name, node.resource_type, f"{node.seconds:.1f}")
+    console.print(slowest)
+    if warning := busy_warning([run.usage for run in runs]):
+        console.print(f"[yellow]{warning}")
+    if failed := sorted({name for run in runs for name in run.failed}):
+        console.print(f"[red]Failed or skipped[/red]: {', '.join(failed)}", highlight=False)
+
+
+def main() -> int:
+    """Command line of the benchmark; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.build_time",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--raw", required=True, help="folder of raw logs")
+    parser.add_argument("--repeat", type=int, default=1, help="number of builds (default: 1)")
+    arguments = parser.parse_args()
+    console = Console()
+    try:
+        runs = time_builds(existing_folder(arguments.raw), max(arguments.repeat, 1), console)
+    except BenchmarkError as error:
+        print(error, file=sys.stderr)
+        return 2
+    show(runs, console)
+    return 1 if any(run.failed for run in runs) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,393 @@
+"""The tables of the dbt project on plain Spark against the same tables made by DuckDB.
+
+Builds both from the same files in one sitting, compares every table row for row, and prints the
+time and the memory of both. Exit status 1 when a table differs, 2 when a part did not run; never
+because of a time.
+
+Left out of the comparison are columns that no two runs share: content hashes (each engine has its
+own), when a line was loaded, times of files, and the text of quarantined lines. `churn_risk` reads
+what the ML step writes, so DuckDB does not make it.
+
+example:
+  python -m benchmarks.compare_duckdb --raw data/raw
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from benchmarks.dbt_runs import (
+    LAST_LINES,
+    PROJECT_DIR,
+    BenchmarkError,
+    DbtRun,
+    Usage,
+    busy_warning,
+    dbt_environment,
+    existing_folder,
+    measured,
+    run_dbt,
+    shown_memory,
+    shown_seconds,
+    temporary_work_folder,
+)
+from benchmarks.make_duckdb_tables import log_files
+
+NOT_COMPARED_COLUMNS = {
+    "content_hash",
+    "loaded_at",
+    "file_modified_at",
+    "source_file_modified_at",
+    "raw_line",
+}
+NOT_MADE_BY_DUCKDB = {"churn_risk"}
+THREADS = 2
+EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class SparkTable:
+    """An Iceberg table: its columns and the data files of its current snapshot."""
+
+    name: str
+    columns: list[str]
+    files: list[str]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rows of one table on both sides. `differing_rows` counts rows that only one side has."""
+
+    name: str
+    spark_rows: int
+    duckdb_rows: int
+    differing_rows: int
+    remark: str = ""
+
+    @property
+    def is_equal(self) -> bool:
+        """Both sides hold the same rows, each as often."""
+        return self.differing_rows == 0 and not self.remark
+
+
+@dataclass(frozen=True)
+class DuckdbRun:
+    """Seconds per table, and what the process took."""
+
+    seconds: dict[str, float]
+    usage: Usage
+
+    @property
+    def total_seconds(self) -> float:
+        """From opening the database to the commit of the last table."""
+        return self.seconds["total"]
+
+
+def read_once(files: Sequence[Path]) -> None:
+    """Read the files, so that neither engine is the one to wait for the disk."""
+    for file in files:
+        with file.open("rb") as raw:
+            while raw.read(1 << 24):
+                pass
+
+
+def run_duckdb(database: Path, raw_folder: Path, memory: str, work_folder: Path) -> DuckdbRun:
+    """Make the tables with DuckDB, in a process of its own."""
+    usage = measured(
+        [
+            *(sys.executable, "-m", "benchmarks.make_duckdb_tables"),
+            *("--database", str(database), "--raw", str(raw_folder)),
+            *("--threads", str(THREADS), "--memory", memory),
+        ],
+        dbt_environment(work_folder),
+    )
+    return DuckdbRun(json.loads(usage.output.splitlines()[-1]), usage)
+
+
+def spark_tables(work_folder: Path) -> list[SparkTable]:
+    """The tables that dbt made, by name, from its manifest and Iceberg's metadata.
+
+    Raises BenchmarkError when a table has delete files, which reading its data files would miss.
+    """
+    from ml.session import spark_session
+
+    manifest = json.loads((work_folder / "target" / "manifest.json").read_text(encoding="utf-8"))
+    relations = {
+        node["name"]: f"{node['schema']}.{node['alias']}"
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "model"
+        and node["config"]["materialized"] in ("table", "incremental")
+    }
+    os.environ.update(dbt_environment(work_folder))
+    spark, _ = spark_session("local", PROJECT_DIR)
+    try:
+        rows = spark.sql(
+            " union all ".join(
+                f"select '{name}' as name, file_path, content from {relation}.files"
+                for name, relation in relations.items()
+            )
+        ).collect()
+        files: dict[str, list[str]] = {name: [] for name in relations}
+        for row in rows:
+            if row.content != 0:
+                raise BenchmarkError(f"{row.name} has delete files; compare it after a compaction.")
+            files[row.name].append(row.file_path.removeprefix("file:"))
+        return [
+            SparkTable(name, spark.table(relation).columns, files[name])
+            for name, relation in sorted(relations.items())
+        ]
+    finally:
+        spark.stop()
+
+
+def compare_table(connection: duckdb.DuckDBPyConnection, table: SparkTable) -> Comparison:
+    """Compare one table row for row, doubles exactly, each row as often on both sides.
+
+    The same as EXCEPT ALL both ways, in one pass: a row counts +1 on one side and -1 on the other.
+    """
+    duckdb_columns = [
+        row[0]
+        for row in connection.execute(
+            "select column_name from duckdb_columns() where table_name = $1", [table.name]
+        ).fetchall()
+    ]
+    duckdb_rows = _count(connection, f"select count(*) from {table.name}")
+    if set(duckdb_columns) != set(table.columns):
+        one_side = ", ".join(sorted(set(duckdb_columns) ^ set(table.columns)))
+        return Comparison(table.name, 0, duckdb_rows, 0, f"columns on one side only: {one_side}")
+    if not table.files:
+        return Comparison(table.name, 0, duckdb_rows, duckdb_rows)
+
+    columns = [column for column in table.columns if column not in NOT_COMPARED_COLUMNS]
+    connection.execute("set variable spark_files = $1", [table.files])
+    types = dict(
+        connection.execute(
+            "select column_name, column_type from "
+            "(describe from read_parquet(getvariable('spark_files')))"
+        ).fetchall()
+    )
+    spark_columns = ", ".join(
+        f"cast({column} as timestamp) as {column}" if "TIME ZONE" in types[column] else column
+        for column in columns
+    )
+    both_sides = f"""
+        select {", ".join(columns)}, -1 as side from {table.name}
+        union all by name
+        select {spark_columns}, 1 as side from read_parquet(getvariable('spark_files'))
+    """
+    # created, so that a second look at rows that differ costs little
+    connection.execute(f"""
+        create or replace temp table differences as
+        select {", ".join(columns)}, sum(side) as surplus
+        from ({both_sides})
+        group by all
+        having sum(side) <> 0
+    """)
+    spark_rows = _count(connection, "select count(*) from read_parquet(getvariable('spark_files'))")
+    differing = _count(connection, "select coalesce(sum(abs(surplus)), 0) from differences")
+    remark = _where_they_differ(connection, columns) if differing else ""
+    return Comparison(table.name, spark_rows, duckdb_rows, differing, remark)
+
+
+def _count(connection: duckdb.DuckDBPyConnection, query: str) -> int:
+    row = connection.execute(query).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _where_they_differ(connection: duckdb.DuckDBPyConnection, columns: Sequence[str]) -> str:
+    differing = [
+        column
+        for column in columns
+        if _count(
+            connection,
+            f"select count(*) from (select {column} from differences "
+            f"group by {column} having sum(surplus) <> 0)",
+        )
+    ]
+    shown = differing or list(columns)
+    names = list(dict.fromkeys([*columns[:2], *shown]))
+    lines = [f"columns whose values differ: {', '.join(shown)}"]
+    for side, sign in (("Spark", ">"), ("DuckDB", "<")):
+        rows = connection.execute(
+            f"select {', '.join(names)} from differences where surplus {sign} 0 "
+            f"order by all limit {EXAMPLES}"
+        ).fetchall()
+        lines += [
+            f"  {side}: " + ", ".join(f"{n}={v!s}" for n, v in zip(names, row, strict=True))
+            for row in rows
+        ]
+    return "\n".join(lines)
+
+
+def compare_tables(
+    database: Path, tables: Sequence[SparkTable], memory: str, on_table: Callable[[str], None]
+) -> list[Comparison]:
+    """Compare every table; one that DuckDB does not make counts as different."""
+    with duckdb.connect(
+        str(database), config={"memory_limit": memory, "preserve_insertion_order": False}
+    ) as connection:
+        connection.execute("set timezone = 'UTC'")
+        made = {
+            row[0]
+            for row in connection.execute("select table_name from duckdb_tables()").fetchall()
+        }
+        comparisons = []
+        for table in tables:
+            if table.name in NOT_MADE_BY_DUCKDB:
+                continue
+            on_table(table.name)
+            if table.name not in made:
+                remark = "no statement in duckdb_tables.sql makes it"
+                comparisons.append(Comparison(table.name, 0, 0, 0, remark))
+            else:
+                comparisons.append(compare_table(connection, table))
+        return comparisons
+
+
+def show_rows(comparisons: Sequence[Comparison], console: Console) -> None:
+    """Print the rows of every table on both sides."""
+    table = Table(title="Row for row")
+    table.add_column("table")
+    for header in ("rows Spark", "rows DuckDB", "differing rows"):
+        table.add_column(header, justify="right")
+    for each in comparisons:
+        verdict = f"{each.differing_rows:,}" if each.is_equal else f"[red]{each.differing_rows:,}"
+        table.add_row(each.name, f"{each.spark_rows:,}", f"{each.duckdb_rows:,}", verdict)
+    console.print(table)
+    for each in comparisons:
+        if each.remark:
+            console.print(f"[red]{each.name}[/red]: {each.remark}", highlight=False)
+
+
+def show_times(models: DbtRun, tests: DbtRun, made: DuckdbRun, console: Console) -> None:
+    """Print the seconds of every table on both sides, the totals, the ratios and the memory."""
+    table = Table(title=f"Seconds, {THREADS} threads each, one sitting")
+    table.add_column("table")
+    table.add_column("Spark", justify="right")
+    table.add_column("DuckDB", justify="right")
+    in_order = sorted(models.nodes, key=lambda node: node.started_at)
+    for node in in_order:
+        seconds = made.seconds.get(node.name)
+        table.add_row(node.name, f"{node.seconds:.1f}", "" if seconds is None else f"{seconds:.2f}")
+    table.add_section()
+    table.add_row("all tables", f"{models.node_seconds:.1f}", f"{made.total_seconds:.1f}")
+    table.add_row(f"{tests.count('test')} data tests", f"{tests.node_seconds:.1f}", "")
+    console.print(table)
+
+    figures = Table(title="Spark against DuckDB", show_header=False)
+    figures.add_row("tables, times DuckDB", f"{models.node_seconds / made.total_seconds:.2f}")
+    figures.add_row("data tests, on top", f"{tests.node_seconds / models.node_seconds:.2f}")
+    figures.add_row(
+        "processor time",
+        f"Spark {shown_seconds(models.usage.cpu_seconds)} (start included), "
+        f"its data tests {shown_seconds(tests.usage.cpu_seconds)}, "
+        f"DuckDB {shown_seconds(made.usage.cpu_seconds)}",
+    )
+    figures.add_row(
+        "peak memory, resident",
+        f"Spark {shown_memory(models.usage.peak_bytes)}, "
+        f"its data tests {shown_memory(tests.usage.peak_bytes)}, "
+        f"DuckDB {shown_memory(made.usage.peak_bytes)}",
+    )
+    console.print(figures)
+    console.print(
+        "Two nodes run side by side on Spark, so its seconds add up to more than their total. "
+        "Totals: first node's start to last node's end; opening the database to the last commit."
+    )
+    if warning := busy_warning([models.usage, tests.usage, made.usage]):
+        console.print(f"[yellow]{warning}")
+
+
+def compare(raw_folder: Path, work_folder: Path, memory: str, console: Console) -> bool:
+    """Build, compare and print; returns whether every table is equal."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("reading the files once")
+
+        def say(text: str) -> None:
+            progress.update(task, description=text)
+
+        try:
+            read_once(log_files(raw_folder))
+        except FileNotFoundError as error:
+            raise BenchmarkError(str(error)) from error
+        say("Spark: models")
+        models = run_dbt(
+            "build",
+            ["--full-refresh", "--resource-type", "model", "--resource-type", "seed"],
+            work_folder,
+            raw_folder,
+            lambda text: say(f"Spark: models, {text}"),
+        )
+        if models.failed:
+            raise BenchmarkError(
+                "\n".join(models.usage.output.splitlines()[-LAST_LINES:])
+                + f"\n\nModels failed or were skipped: {', '.join(models.failed)}"
+            )
+        say("Spark: data tests")
+        tests = run_dbt(
+            "test",
+            ["--resource-type", "test"],
+            work_folder,
+            raw_folder,
+            lambda text: say(f"Spark: data tests, {text}"),
+        )
+        say("DuckDB")
+        database = work_folder / "duckdb" / "churn.duckdb"
+        database.parent.mkdir()
+        made = run_duckdb(database, raw_folder, memory, work_folder)
+        say("Spark: list of data files")
+        tables = spark_tables(work_folder)
+        comparisons = compare_tables(database, tables, memory, lambda name: say(f"compare {name}"))
+    show_rows(comparisons, console)
+    show_times(models, tests, made, console)
+    if tests.failed:
+        console.print(f"[red]Data tests failed[/red]: {', '.join(tests.failed)}", highlight=False)
+    return all(each.is_equal for each in comparisons)
+
+
+def main() -> int:
+    """Command line of the benchmark; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.compare_duckdb",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--raw", required=True, help="folder of raw logs")
+    parser.add_argument("--memory", default="8GB", help="DuckDB's memory limit (default: 8GB)")
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="keep the warehouse and DuckDB's database, and say where",
+    )
+    arguments = parser.parse_args()
+    console = Console()
+    try:
+        raw_folder = existing_folder(arguments.raw)
+        with temporary_work_folder(arguments.keep) as folder:
+            is_equal = compare(raw_folder, folder, arguments.memory, console)
+            if arguments.keep:
+                console.print(f"Kept: {folder}", soft_wrap=True)
+    except BenchmarkError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if not is_equal:
+        console.print("[red]Tables differ.")
+        return 1
+    console.print("Every table is equal, row for row.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

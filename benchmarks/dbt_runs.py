@@ -1,0 +1,373 @@
+"""Run a command and measure it: seconds, CPU seconds and peak memory; and dbt's own results."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from tempfile import mkdtemp
+
+PROJECT_DIR = Path(__file__).resolve().parent.parent
+POLL_SECONDS = 0.2
+LAST_LINES = 30
+PASSED = {"success", "pass", "warn", "no-op"}
+
+
+class BenchmarkError(RuntimeError):
+    """What went wrong and what to do, in words for the command line."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a command took.
+
+    `peak_bytes` is the highest sum of resident set sizes of the process and all its descendants,
+    so that shared pages count once per process: an upper bound. `cpu_seconds` is their processor
+    time, and `others_cpu_seconds` what the rest of the machine used meanwhile: wall times of a busy
+    machine say little. All three are None where there is no /proc.
+    """
+
+    started_at: float
+    wall_seconds: float
+    cpu_seconds: float | None
+    others_cpu_seconds: float | None
+    peak_bytes: int | None
+    output: str
+    exit_status: int
+
+
+@dataclass(frozen=True)
+class Node:
+    """One model, seed or test of a dbt run; times are seconds since the epoch."""
+
+    name: str
+    resource_type: str
+    status: str
+    started_at: float
+    ended_at: float
+
+    @property
+    def seconds(self) -> float:
+        """Seconds from the start to the end of the node."""
+        return self.ended_at - self.started_at
+
+
+@dataclass(frozen=True)
+class DbtRun:
+    """A dbt command: what it took, and its nodes, slowest first."""
+
+    usage: Usage
+    nodes: list[Node] = field(default_factory=list)
+
+    def count(self, resource_type: str) -> int:
+        """Number of nodes of one type: model, seed or test."""
+        return sum(node.resource_type == resource_type for node in self.nodes)
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the nodes that failed, or that were skipped for it."""
+        return [node.name for node in self.nodes if node.status not in PASSED]
+
+    @property
+    def node_seconds(self) -> float:
+        """Wall seconds from the start of the first node to the end of the last."""
+        ended = max((node.ended_at for node in self.nodes if node.ended_at), default=0.0)
+        return ended - self._first_start if ended else 0.0
+
+    @property
+    def seconds_before_first_node(self) -> float:
+        """Wall seconds before the first node: start of Python and the JVM, parsing, hooks."""
+        return self._first_start - self.usage.started_at
+
+    @property
+    def _first_start(self) -> float:
+        # a node that was skipped has no times
+        return min(
+            (node.started_at for node in self.nodes if node.started_at),
+            default=self.usage.started_at,
+        )
+
+
+def measured(
+    command: Sequence[str],
+    environment: dict[str, str],
+    on_line: Callable[[str], None] = lambda line: None,
+    accepted: Container[int] = (0,),
+) -> Usage:
+    """Run a command in the project's folder and measure its whole process tree.
+
+    Raises BenchmarkError, with the last lines of its output, when its exit status is none of
+    `accepted`.
+    """
+    started_at = time.time()
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        command,
+        cwd=PROJECT_DIR,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+    watch = _ProcessTreeWatch(process.pid)
+    lines: list[str] = []
+    try:
+        for line in process.stdout or ():
+            lines.append(line.rstrip())
+            on_line(lines[-1])
+        process.wait()
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    finally:
+        watch.stop()
+    wall_seconds = time.perf_counter() - started
+    if process.returncode not in accepted:
+        last = "\n".join(lines[-LAST_LINES:])
+        shown = " ".join(command[:4])
+        raise BenchmarkError(f"{last}\n\nExit status {process.returncode} of: {shown} ...")
+    return Usage(
+        started_at=started_at,
+        wall_seconds=wall_seconds,
+        cpu_seconds=watch.cpu_seconds,
+        others_cpu_seconds=watch.others_cpu_seconds,
+        peak_bytes=watch.peak_bytes,
+        output="\n".join(lines),
+        exit_status=process.returncode,
+    )
+
+
+def run_dbt(
+    command: str,
+    flags: Sequence[str],
+    work_folder: Path,
+    raw_folder: Path,
+    on_progress: Callable[[str], None] = lambda text: None,
+) -> DbtRun:
+    """Run `dbt <command>` on the `local` target, all output below `work_folder`.
+
+    The warehouse is `<work_folder>/warehouse`. `on_progress` gets texts such as "3 of 18". Nodes
+    may fail: see `DbtRun.failed`. Raises BenchmarkError when dbt ends before it runs any.
+    """
+    target = work_folder / "target"
+    results_file = target / "run_results.json"
+    results_file.unlink(missing_ok=True)
+
+    def show(line: str) -> None:
+        if match := re.search(r"(\d+ of \d+) START (?!hook)", line):
+            on_progress(match.group(1))
+
+    usage = measured(
+        [
+            *(sys.executable, "-m", "dbt.cli.main", "--no-use-colors"),
+            *("--log-path", str(work_folder / "logs"), command, *flags),
+            *("--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)),
+            *("--target", "local", "--target-path", str(target)),
+            *("--vars", json.dumps({"raw_path": str(raw_folder)})),
+        ],
+        dbt_environment(work_folder),
+        show,
+        accepted=(0, 1),  # 1: nodes failed, or dbt stopped before them
+    )
+    run = DbtRun(usage, _nodes(results_file))
+    if usage.exit_status != 0 and not run.failed:
+        raise BenchmarkError("\n".join(usage.output.splitlines()[-LAST_LINES:]))
+    return run
+
+
+def dbt_environment(work_folder: Path) -> dict[str, str]:
+    """Environment of dbt: this Python's own programs first, and a warehouse of its own."""
+    environment = dict(os.environ)
+    programs = Path(sys.executable).parent
+    for name in ("SPARK_HOME", "PYTHONHOME", "DBT_TARGET", "DBT_PROFILES_DIR", "CHURN_SCHEMA"):
+        environment.pop(name, None)
+    if (programs / "java").exists():
+        environment.pop("JAVA_HOME", None)
+    return environment | {
+        "PATH": f"{programs}{os.pathsep}{environment.get('PATH', '')}",
+        "PYSPARK_PYTHON": sys.executable,
+        "CHURN_WAREHOUSE": str(work_folder / "warehouse"),
+    }
+
+
+@contextmanager
+def temporary_work_folder(keep: bool, parent: Path | None = None) -> Iterator[Path]:
+    """A folder for warehouse, target and logs, removed at the end unless `keep`."""
+    folder = Path(mkdtemp(prefix="churn_benchmark_", dir=parent)).resolve()
+    (folder / "warehouse").mkdir()
+    try:
+        yield folder
+    finally:
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def existing_folder(text: str) -> Path:
+    """Argument type: a folder that exists, as an absolute path."""
+    folder = Path(text).expanduser().resolve()
+    if not folder.is_dir():
+        raise BenchmarkError(f"{text} is not a folder: name the folder of the raw logs with --raw.")
+    return folder
+
+
+def shown_memory(peak_bytes: int | None) -> str:
+    """Peak memory in words."""
+    return "not measured (no /proc)" if peak_bytes is None else f"{peak_bytes / 2**30:.2f} GiB"
+
+
+def shown_seconds(seconds: float | None) -> str:
+    """Seconds in words."""
+    return "not measured" if seconds is None else f"{seconds:.1f} s"
+
+
+def busy_warning(usages: Sequence[Usage]) -> str:
+    """One line when other processes took over a tenth of the machine's processors, else empty."""
+    others = sum(usage.others_cpu_seconds or 0.0 for usage in usages)
+    offered = sum(usage.wall_seconds for usage in usages) * (os.cpu_count() or 1)
+    if others <= offered / 10:
+        return ""
+    return (
+        f"Other processes used {others / offered:.0%} of the processors meanwhile: "
+        "compare processor times, or measure again on an idle machine."
+    )
+
+
+def _nodes(results_file: Path) -> list[Node]:
+    if not results_file.is_file():
+        return []
+    results = json.loads(results_file.read_text(encoding="utf-8"))["results"]
+    nodes = []
+    for result in results:
+        resource_type, _, rest = result["unique_id"].partition(".")
+        times = result["timing"]
+        if resource_type == "operation":
+            continue
+        nodes.append(
+            Node(
+                name=rest.split(".")[1],
+                resource_type=resource_type,
+                status=result["status"],
+                started_at=min((_epoch(part["started_at"]) for part in times), default=0.0),
+                ended_at=max((_epoch(part["completed_at"]) for part in times), default=0.0),
+            )
+        )
+    return sorted(nodes, key=lambda node: -node.seconds)
+
+
+def _epoch(text: str) -> float:
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
+class _ProcessTreeWatch:
+    """Polls /proc for the memory and processor time of a process and its descendants."""
+
+    def __init__(self, pid: int) -> None:
+        self._root = pid
+        self._cpu: dict[int, float] = {}
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._is_measured = Path("/proc/self/stat").exists()
+        self._machine_start = self._machine_end = 0.0
+        self._peak = 0
+        if self._is_measured:
+            self._machine_start = _machine_cpu_seconds()
+            self._thread.start()
+
+    @property
+    def peak_bytes(self) -> int | None:
+        """Highest sum of resident set sizes that was seen."""
+        return self._peak if self._is_measured else None
+
+    @property
+    def cpu_seconds(self) -> float | None:
+        """User and system time, of processes that lived through a poll."""
+        return sum(self._cpu.values()) if self._is_measured else None
+
+    @property
+    def others_cpu_seconds(self) -> float | None:
+        """Processor time of all other processes of the machine, between start and stop."""
+        if not self._is_measured:
+            return None
+        own = sum(self._cpu.values())
+        return max(self._machine_end - self._machine_start - own, 0.0)
+
+    def stop(self) -> None:
+        """End the polling."""
+        self._stopped.set()
+        if self._is_measured:
+            self._thread.join()
+            self._machine_end = _machine_cpu_seconds()
+
+    def _watch(self) -> None:
+        page, tick = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
+        while not self._stopped.is_set():
+            stats = _process_stats()
+            tree = _descendants(self._root, {pid: stat[0] for pid, stat in stats.items()})
+            for pid in tree:
+                self._cpu[pid] = stats[pid][1] / tick
+            self._peak = max(self._peak, _resident_pages(tree, stats) * page)
+            self._stopped.wait(POLL_SECONDS)
+
+
+def _machine_cpu_seconds() -> float:
+    # user, nice and system time of all processors; see proc(5)
+    first_line = Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0]
+    return sum(int(ticks) for ticks in first_line.split()[1:4]) / os.sysconf("SC_CLK_TCK")
+
+
+def _resident_pages(tree: Sequence[int], stats: dict[int, tuple[int, int, int, int]]) -> int:
+    # While the JVM starts a program, the new process still runs in the JVM's own memory (vfork),
+    # which must not count twice. Such a process has its parent's sizes; a little slack, as the two
+    # are not read at the same instant.
+    pages = 0
+    for pid in tree:
+        parent, _, resident, virtual = stats[pid]
+        _, _, parent_resident, parent_virtual = stats.get(parent, (0, 0, 0, 0))
+        is_shared = virtual == parent_virtual and abs(resident - parent_resident) < resident / 50
+        pages += 0 if is_shared else resident
+    return pages
+
+
+def _process_stats() -> dict[int, tuple[int, int, int, int]]:
+    # parent, clock ticks of user and system time, resident pages, virtual bytes; see proc(5)
+    stats = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                text = (entry / "stat").read_text(encoding="utf-8", errors="replace")
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                continue
+            fields = text[text.rindex(")") + 2 :].split()
+            stats[int(entry.name)] = (
+                int(fields[1]),
+                int(fields[11]) + int(fields[12]),
+                int(fields[21]),
+                int(fields[20]),
+            )
+    return stats
+
+
+def _descendants(root: int, parents: dict[int, int]) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for pid, parent in parents.items():
+        children.setdefault(parent, []).append(pid)
+    found: list[int] = []
+    waiting = [root] if root in parents else []
+    while waiting:
+        pid = waiting.pop()
+        found.append(pid)
+        waiting.extend(children.get(pid, ()))
+    return found

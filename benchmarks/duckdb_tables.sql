@@ -1,0 +1,1093 @@
+-- The tables of the dbt project, made by DuckDB from the same files: one statement per model, under
+-- the model's name, in the order in which dbt builds them.
+--
+-- Set beforehand: the variables raw_files (list of paths) and raw_folder (without a last slash).
+--
+-- The same result, not the same text: each statement is written as one would write it for DuckDB.
+-- What is not the same:
+--   * content_hash is DuckDB's own 64-bit hash, so its values, and the last tie-break in
+--     user_day_transitions, are not compared;
+--   * a line that is not JSON or has a wrong type is read as nulls (ignore_errors), so that input
+--     with such lines shows other reasons here, and no text of the line;
+--   * churn_risk is left out, as it reads what the ML step writes.
+
+create table page_catalogue as
+select *
+from read_csv(getvariable('page_catalogue'), all_varchar = true);
+
+
+create table base_events as
+with
+
+files as (
+
+    -- content is not asked for, so that the files are not read here
+    select
+        filename,
+        size as source_file_bytes,
+        last_modified as source_file_modified_at
+    from read_blob(getvariable('raw_files'))
+
+),
+
+lines as (
+
+    select *
+    from read_ndjson(
+        getvariable('raw_files'),
+        columns = {
+            ts: 'bigint', userId: 'varchar', sessionId: 'bigint', page: 'varchar',
+            auth: 'varchar', method: 'varchar', status: 'bigint', level: 'varchar',
+            itemInSession: 'bigint', location: 'varchar', userAgent: 'varchar',
+            registration: 'double', gender: 'varchar', artist: 'varchar', song: 'varchar',
+            length: 'double'
+        },
+        filename = true,
+        ignore_errors = true
+    )
+
+),
+
+checked as (
+
+    select
+        *,
+        case
+            when left(page, 1) in ('{', '[') or left(userId, 1) in ('{', '[') then 'wrong_type'
+            when ts is null then 'missing_timestamp'
+            when ts not between 946684800000 and 4102444799999 then 'timestamp_out_of_range'
+            when coalesce(page, '') = '' then 'missing_page'
+            when sessionId is null then 'missing_session'
+            when length < 0 or length > 86400 then 'length_out_of_range'
+            when registration < 0 or registration > 4102444799999 then 'registration_out_of_range'
+        end as reject_reason
+    from lines
+
+)
+
+select
+    replace(checked.filename, getvariable('raw_folder') || '/', '') as source_file,
+    files.source_file_bytes,
+    files.source_file_modified_at,
+    now() as loaded_at,
+    reject_reason,
+    case
+        when reject_reason is not null
+            then to_json(
+                {
+                    ts: ts, userId: userId, sessionId: sessionId, page: page, auth: auth,
+                    method: method, status: status, level: level, itemInSession: itemInSession,
+                    location: location, userAgent: userAgent, registration: registration,
+                    gender: gender, artist: artist, song: song, length: length
+                }
+            )
+    end as raw_line,
+    case when reject_reason is null then cast(epoch_ms(ts) as date) end as event_date,
+    case when reject_reason is null then epoch_ms(ts) end as event_at,
+    case
+        when userId = '' or (registration is null and gender is null) then null
+        else userId
+    end as user_id,
+    sessionId as session_id,
+    cast(itemInSession as integer) as item_in_session,
+    page,
+    auth,
+    method as http_method,
+    cast(status as integer) as http_status,
+    level,
+    location,
+    trim(userAgent, '"') as user_agent,
+    case
+        when reject_reason is null then epoch_ms(cast(trunc(registration) as bigint))
+    end as registered_at,
+    gender,
+    artist,
+    song,
+    case
+        when reject_reason is null then cast(floor(length * 1000 + 0.5) as bigint)
+    end as song_milliseconds,
+    hash(
+        ts, userId, sessionId, page, auth, method, status, level, itemInSession, location,
+        userAgent, registration, gender, artist, song, length
+    ) as content_hash
+from checked
+inner join files on checked.filename = files.filename;
+
+
+create table duplicate_candidates as
+select
+    event_date,
+    content_hash,
+    count(*) as lines
+from base_events
+where event_date is not null
+group by event_date, content_hash
+having count(*) > 1;
+
+
+create table stg_event_dates as
+with
+
+dates as (
+
+    select
+        event_date,
+        count(*) as accepted_lines
+    from base_events
+    where event_date is not null
+    group by event_date
+
+),
+
+gaps as (
+
+    select
+        *,
+        event_date - lag(event_date) over (order by event_date) > 365 as is_first_of_piece
+    from dates
+
+),
+
+pieces as (
+
+    select
+        *,
+        count(*) filter (where is_first_of_piece) over (
+            order by event_date rows between unbounded preceding and current row
+        ) as piece
+    from gaps
+
+),
+
+piece_sizes as (
+
+    select
+        *,
+        sum(accepted_lines) over (partition by piece) as piece_lines
+    from pieces
+
+)
+
+select
+    event_date,
+    accepted_lines,
+    piece = first_value(piece) over (
+        order by piece_lines desc, piece desc, event_date
+        rows between unbounded preceding and unbounded following
+    ) as is_in_log_period
+from piece_sizes;
+
+
+create table churn_calendar as
+with
+
+usual_volume as (
+
+    select
+        event_date,
+        accepted_lines,
+        avg(accepted_lines) over (
+            order by event_date rows between 28 preceding and 1 preceding
+        ) as usual_lines,
+        lead(event_date) over (order by event_date) as next_event_date
+    from stg_event_dates
+    where is_in_log_period
+
+),
+
+calendar as (
+
+    select
+        min(event_date) as first_event_date,
+        max(event_date) as last_event_date,
+        max(event_date) filter (
+            where next_event_date is not null
+            and accepted_lines >= coalesce(usual_lines, 0) / 10
+        ) as last_complete_date
+    from usual_volume
+    having count(*) > 0
+
+)
+
+select
+    *,
+    last_complete_date + 1 as current_snapshot_date
+from calendar;
+
+
+create table duplicate_events as
+select
+    event_date,
+    event_at,
+    user_id,
+    session_id,
+    item_in_session,
+    page,
+    auth,
+    http_method,
+    http_status,
+    level,
+    location,
+    user_agent,
+    registered_at,
+    gender,
+    artist,
+    song,
+    song_milliseconds,
+    content_hash,
+    count(*) as lines,
+    list(source_file order by source_file) as source_files
+from base_events
+semi join duplicate_candidates using (event_date, content_hash)
+group by all;
+
+
+create table ingested_files as
+with
+
+loaded as (
+
+    select
+        base_events.source_file,
+        count(*) as lines,
+        min(base_events.loaded_at) as loaded_at,
+        count(*) filter (
+            where base_events.reject_reason is not null or not event_dates.is_in_log_period
+        ) as rejected_lines
+    from base_events
+    left join stg_event_dates as event_dates using (event_date)
+    group by base_events.source_file
+
+),
+
+repeats as (
+
+    select unnest(source_files[2:]) as source_file
+    from duplicate_events
+    inner join stg_event_dates using (event_date)
+    where is_in_log_period and lines > 1
+
+),
+
+duplicates as (
+
+    select
+        source_file,
+        count(*) as duplicate_lines
+    from repeats
+    group by source_file
+
+),
+
+landed as (
+
+    select
+        replace(filename, getvariable('raw_folder') || '/', '') as source_file,
+        size as file_bytes,
+        last_modified as file_modified_at
+    from read_blob(getvariable('raw_files'))
+
+)
+
+select
+    source_file,
+    landed.file_bytes,
+    landed.file_modified_at,
+    loaded.loaded_at,
+    coalesce(loaded.lines, 0) as lines,
+    coalesce(loaded.lines, 0) - coalesce(loaded.rejected_lines, 0)
+    - coalesce(duplicates.duplicate_lines, 0) as staged_events,
+    coalesce(loaded.rejected_lines, 0) as rejected_lines,
+    coalesce(duplicates.duplicate_lines, 0) as duplicate_lines
+from landed
+left join loaded using (source_file)
+left join duplicates using (source_file);
+
+
+create view stg_events as
+with
+
+log_period as (
+
+    select
+        min(event_date) as first_event_date,
+        max(event_date) as last_event_date
+    from stg_event_dates
+    where is_in_log_period
+
+),
+
+single_events as (
+
+    select
+        event_date,
+        event_at,
+        user_id,
+        session_id,
+        item_in_session,
+        page,
+        auth,
+        http_method,
+        http_status,
+        level,
+        location,
+        user_agent,
+        registered_at,
+        gender,
+        artist,
+        song,
+        song_milliseconds,
+        content_hash
+    from base_events
+    anti join duplicate_candidates using (event_date, content_hash)
+
+),
+
+all_events as (
+
+    select * from single_events
+    union all
+    select * exclude (lines, source_files) from duplicate_events
+
+)
+
+select
+    all_events.*,
+    coalesce(all_events.level = 'paid', false) as is_paid,
+    coalesce(pages.page_category, 'unknown') as page_category
+from all_events
+left join page_catalogue as pages using (page)
+where
+    all_events.event_date >= (select first_event_date from log_period)
+    and all_events.event_date <= (select last_event_date from log_period);
+
+
+create table fct_subscription_changes as
+select
+    user_id,
+    event_at as changed_at,
+    page_category as change_type,
+    min(event_date) as change_date,
+    min(session_id) as session_id,
+    bool_or(is_paid) as is_paid_on_page
+from stg_events
+where user_id is not null and page_category in ('upgrade', 'downgrade', 'cancellation')
+group by user_id, event_at, page_category;
+
+
+create table stg_session_days as
+select
+    user_id,
+    session_id,
+    event_date as activity_date,
+    count(*) as events,
+    count(*) filter (where is_paid) as paid_events,
+    count(*) filter (where page_category = 'song') as songs,
+    cast(
+        coalesce(sum(song_milliseconds) filter (where page_category = 'song'), 0) as bigint
+    ) as listening_milliseconds,
+    count(*) filter (where page_category = 'thumbs_up') as thumbs_up,
+    count(*) filter (where page_category = 'thumbs_down') as thumbs_down,
+    count(*) filter (where page_category = 'playlist_add') as playlist_adds,
+    count(*) filter (where page_category = 'friend_add') as friend_adds,
+    count(*) filter (where page_category = 'advert') as adverts,
+    count(*) filter (where page_category = 'error') as errors,
+    count(*) filter (where page_category = 'home') as home_visits,
+    count(*) filter (where page_category = 'help') as help_visits,
+    count(*) filter (where page_category in ('settings', 'settings_save')) as settings_visits,
+    count(*) filter (where page_category = 'logout') as logouts,
+    count(*) filter (where page_category = 'upgrade_visit') as upgrade_visits,
+    count(*) filter (where page_category = 'downgrade_visit') as downgrade_visits,
+    count(*) filter (where page_category = 'upgrade') as upgrades,
+    count(*) filter (where page_category = 'downgrade') as downgrades,
+    count(*) filter (where page_category = 'cancellation') as cancellations,
+    min(event_at) as first_event_at,
+    max(event_at) as last_event_at,
+    max(event_at) filter (where is_paid) as last_paid_event_at,
+    max(event_at) filter (where not is_paid) as last_free_event_at,
+    max(event_at) filter (where page_category = 'song') as last_song_at,
+    max(event_at) filter (where page_category = 'advert') as last_advert_at,
+    max(event_at) filter (where page_category = 'thumbs_up') as last_thumbs_up_at,
+    max(event_at) filter (where page_category = 'thumbs_down') as last_thumbs_down_at,
+    max(event_at) filter (where page_category = 'error') as last_error_at,
+    max(event_at) filter (where page_category = 'home') as last_home_at,
+    max(event_at) filter (where page_category = 'logout') as last_logout_at,
+    max(event_at) filter (where page_category = 'upgrade_visit') as last_upgrade_visit_at,
+    max(event_at) filter (where page_category = 'downgrade_visit') as last_downgrade_visit_at,
+    min(registered_at) as registered_at
+from stg_events
+where user_id is not null
+group by user_id, session_id, event_date;
+
+
+create table user_day_transitions as
+with
+
+pairs as (
+
+    select
+        user_id,
+        event_date,
+        event_at,
+        page_category,
+        session_id is distinct from lag(session_id) over user_events as is_session_start,
+        lag(event_at) over user_events as previous_event_at,
+        lag(page_category) over user_events as previous_page_category,
+        lag(is_paid) over user_events as was_paid
+    from stg_events
+    where user_id is not null
+    window user_events as (
+        partition by user_id
+        order by event_at, session_id, item_in_session, content_hash
+    )
+
+),
+
+flagged_pairs as (
+
+    select
+        *,
+        previous_page_category = 'song' and was_paid as follows_paid_song,
+        previous_page_category = 'song' and not was_paid as follows_free_song,
+        previous_page_category = 'advert' as follows_advert
+    from pairs
+
+)
+
+select
+    user_id,
+    event_date as activity_date,
+    count(*) filter (where is_session_start) as session_starts,
+    max(event_at) filter (where is_session_start) as last_session_started_at,
+    cast(
+        coalesce(
+            sum(epoch_ms(event_at) // 1000 - epoch_ms(previous_event_at) // 1000)
+                filter (where is_session_start),
+            0
+        ) as bigint
+    ) as idle_seconds,
+    count(*) filter (where follows_paid_song) as events_after_song_paid,
+    count(*) filter (where follows_free_song) as events_after_song_free,
+    count(*) filter (where follows_paid_song and is_session_start)
+        as session_ends_after_song_paid,
+    count(*) filter (where follows_free_song and is_session_start)
+        as session_ends_after_song_free,
+    count(*) filter (where follows_advert and is_session_start) as session_ends_after_advert,
+    count(*) filter (where follows_paid_song and not is_session_start and page_category = 'advert')
+        as adverts_after_song_paid,
+    count(*) filter (where follows_free_song and not is_session_start and page_category = 'advert')
+        as adverts_after_song_free,
+    count(*) filter (
+        where follows_paid_song and not is_session_start and page_category = 'thumbs_up'
+    ) as thumbs_up_after_song_paid,
+    count(*) filter (
+        where follows_free_song and not is_session_start and page_category = 'thumbs_up'
+    ) as thumbs_up_after_song_free,
+    count(*) filter (
+        where follows_paid_song and not is_session_start and page_category = 'thumbs_down'
+    ) as thumbs_down_after_song_paid,
+    count(*) filter (
+        where follows_free_song and not is_session_start and page_category = 'thumbs_down'
+    ) as thumbs_down_after_song_free,
+    count(*) filter (
+        where follows_free_song and not is_session_start and page_category = 'upgrade_visit'
+    ) as upgrade_visits_after_song_free,
+    count(*) filter (
+        where follows_paid_song and not is_session_start and page_category = 'downgrade_visit'
+    ) as downgrade_visits_after_song_paid
+from flagged_pairs
+group by user_id, event_date;
+
+
+create table fct_user_days as
+select
+    user_id,
+    activity_date,
+    count(*) as sessions,
+    cast(sum(events) as bigint) as events,
+    cast(sum(paid_events) as bigint) as paid_events,
+    cast(sum(songs) as bigint) as songs,
+    cast(sum(listening_milliseconds) as bigint) as listening_milliseconds,
+    cast(sum(thumbs_up) as bigint) as thumbs_up,
+    cast(sum(thumbs_down) as bigint) as thumbs_down,
+    cast(sum(playlist_adds) as bigint) as playlist_adds,
+    cast(sum(friend_adds) as bigint) as friend_adds,
+    cast(sum(adverts) as bigint) as adverts,
+    cast(sum(errors) as bigint) as errors,
+    cast(sum(home_visits) as bigint) as home_visits,
+    cast(sum(help_visits) as bigint) as help_visits,
+    cast(sum(settings_visits) as bigint) as settings_visits,
+    cast(sum(logouts) as bigint) as logouts,
+    cast(sum(upgrade_visits) as bigint) as upgrade_visits,
+    cast(sum(downgrade_visits) as bigint) as downgrade_visits,
+    cast(sum(upgrades) as bigint) as upgrades,
+    cast(sum(downgrades) as bigint) as downgrades,
+    cast(sum(cancellations) as bigint) as cancellations,
+    min(first_event_at) as first_event_at,
+    max(last_event_at) as last_event_at,
+    max(last_paid_event_at) as last_paid_event_at,
+    max(last_free_event_at) as last_free_event_at,
+    max(last_song_at) as last_song_at,
+    max(last_advert_at) as last_advert_at,
+    max(last_thumbs_up_at) as last_thumbs_up_at,
+    max(last_thumbs_down_at) as last_thumbs_down_at,
+    max(last_error_at) as last_error_at,
+    max(last_home_at) as last_home_at,
+    max(last_logout_at) as last_logout_at,
+    max(last_upgrade_visit_at) as last_upgrade_visit_at,
+    max(last_downgrade_visit_at) as last_downgrade_visit_at,
+    min(registered_at) as registered_at
+from stg_session_days
+group by user_id, activity_date;
+
+
+create table stg_sessions as
+select
+    user_id,
+    session_id,
+    min(activity_date) as session_date,
+    min(first_event_at) as started_at,
+    max(last_event_at) as ended_at,
+    epoch_ms(max(last_event_at)) // 1000 - epoch_ms(min(first_event_at)) // 1000
+        as session_seconds,
+    cast(sum(events) as bigint) as events,
+    cast(sum(songs) as bigint) as songs,
+    cast(sum(listening_milliseconds) as bigint) as listening_milliseconds,
+    cast(sum(thumbs_up) as bigint) as thumbs_up,
+    cast(sum(thumbs_down) as bigint) as thumbs_down,
+    cast(sum(playlist_adds) as bigint) as playlist_adds,
+    cast(sum(friend_adds) as bigint) as friend_adds,
+    cast(sum(adverts) as bigint) as adverts,
+    cast(sum(errors) as bigint) as errors,
+    coalesce(max(last_paid_event_at) >= max(last_free_event_at), sum(paid_events) > 0)
+        as is_paid_at_end
+from stg_session_days
+group by user_id, session_id;
+
+
+create table dim_users as
+with
+
+profiles as (
+
+    select
+        user_id,
+        registered_at,
+        gender,
+        location,
+        user_agent,
+        max(event_at) as last_seen_at
+    from stg_events
+    where user_id is not null
+    group by user_id, registered_at, gender, location, user_agent
+    qualify
+        row_number() over (
+            partition by user_id
+            order by
+                last_seen_at desc,
+                registered_at nulls first,
+                gender nulls first,
+                location nulls first,
+                user_agent nulls first
+        ) = 1
+
+),
+
+activity as (
+
+    select
+        user_id,
+        count(*) as active_days,
+        cast(sum(events) as bigint) as events,
+        cast(sum(songs) as bigint) as songs,
+        cast(sum(listening_milliseconds) as bigint) as listening_milliseconds,
+        min(first_event_at) as first_event_at,
+        max(last_event_at) as last_event_at,
+        coalesce(max(last_paid_event_at) >= max(last_free_event_at), sum(paid_events) > 0)
+            as is_paid
+    from fct_user_days
+    group by user_id
+
+),
+
+sessions as (
+
+    select
+        user_id,
+        count(*) as sessions
+    from stg_sessions
+    group by user_id
+
+),
+
+variety as (
+
+    select
+        user_id,
+        count(distinct song) as distinct_songs
+    from stg_events
+    where user_id is not null and page_category = 'song'
+    group by user_id
+
+),
+
+cancellations as (
+
+    select
+        user_id,
+        min(changed_at) as churned_at
+    from fct_subscription_changes
+    where change_type = 'cancellation'
+    group by user_id
+
+)
+
+select
+    activity.user_id,
+    profiles.registered_at,
+    profiles.gender,
+    profiles.location,
+    split_part(profiles.location, ', ', 1) as metro_area,
+    nullif(left(split_part(profiles.location, ', ', 2), 2), '') as state,
+    case
+        when profiles.user_agent like '%iPhone%' then 'iPhone'
+        when profiles.user_agent like '%iPad%' then 'iPad'
+        when profiles.user_agent like '%Android%' then 'Android'
+        when profiles.user_agent like '%Macintosh%' then 'Mac'
+        when profiles.user_agent like '%Windows%' then 'Windows'
+        when profiles.user_agent like '%Linux%' then 'Linux'
+        when profiles.user_agent is not null then 'other'
+    end as platform,
+    activity.is_paid,
+    case when activity.is_paid then 'paid' else 'free' end as level,
+    cancellations.churned_at is not null as is_churned,
+    cancellations.churned_at,
+    activity.first_event_at,
+    activity.last_event_at,
+    activity.active_days,
+    sessions.sessions,
+    activity.events,
+    activity.songs,
+    coalesce(variety.distinct_songs, 0) as distinct_songs,
+    activity.listening_milliseconds
+from activity
+inner join profiles on activity.user_id = profiles.user_id
+inner join sessions on activity.user_id = sessions.user_id
+left join variety on activity.user_id = variety.user_id
+left join cancellations on activity.user_id = cancellations.user_id;
+
+
+create table churn_running_totals as
+with
+
+user_spans as (
+
+    select
+        user_id,
+        min(activity_date) as first_activity_date,
+        max(activity_date) as last_activity_date
+    from fct_user_days
+    group by user_id
+
+),
+
+snapshots as (
+
+    select
+        user_id,
+        first_activity_date,
+        first_activity_date + cast(
+            unnest(
+                range(
+                    1,
+                    least(last_activity_date + 28, last_event_date + 1) - first_activity_date + 1
+                )
+            ) as integer
+        ) as snapshot_date
+    from user_spans
+    cross join churn_calendar
+
+)
+
+select
+    snapshots.user_id,
+    snapshots.snapshot_date,
+    cast(snapshots.snapshot_date - snapshots.first_activity_date as integer)
+        as days_since_first_event,
+    min(days.registered_at) over past as registered_at,
+    count(days.activity_date) over past as active_days_to_date,
+    cast(coalesce(sum(days.events) over past, 0) as bigint)
+        as events_to_date,
+    cast(coalesce(sum(days.paid_events) over past, 0) as bigint)
+        as paid_events_to_date,
+    cast(coalesce(sum(days.songs) over past, 0) as bigint)
+        as songs_to_date,
+    cast(coalesce(sum(days.listening_milliseconds) over past, 0) as bigint)
+        as listening_milliseconds_to_date,
+    cast(coalesce(sum(days.thumbs_up) over past, 0) as bigint)
+        as thumbs_up_to_date,
+    cast(coalesce(sum(days.thumbs_down) over past, 0) as bigint)
+        as thumbs_down_to_date,
+    cast(coalesce(sum(days.playlist_adds) over past, 0) as bigint)
+        as playlist_adds_to_date,
+    cast(coalesce(sum(days.friend_adds) over past, 0) as bigint)
+        as friend_adds_to_date,
+    cast(coalesce(sum(days.adverts) over past, 0) as bigint)
+        as adverts_to_date,
+    cast(coalesce(sum(days.errors) over past, 0) as bigint)
+        as errors_to_date,
+    cast(coalesce(sum(days.home_visits) over past, 0) as bigint)
+        as home_visits_to_date,
+    cast(coalesce(sum(days.help_visits) over past, 0) as bigint)
+        as help_visits_to_date,
+    cast(coalesce(sum(days.settings_visits) over past, 0) as bigint)
+        as settings_visits_to_date,
+    cast(coalesce(sum(days.logouts) over past, 0) as bigint)
+        as logouts_to_date,
+    cast(coalesce(sum(days.upgrade_visits) over past, 0) as bigint)
+        as upgrade_visits_to_date,
+    cast(coalesce(sum(days.downgrade_visits) over past, 0) as bigint)
+        as downgrade_visits_to_date,
+    cast(coalesce(sum(days.cancellations) over past, 0) as bigint)
+        as cancellations_to_date,
+    cast(coalesce(sum(transitions.session_starts) over past, 0) as bigint)
+        as session_starts_to_date,
+    cast(coalesce(sum(transitions.idle_seconds) over past, 0) as bigint)
+        as idle_seconds_to_date,
+    cast(coalesce(sum(transitions.events_after_song_paid) over past, 0) as bigint)
+        as events_after_song_paid_to_date,
+    cast(coalesce(sum(transitions.events_after_song_free) over past, 0) as bigint)
+        as events_after_song_free_to_date,
+    cast(coalesce(sum(transitions.session_ends_after_song_paid) over past, 0) as bigint)
+        as session_ends_after_song_paid_to_date,
+    cast(coalesce(sum(transitions.session_ends_after_song_free) over past, 0) as bigint)
+        as session_ends_after_song_free_to_date,
+    cast(coalesce(sum(transitions.session_ends_after_advert) over past, 0) as bigint)
+        as session_ends_after_advert_to_date,
+    cast(coalesce(sum(transitions.adverts_after_song_paid) over past, 0) as bigint)
+        as adverts_after_song_paid_to_date,
+    cast(coalesce(sum(transitions.adverts_after_song_free) over past, 0) as bigint)
+        as adverts_after_song_free_to_date,
+    cast(coalesce(sum(transitions.thumbs_up_after_song_paid) over past, 0) as bigint)
+        as thumbs_up_after_song_paid_to_date,
+    cast(coalesce(sum(transitions.thumbs_up_after_song_free) over past, 0) as bigint)
+        as thumbs_up_after_song_free_to_date,
+    cast(coalesce(sum(transitions.thumbs_down_after_song_paid) over past, 0) as bigint)
+        as thumbs_down_after_song_paid_to_date,
+    cast(coalesce(sum(transitions.thumbs_down_after_song_free) over past, 0) as bigint)
+        as thumbs_down_after_song_free_to_date,
+    cast(coalesce(sum(transitions.upgrade_visits_after_song_free) over past, 0) as bigint)
+        as upgrade_visits_after_song_free_to_date,
+    cast(coalesce(sum(transitions.downgrade_visits_after_song_paid) over past, 0) as bigint)
+        as downgrade_visits_after_song_paid_to_date,
+    max(transitions.last_session_started_at) over past as last_session_started_at,
+    max(days.last_event_at) over past as last_event_at,
+    max(days.last_paid_event_at) over past as last_paid_event_at,
+    max(days.last_free_event_at) over past as last_free_event_at,
+    max(days.last_song_at) over past as last_song_at,
+    max(days.last_advert_at) over past as last_advert_at,
+    max(days.last_thumbs_up_at) over past as last_thumbs_up_at,
+    max(days.last_thumbs_down_at) over past as last_thumbs_down_at,
+    max(days.last_error_at) over past as last_error_at,
+    max(days.last_home_at) over past as last_home_at,
+    max(days.last_logout_at) over past as last_logout_at,
+    max(days.last_upgrade_visit_at) over past as last_upgrade_visit_at,
+    max(days.last_downgrade_visit_at) over past as last_downgrade_visit_at
+from snapshots
+left join fct_user_days as days
+    on
+        snapshots.user_id = days.user_id
+        and snapshots.snapshot_date = days.activity_date + 1
+left join user_day_transitions as transitions
+    on
+        snapshots.user_id = transitions.user_id
+        and snapshots.snapshot_date = transitions.activity_date + 1
+window past as (
+    partition by snapshots.user_id
+    order by snapshots.snapshot_date
+    rows between unbounded preceding and current row
+);
+
+
+create table churn_features as
+with
+
+population as (
+
+    -- a user has one row per date, so the row of n days before is found by its date
+    select
+        totals.*,
+        epoch_ms(cast(totals.snapshot_date as timestamp)) // 1000 as snapshot_seconds,
+        totals.active_days_to_date - coalesce(days_1.active_days_to_date, 0)
+            as active_days_last_1_days,
+        totals.active_days_to_date - coalesce(days_3.active_days_to_date, 0)
+            as active_days_last_3_days,
+        totals.active_days_to_date - coalesce(days_7.active_days_to_date, 0)
+            as active_days_last_7_days,
+        totals.active_days_to_date - coalesce(days_14.active_days_to_date, 0)
+            as active_days_last_14_days,
+        totals.active_days_to_date - coalesce(days_28.active_days_to_date, 0)
+            as active_days_last_28_days,
+        totals.session_starts_to_date - coalesce(days_1.session_starts_to_date, 0)
+            as sessions_last_1_days,
+        totals.session_starts_to_date - coalesce(days_3.session_starts_to_date, 0)
+            as sessions_last_3_days,
+        totals.session_starts_to_date - coalesce(days_7.session_starts_to_date, 0)
+            as sessions_last_7_days,
+        totals.session_starts_to_date - coalesce(days_14.session_starts_to_date, 0)
+            as sessions_last_14_days,
+        totals.session_starts_to_date - coalesce(days_28.session_starts_to_date, 0)
+            as sessions_last_28_days,
+        totals.songs_to_date - coalesce(days_1.songs_to_date, 0)
+            as songs_last_1_days,
+        totals.songs_to_date - coalesce(days_3.songs_to_date, 0)
+            as songs_last_3_days,
+        totals.songs_to_date - coalesce(days_7.songs_to_date, 0)
+            as songs_last_7_days,
+        totals.songs_to_date - coalesce(days_14.songs_to_date, 0)
+            as songs_last_14_days,
+        totals.songs_to_date - coalesce(days_28.songs_to_date, 0)
+            as songs_last_28_days,
+        totals.listening_milliseconds_to_date - coalesce(days_1.listening_milliseconds_to_date, 0)
+            as listening_milliseconds_last_1_days,
+        totals.listening_milliseconds_to_date - coalesce(days_3.listening_milliseconds_to_date, 0)
+            as listening_milliseconds_last_3_days,
+        totals.listening_milliseconds_to_date - coalesce(days_7.listening_milliseconds_to_date, 0)
+            as listening_milliseconds_last_7_days,
+        totals.listening_milliseconds_to_date - coalesce(days_14.listening_milliseconds_to_date, 0)
+            as listening_milliseconds_last_14_days,
+        totals.listening_milliseconds_to_date - coalesce(days_28.listening_milliseconds_to_date, 0)
+            as listening_milliseconds_last_28_days,
+        totals.thumbs_up_to_date - coalesce(days_1.thumbs_up_to_date, 0)
+            as thumbs_up_last_1_days,
+        totals.thumbs_up_to_date - coalesce(days_3.thumbs_up_to_date, 0)
+            as thumbs_up_last_3_days,
+        totals.thumbs_up_to_date - coalesce(days_7.thumbs_up_to_date, 0)
+            as thumbs_up_last_7_days,
+        totals.thumbs_up_to_date - coalesce(days_14.thumbs_up_to_date, 0)
+            as thumbs_up_last_14_days,
+        totals.thumbs_up_to_date - coalesce(days_28.thumbs_up_to_date, 0)
+            as thumbs_up_last_28_days,
+        totals.thumbs_down_to_date - coalesce(days_1.thumbs_down_to_date, 0)
+            as thumbs_down_last_1_days,
+        totals.thumbs_down_to_date - coalesce(days_3.thumbs_down_to_date, 0)
+            as thumbs_down_last_3_days,
+        totals.thumbs_down_to_date - coalesce(days_7.thumbs_down_to_date, 0)
+            as thumbs_down_last_7_days,
+        totals.thumbs_down_to_date - coalesce(days_14.thumbs_down_to_date, 0)
+            as thumbs_down_last_14_days,
+        totals.thumbs_down_to_date - coalesce(days_28.thumbs_down_to_date, 0)
+            as thumbs_down_last_28_days,
+        totals.adverts_to_date - coalesce(days_1.adverts_to_date, 0)
+            as adverts_last_1_days,
+        totals.adverts_to_date - coalesce(days_3.adverts_to_date, 0)
+            as adverts_last_3_days,
+        totals.adverts_to_date - coalesce(days_7.adverts_to_date, 0)
+            as adverts_last_7_days,
+        totals.adverts_to_date - coalesce(days_14.adverts_to_date, 0)
+            as adverts_last_14_days,
+        totals.adverts_to_date - coalesce(days_28.adverts_to_date, 0)
+            as adverts_last_28_days,
+        totals.errors_to_date - coalesce(days_1.errors_to_date, 0)
+            as errors_last_1_days,
+        totals.errors_to_date - coalesce(days_3.errors_to_date, 0)
+            as errors_last_3_days,
+        totals.errors_to_date - coalesce(days_7.errors_to_date, 0)
+            as errors_last_7_days,
+        totals.errors_to_date - coalesce(days_14.errors_to_date, 0)
+            as errors_last_14_days,
+        totals.errors_to_date - coalesce(days_28.errors_to_date, 0)
+            as errors_last_28_days,
+        totals.playlist_adds_to_date - coalesce(days_28.playlist_adds_to_date, 0)
+            as playlist_adds_last_28_days,
+        totals.friend_adds_to_date - coalesce(days_28.friend_adds_to_date, 0)
+            as friend_adds_last_28_days,
+        totals.help_visits_to_date - coalesce(days_28.help_visits_to_date, 0)
+            as help_visits_last_28_days,
+        totals.home_visits_to_date - coalesce(days_28.home_visits_to_date, 0)
+            as home_visits_last_28_days,
+        totals.settings_visits_to_date - coalesce(days_28.settings_visits_to_date, 0)
+            as settings_visits_last_28_days,
+        totals.logouts_to_date - coalesce(days_28.logouts_to_date, 0)
+            as logouts_last_28_days,
+        totals.downgrade_visits_to_date - coalesce(days_28.downgrade_visits_to_date, 0)
+            as downgrade_visits_last_28_days,
+        totals.upgrade_visits_to_date - coalesce(days_28.upgrade_visits_to_date, 0)
+            as upgrade_visits_last_28_days
+    from churn_running_totals as totals
+    left join churn_running_totals as days_1
+        on totals.user_id = days_1.user_id and totals.snapshot_date - 1 = days_1.snapshot_date
+    left join churn_running_totals as days_3
+        on totals.user_id = days_3.user_id and totals.snapshot_date - 3 = days_3.snapshot_date
+    left join churn_running_totals as days_7
+        on totals.user_id = days_7.user_id and totals.snapshot_date - 7 = days_7.snapshot_date
+    left join churn_running_totals as days_14
+        on totals.user_id = days_14.user_id and totals.snapshot_date - 14 = days_14.snapshot_date
+    left join churn_running_totals as days_28
+        on totals.user_id = days_28.user_id and totals.snapshot_date - 28 = days_28.snapshot_date
+    where
+        totals.cancellations_to_date = 0
+        and totals.active_days_to_date > coalesce(days_28.active_days_to_date, 0)
+
+),
+
+labels as (
+
+    select
+        user_id,
+        change_date - cast(days.days as integer) as snapshot_date,
+        bool_or(change_type = 'cancellation') as is_churned,
+        bool_or(change_type = 'downgrade') as is_downgraded
+    from fct_subscription_changes
+    cross join range(10) as days(days)
+    group by all
+
+)
+
+select
+    user_id,
+    snapshot_date,
+
+    coalesce(last_paid_event_at >= last_free_event_at, paid_events_to_date > 0) as is_paid,
+    cast(snapshot_date - cast(registered_at as date) as integer) as tenure_days,
+    days_since_first_event,
+    case last_event_at
+        when last_song_at then 'song'
+        when last_advert_at then 'advert'
+        when last_logout_at then 'logout'
+        when last_home_at then 'home'
+        when last_thumbs_up_at then 'thumbs_up'
+        when last_thumbs_down_at then 'thumbs_down'
+        when last_error_at then 'error'
+        when last_upgrade_visit_at then 'upgrade_visit'
+        when last_downgrade_visit_at then 'downgrade_visit'
+        else 'other'
+    end as last_event_category,
+
+    (snapshot_seconds - epoch_ms(last_event_at) // 1000) / 3600
+        as hours_since_last_event,
+    (snapshot_seconds - epoch_ms(last_session_started_at) // 1000) / 3600
+        as hours_since_last_session_start,
+    (snapshot_seconds - epoch_ms(last_song_at) // 1000) / 3600
+        as hours_since_last_song,
+    (snapshot_seconds - epoch_ms(last_advert_at) // 1000) / 3600
+        as hours_since_last_advert,
+    (snapshot_seconds - epoch_ms(last_thumbs_down_at) // 1000) / 3600
+        as hours_since_last_thumbs_down,
+    (snapshot_seconds - epoch_ms(last_error_at) // 1000) / 3600
+        as hours_since_last_error,
+    (snapshot_seconds - epoch_ms(last_downgrade_visit_at) // 1000) / 3600
+        as hours_since_last_downgrade_visit,
+    (snapshot_seconds - epoch_ms(last_upgrade_visit_at) // 1000) / 3600
+        as hours_since_last_upgrade_visit,
+
+    active_days_last_1_days,
+    active_days_last_3_days,
+    active_days_last_7_days,
+    active_days_last_14_days,
+    active_days_last_28_days,
+    sessions_last_1_days,
+    sessions_last_3_days,
+    sessions_last_7_days,
+    sessions_last_14_days,
+    sessions_last_28_days,
+    songs_last_1_days,
+    songs_last_3_days,
+    songs_last_7_days,
+    songs_last_14_days,
+    songs_last_28_days,
+    listening_milliseconds_last_1_days,
+    listening_milliseconds_last_3_days,
+    listening_milliseconds_last_7_days,
+    listening_milliseconds_last_14_days,
+    listening_milliseconds_last_28_days,
+    thumbs_up_last_1_days,
+    thumbs_up_last_3_days,
+    thumbs_up_last_7_days,
+    thumbs_up_last_14_days,
+    thumbs_up_last_28_days,
+    thumbs_down_last_1_days,
+    thumbs_down_last_3_days,
+    thumbs_down_last_7_days,
+    thumbs_down_last_14_days,
+    thumbs_down_last_28_days,
+    adverts_last_1_days,
+    adverts_last_3_days,
+    adverts_last_7_days,
+    adverts_last_14_days,
+    adverts_last_28_days,
+    errors_last_1_days,
+    errors_last_3_days,
+    errors_last_7_days,
+    errors_last_14_days,
+    errors_last_28_days,
+    playlist_adds_last_28_days,
+    friend_adds_last_28_days,
+    help_visits_last_28_days,
+    home_visits_last_28_days,
+    settings_visits_last_28_days,
+    logouts_last_28_days,
+    downgrade_visits_last_28_days,
+    upgrade_visits_last_28_days,
+
+    events_to_date,
+    active_days_to_date,
+    session_starts_to_date as sessions_to_date,
+    songs_to_date,
+    adverts_to_date,
+    thumbs_up_to_date,
+    thumbs_down_to_date,
+    errors_to_date,
+    friend_adds_to_date,
+    playlist_adds_to_date,
+    paid_events_to_date,
+    events_to_date - paid_events_to_date as free_events_to_date,
+    idle_seconds_to_date,
+    events_after_song_paid_to_date,
+    events_after_song_free_to_date,
+    session_ends_after_song_paid_to_date,
+    session_ends_after_song_free_to_date,
+    session_ends_after_advert_to_date,
+    adverts_after_song_paid_to_date,
+    adverts_after_song_free_to_date,
+    thumbs_up_after_song_paid_to_date,
+    thumbs_up_after_song_free_to_date,
+    thumbs_down_after_song_paid_to_date,
+    thumbs_down_after_song_free_to_date,
+    upgrade_visits_after_song_free_to_date,
+    downgrade_visits_after_song_paid_to_date,
+
+    thumbs_up_last_28_days / nullif(songs_last_28_days, 0) as thumbs_up_per_song_last_28_days,
+    thumbs_down_last_28_days / nullif(songs_last_28_days, 0)
+        as thumbs_down_per_song_last_28_days,
+    adverts_last_28_days / nullif(songs_last_28_days, 0) as adverts_per_song_last_28_days,
+    songs_last_28_days / nullif(sessions_last_28_days, 0) as songs_per_session_last_28_days,
+    songs_last_7_days * 3 / nullif(songs_last_28_days - songs_last_7_days, 0)
+        as songs_trend_7_over_21_days,
+    sessions_last_7_days * 3 / nullif(sessions_last_28_days - sessions_last_7_days, 0)
+        as sessions_trend_7_over_21_days,
+    thumbs_up_to_date / nullif(songs_to_date, 0) as thumbs_up_per_song_to_date,
+    thumbs_down_to_date / nullif(songs_to_date, 0) as thumbs_down_per_song_to_date,
+    adverts_to_date / nullif(songs_to_date, 0) as adverts_per_song_to_date,
+    (session_ends_after_song_paid_to_date + session_ends_after_song_free_to_date)
+    / nullif(songs_to_date, 0) as session_ends_per_song_to_date,
+    session_ends_after_advert_to_date / nullif(adverts_to_date, 0)
+        as session_ends_per_advert_to_date,
+    upgrade_visits_after_song_free_to_date / nullif(events_after_song_free_to_date, 0)
+        as upgrade_visits_per_free_song_to_date,
+    downgrade_visits_after_song_paid_to_date / nullif(events_after_song_paid_to_date, 0)
+        as downgrade_visits_per_paid_song_to_date,
+    songs_to_date / nullif(session_starts_to_date, 0) as songs_per_session_to_date,
+    idle_seconds_to_date / nullif((session_starts_to_date - 1) * 3600, 0)
+        as idle_hours_per_session_to_date,
+    case
+        when snapshot_date + 9 <= churn_calendar.last_complete_date
+            then coalesce(labels.is_churned, false)
+    end as is_churned_next_10_days,
+    case
+        when snapshot_date + 9 <= churn_calendar.last_complete_date
+            then coalesce(labels.is_downgraded, false)
+    end as is_downgraded_next_10_days
+from population
+cross join churn_calendar
+left join labels using (user_id, snapshot_date);

@@ -1,0 +1,88 @@
+"""Make the tables of duckdb_tables.sql and print the seconds of each as JSON.
+
+`benchmarks.compare_duckdb` runs this in a process of its own, to measure its memory apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+
+SQL_FILE = Path(__file__).with_name("duckdb_tables.sql")
+PAGE_CATALOGUE = Path(__file__).resolve().parent.parent / "seeds" / "page_catalogue.csv"
+LOG_SUFFIXES = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz")
+
+
+def log_files(raw_folder: Path) -> list[Path]:
+    """The log files of a landing folder and its subfolders, as the dbt project finds them.
+
+    Raises FileNotFoundError when there is none.
+    """
+    files = sorted(
+        path
+        for path in raw_folder.rglob("*")
+        if path.is_file()
+        and path.name.endswith(LOG_SUFFIXES)
+        and not any(part.startswith((".", "_")) for part in path.relative_to(raw_folder).parts)
+    )
+    if not files:
+        raise FileNotFoundError(
+            f"No raw logs in {raw_folder}: looked for {', '.join(LOG_SUFFIXES)} in it and below."
+        )
+    return files
+
+
+def statements(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, duckdb.Statement]]:
+    """Name of the table or view that each statement of the file makes, and the statement."""
+    for statement in connection.extract_statements(SQL_FILE.read_text(encoding="utf-8")):
+        match = re.search(r"^create (?:table|view) (\w+) as", statement.query, re.MULTILINE)
+        if match is None:
+            raise ValueError(f"{SQL_FILE.name}: not a create statement: {statement.query[:80]}")
+        yield match.group(1), statement
+
+
+def make_tables(database: Path, raw_folder: Path, threads: int, memory: str) -> dict[str, float]:
+    """Make every table in a new database file; seconds by name, and `total` from opening it."""
+    started = time.perf_counter()
+    seconds: dict[str, float] = {}
+    with duckdb.connect(
+        str(database),
+        config={"threads": threads, "memory_limit": memory, "preserve_insertion_order": False},
+    ) as connection:
+        connection.execute("set timezone = 'UTC'")
+        for name, value in {
+            "raw_files": [str(path) for path in log_files(raw_folder)],
+            "raw_folder": str(raw_folder),
+            "page_catalogue": str(PAGE_CATALOGUE),
+        }.items():
+            connection.execute(f"set variable {name} = $1", [value])
+        for name, statement in statements(connection):
+            table_started = time.perf_counter()
+            connection.execute(statement)
+            seconds[name] = time.perf_counter() - table_started
+        seconds["total"] = time.perf_counter() - started
+    return seconds
+
+
+def main() -> None:
+    """Command line of the module."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--database", type=Path, required=True, help="database file to make")
+    parser.add_argument("--raw", type=Path, required=True, help="folder of raw logs")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--memory", default="8GB", help="DuckDB's memory limit")
+    arguments = parser.parse_args()
+    seconds = make_tables(
+        arguments.database.resolve(), arguments.raw.resolve(), arguments.threads, arguments.memory
+    )
+    print(json.dumps(seconds))
+
+
+if __name__ == "__main__":
+    main()

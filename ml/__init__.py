@@ -1,0 +1,1 @@
+"""The ML step: reads the published churn features, writes churn scores and model runs."""

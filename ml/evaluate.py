@@ -1,0 +1,224 @@
+"""Figures of a churn probability, with intervals: pure functions on numpy arrays.
+
+Arrays have one element per (user, snapshot). `label` is 0.0 or 1.0, `probability` lies in [0, 1],
+`weight` counts how often a row is drawn (all ones: the rows as they are). Every figure that is
+undefined, such as a ROC AUC with one class, is nan. Ties are shared, never broken by row order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+TOP_PERCENTS = (1, 5, 10)
+BINS = 10
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Rows sorted by falling probability, rows of equal probability in one group.
+
+    Sorting is what a figure costs; the bootstrap sorts once and then only changes the weights.
+    """
+
+    label: np.ndarray  # (rows,) in falling order of probability
+    probability: np.ndarray  # (rows,)
+    order: np.ndarray  # (rows,) position of each in the original arrays
+    starts: np.ndarray  # (groups,) first row of each group
+    bins: np.ndarray  # (rows,) calibration bin, 0 = highest probability
+
+    @classmethod
+    def of(cls, label: np.ndarray, probability: np.ndarray) -> Ranking:
+        """Sort (rows,) labels by (rows,) probabilities."""
+        order = np.argsort(-probability, kind="stable")
+        ranked = probability[order]
+        is_start = np.ones(ranked.size, dtype=bool)
+        is_start[1:] = ranked[1:] != ranked[:-1]
+        starts = np.flatnonzero(is_start)
+        # equal-mass bins; a group of ties stays in one bin, that of its first row
+        bins = (starts * BINS // max(ranked.size, 1))[np.cumsum(is_start) - 1]
+        return cls(label[order].astype(float), ranked.astype(float), order, starts, bins)
+
+
+def roc_auc(ranking: Ranking, weight: np.ndarray) -> float:
+    """Chance that a churner ranks above a non-churner, ties counting half.
+
+    The Mann-Whitney form: Hanley and McNeil, Radiology 143 (1982).
+    """
+    positive, negative = _group_weights(ranking, weight)
+    if not positive.sum() or not negative.sum():
+        return float("nan")
+    negative_below = negative.sum() - np.cumsum(negative)
+    wins = (positive * (negative_below + negative / 2)).sum()
+    return float(wins / (positive.sum() * negative.sum()))
+
+
+def pr_auc(ranking: Ranking, weight: np.ndarray) -> float:
+    """Average precision: sum over thresholds of (gain in recall) x precision.
+
+    Without interpolation, as scikit-learn's average_precision_score; Davis and Goadrich (ICML
+    2006) on why not to interpolate. A ranking without any skill has the base rate.
+    """
+    positive, negative = _group_weights(ranking, weight)
+    if not positive.sum():
+        return float("nan")
+    hits, drawn = np.cumsum(positive), np.cumsum(positive + negative)
+    precision = np.divide(hits, drawn, out=np.zeros_like(hits), where=drawn > 0)
+    return float((positive / positive.sum() * precision).sum())
+
+
+def recall_at(ranking: Ranking, weight: np.ndarray, percent: float) -> float:
+    """Share of the churners among the `percent` % of rows with the highest probability.
+
+    Where the cut falls into a group of ties, the group counts in proportion (its expectation).
+    """
+    positive, negative = _group_weights(ranking, weight)
+    if not positive.sum():
+        return float("nan")
+    drawn = np.r_[0.0, np.cumsum(positive + negative)]
+    hits = np.r_[0.0, np.cumsum(positive)]
+    return float(np.interp(drawn[-1] * percent / 100, drawn, hits) / hits[-1])
+
+
+def lift_at(ranking: Ranking, weight: np.ndarray, percent: float) -> float:
+    """Churn rate of the top `percent` % over that of all rows: recall / share looked at."""
+    return recall_at(ranking, weight, percent) / (percent / 100)
+
+
+def log_loss(ranking: Ranking, weight: np.ndarray) -> float:
+    """Mean of -log of the probability given to what happened (natural log, clipped at 1e-15)."""
+    if not weight.sum():
+        return float("nan")
+    p = np.clip(ranking.probability, 1e-15, 1 - 1e-15)
+    loss = -np.where(ranking.label > 0, np.log(p), np.log1p(-p))
+    return float(np.average(loss, weights=weight[ranking.order]))
+
+
+def brier(ranking: Ranking, weight: np.ndarray) -> float:
+    """Mean squared difference of probability and outcome.
+
+    Brier, Monthly Weather Review 78 (1950).
+    """
+    if not weight.sum():
+        return float("nan")
+    return float(
+        np.average((ranking.probability - ranking.label) ** 2, weights=weight[ranking.order])
+    )
+
+
+def calibration_bins(ranking: Ranking, weight: np.ndarray) -> list[dict[str, float]]:
+    """Ten bins of equal size by probability, highest first: rows, mean probability, churn rate."""
+    drawn = weight[ranking.order]
+    rows = np.bincount(ranking.bins, drawn, BINS)
+    predicted = np.bincount(ranking.bins, drawn * ranking.probability, BINS)
+    churned = np.bincount(ranking.bins, drawn * ranking.label, BINS)
+    return [
+        {"rows": rows[i], "probability": predicted[i] / rows[i], "churn_rate": churned[i] / rows[i]}
+        for i in range(BINS)
+        if rows[i]
+    ]
+
+
+def calibration_error(ranking: Ranking, weight: np.ndarray) -> float:
+    """Mean over bins, by size, of |mean probability - churn rate|.
+
+    The expected calibration error of Naeini et al. (AAAI 2015), with bins of equal size.
+    """
+    bins = calibration_bins(ranking, weight)
+    total = sum(b["rows"] for b in bins)
+    if not total:
+        return float("nan")
+    gaps = sum(b["rows"] * abs(b["probability"] - b["churn_rate"]) for b in bins)
+    return float(gaps / total)
+
+
+def figures(ranking: Ranking, weight: np.ndarray) -> dict[str, float]:
+    """Every figure by name, in the order in which they are reported."""
+    drawn = weight[ranking.order]
+    found = {
+        "base_rate": float(np.average(ranking.label, weights=drawn)) if drawn.sum() else np.nan,
+        "roc_auc": roc_auc(ranking, weight),
+        "pr_auc": pr_auc(ranking, weight),
+    }
+    for percent in TOP_PERCENTS:
+        found[f"lift_at_{percent}_percent"] = lift_at(ranking, weight, percent)
+        found[f"recall_at_{percent}_percent"] = recall_at(ranking, weight, percent)
+    found["log_loss"] = log_loss(ranking, weight)
+    found["brier"] = brier(ranking, weight)
+    found["calibration_error"] = calibration_error(ranking, weight)
+    return found
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its bootstrap 95 % interval; nan where undefined."""
+
+    value: float
+    low: float
+    high: float
+
+
+def user_weights(user: np.ndarray, replicates: int, seed: int) -> np.ndarray:
+    """(replicates, rows) draw counts of a bootstrap that resamples users with replacement.
+
+    `user` numbers the user of each row from 0. A user's rows are drawn together: their labels
+    overlap, so resampling rows would make intervals far too narrow (cluster bootstrap, Davison and
+    Hinkley 1997, section 3.8).
+    """
+    users = int(user.max()) + 1 if user.size else 0
+    generator = np.random.default_rng(seed)
+    counts = generator.multinomial(users, np.full(users, 1 / max(users, 1)), size=replicates)
+    return counts[:, user].astype(np.float32)
+
+
+def figures_with_intervals(
+    label: np.ndarray,
+    probability: np.ndarray,
+    user: np.ndarray,
+    replicates: int = 200,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Figures of (rows,) arrays with the 2.5 and 97.5 percentiles over resampled users."""
+    ranking = Ranking.of(label, probability)
+    point = figures(ranking, np.ones(label.size))
+    _, codes = np.unique(user, return_inverse=True)
+    # one replicate at a time: memory stays at a few arrays of the size of the test set
+    seeds = np.random.SeedSequence(seed).generate_state(replicates)
+    drawn = [figures(ranking, user_weights(codes, 1, int(s))[0]) for s in seeds]
+    return {
+        name: Interval(value, *_percentiles([replicate[name] for replicate in drawn]))
+        for name, value in point.items()
+    }
+
+
+def strongest_single_feature(label: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(features,) ROC AUC of each column of (rows, features) alone, at best, from 0.5 to 1.
+
+    The better direction counts, and nulls (nan) count as lowest or highest, whichever tells more.
+    """
+    best = np.full(values.shape[1], 0.5)
+    weight = np.ones(label.size)
+    for j in range(values.shape[1]):
+        column = values[:, j]
+        for fill in (-np.inf, np.inf) if np.isnan(column).any() else (0.0,):
+            auc = roc_auc(Ranking.of(label, np.where(np.isnan(column), fill, column)), weight)
+            if not np.isnan(auc):
+                best[j] = max(best[j], auc, 1 - auc)
+    return best
+
+
+def _group_weights(ranking: Ranking, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if not ranking.label.size:
+        return np.zeros(0), np.zeros(0)
+    drawn = weight[ranking.order].astype(float)
+    positive = np.add.reduceat(drawn * ranking.label, ranking.starts)
+    return positive, np.add.reduceat(drawn, ranking.starts) - positive
+
+
+def _percentiles(values: list[float]) -> tuple[float, float]:
+    known = [value for value in values if not np.isnan(value)]
+    if not known:
+        return float("nan"), float("nan")
+    low, high = np.percentile(known, [2.5, 97.5])
+    return float(low), float(high)

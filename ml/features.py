@@ -1,0 +1,387 @@
+"""The feature schema: the one place that names the columns of `churn_features`.
+
+Grain of the table: one row per user_id and snapshot_date. A feature counts only events before the
+snapshot; the label is null until the horizon after the snapshot has passed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import DataType, StructType
+
+from ml.errors import MlError
+
+TABLE = "churn_features"
+LABEL = "is_churned_next_10_days"
+HORIZON_DAYS = 10
+
+# Values of last_event_category that get a column of their own; every other value is 'other'.
+CATEGORIES = (
+    "song",
+    "thumbs_up",
+    "thumbs_down",
+    "advert",
+    "home",
+    "logout",
+    "error",
+    "downgrade_visit",
+    "upgrade_visit",
+    "other",
+)
+CATEGORY_COLUMN = "last_event_category"
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column of the mart.
+
+    Attributes:
+        name: column name.
+        spark_type: type as Spark spells it (`bigint`, `double`, `boolean`, `int`, `string`).
+        unit: unit of the value.
+        null_means: what a null says, or '' where nulls are not expected.
+        theme: features of one theme are one reason; their contributions are added up.
+        phrase: plain words for a value and the typical value (both maybe None).
+        is_skewed: counts and durations, for which linear models take log(1 + x).
+    """
+
+    name: str
+    spark_type: str
+    unit: str
+    null_means: str
+    theme: str
+    phrase: Callable[[float | str | None, float | None], str]
+    is_skewed: bool = True
+
+    @property
+    def is_nullable(self) -> bool:
+        """Whether a null carries meaning, so that models get a flag for it."""
+        return bool(self.null_means)
+
+
+# --- plain words ---------------------------------------------------------------------------------
+
+
+def number(value: float) -> str:
+    """'0', '0.04', '3.1', '1,204': as many digits as a reader needs."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 10 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 0.1 else f"{value:.2g}"
+
+
+def duration(hours: float) -> str:
+    """'40 minutes', '5 hours', '9 days'."""
+    amount, unit = (hours / 24, "day") if hours >= 48 else (hours, "hour")
+    if hours < 1:
+        amount, unit = hours * 60, "minute"
+    amount = round(amount)
+    return f"{amount} {unit}{'' if amount == 1 else 's'}"
+
+
+def _typical(typical: float | None, shown: Callable[[float], str] = number) -> str:
+    return "" if typical is None or math.isnan(typical) else f" (typical: {shown(typical)})"
+
+
+def _counted(words: str, period: str) -> Callable[[float | None, float | None], str]:
+    def phrase(value: float | None, typical: float | None) -> str:
+        start = "No" if not value else number(value)
+        return f"{start} {words} {period}{_typical(typical)}"
+
+    return phrase
+
+
+def _timed(words: str, period: str, hours_per_unit: float) -> Callable[..., str]:
+    def phrase(value: float | None, typical: float | None) -> str:
+        def shown(amount: float) -> str:
+            return duration(amount * hours_per_unit)
+
+        start = "No" if not value else f"{shown(value)} of"
+        return f"{start} {words} {period}{_typical(typical, shown)}"
+
+    return phrase
+
+
+def _since(words: str, is_wanted: bool) -> Callable[[float | None, float | None], str]:
+    # A long silence is the news where the act is wanted; how recent it was where it is not.
+    def phrase(value: float | None, typical: float | None) -> str:
+        if value is None:
+            return f"Never a {words}" if words[0] not in "aeiou" else f"Never an {words}"
+        if is_wanted and value >= 24:
+            return f"No {words} for {duration(value)}{_typical(typical, duration)}"
+        return f"Last {words} {duration(value)} ago{_typical(typical, duration)}"
+
+    return phrase
+
+
+def _rated(words: str, scale: float, per: str, none: str) -> Callable[..., str]:
+    def phrase(value: float | None, typical: float | None) -> str:
+        if value is None:
+            return none
+        typical = None if typical is None else typical * scale
+        return f"{words} {number(value * scale)} {per}{_typical(typical)}"
+
+    return phrase
+
+
+def _compared(words: str) -> Callable[[float | None, float | None], str]:
+    def phrase(value: float | None, typical: float | None) -> str:
+        if value is None:
+            return f"No {words} in the 3 weeks before the last 7 days"
+
+        def shown(ratio: float) -> str:
+            return f"{ratio:.0%}"
+
+        start = f"{words.capitalize()} of the last 7 days at {shown(value)}"
+        return f"{start} of a week in the 3 weeks before{_typical(typical, shown)}"
+
+    return phrase
+
+
+def _aged(words: str) -> Callable[[float | None, float | None], str]:
+    def phrase(value: float | None, typical: float | None) -> str:
+        if value is None:
+            return f"{words} at an unknown date"
+
+        def shown(days: float) -> str:
+            return f"{days:,.0f} day{'' if round(days) == 1 else 's'}"
+
+        return f"{words} {shown(value)} ago{_typical(typical, shown)}"
+
+    return phrase
+
+
+def _plan(value: float | None, typical: float | None) -> str:
+    return "On the paid plan" if value else "On the free plan"
+
+
+def _last_action(value: str | None, typical: float | None) -> str:
+    return f"Last action: {(value or 'unknown').replace('_', ' ')}"
+
+
+# --- the schema ----------------------------------------------------------------------------------
+
+WINDOWS = (1, 3, 7, 14, 28)
+_ALL_WINDOWS = {  # measure: (words, theme)
+    "active_days": ("active days", "use"),
+    "sessions": ("sessions", "use"),
+    "songs": ("songs", "use"),
+    "listening_milliseconds": ("listening", "use"),
+    "thumbs_up": ("thumbs up", "thumbs up"),
+    "thumbs_down": ("thumbs down", "thumbs down"),
+    "adverts": ("adverts", "adverts"),
+    "errors": ("errors", "errors"),
+}
+_LONGEST_WINDOW = {
+    "playlist_adds": ("songs added to a playlist", "playlists and friends"),
+    "friend_adds": ("friends added", "playlists and friends"),
+    "help_visits": ("visits to the help page", "help"),
+    "home_visits": ("visits to the home page", "home"),
+    "settings_visits": ("visits to the settings", "settings"),
+    "logouts": ("logouts", "logouts"),
+    "downgrade_visits": ("visits to the downgrade page", "downgrade visits"),
+    "upgrade_visits": ("visits to the upgrade page", "upgrade visits"),
+}
+_TO_DATE = {
+    "events": ("actions", "use"),
+    "active_days": ("active days", "use"),
+    "sessions": ("sessions", "use"),
+    "songs": ("songs", "use"),
+    "adverts": ("adverts", "adverts"),
+    "thumbs_up": ("thumbs up", "thumbs up"),
+    "thumbs_down": ("thumbs down", "thumbs down"),
+    "errors": ("errors", "errors"),
+    "friend_adds": ("friends added", "playlists and friends"),
+    "playlist_adds": ("songs added to a playlist", "playlists and friends"),
+    "paid_events": ("actions on the paid plan", "plan"),
+    "free_events": ("actions on the free plan", "plan"),
+    "events_after_song_paid": ("actions after a song on the paid plan", "use"),
+    "events_after_song_free": ("actions after a song on the free plan", "use"),
+    "adverts_after_song_paid": ("adverts after a song on the paid plan", "adverts"),
+    "adverts_after_song_free": ("adverts after a song on the free plan", "adverts"),
+    "thumbs_up_after_song_paid": ("thumbs up after a song on the paid plan", "thumbs up"),
+    "thumbs_up_after_song_free": ("thumbs up after a song on the free plan", "thumbs up"),
+    "thumbs_down_after_song_paid": ("thumbs down after a song on the paid plan", "thumbs down"),
+    "thumbs_down_after_song_free": ("thumbs down after a song on the free plan", "thumbs down"),
+    "session_ends_after_song_paid": ("sessions ended after a song, paid plan", "session ends"),
+    "session_ends_after_song_free": ("sessions ended after a song, free plan", "session ends"),
+    "session_ends_after_advert": ("sessions ended after an advert", "adverts"),
+    "upgrade_visits_after_song_free": ("upgrade visits after a song", "upgrade visits"),
+    "downgrade_visits_after_song_paid": ("downgrade visits after a song", "downgrade visits"),
+}
+_RECENCY = {  # column without 'hours_since_last_': (words, theme, wanted)
+    "event": ("activity", "recency", True),
+    "session_start": ("new session", "recency", True),
+    "song": ("song", "recency", True),
+    "advert": ("advert", "adverts", False),
+    "thumbs_down": ("thumbs down", "thumbs down", False),
+    "error": ("error", "errors", False),
+    "downgrade_visit": ("visit to the downgrade page", "downgrade visits", False),
+    "upgrade_visit": ("visit to the upgrade page", "upgrade visits", False),
+}
+_RATIOS = {  # column: (words, scale, per, theme, what a null means)
+    "thumbs_up_per_song": ("Thumbs up", 100, "per 100 songs", "thumbs up", "no songs"),
+    "thumbs_down_per_song": ("Thumbs down", 100, "per 100 songs", "thumbs down", "no songs"),
+    "adverts_per_song": ("Adverts", 100, "per 100 songs", "adverts", "no songs"),
+    "songs_per_session": ("Songs", 1, "per session", "use", "no sessions"),
+}
+_RATIOS_TO_DATE = {
+    **_RATIOS,
+    "session_ends_per_song": ("Session ends", 100, "per 100 songs", "session ends", "no songs"),
+    "session_ends_per_advert": ("Session ends", 100, "per 100 adverts", "adverts", "no adverts"),
+    "upgrade_visits_per_free_song": (
+        "Upgrade visits",
+        100,
+        "per 100 actions after a song on the free plan",
+        "upgrade visits",
+        "nothing yet after a song on the free plan",
+    ),
+    "downgrade_visits_per_paid_song": (
+        "Downgrade visits",
+        100,
+        "per 100 actions after a song on the paid plan",
+        "downgrade visits",
+        "nothing yet after a song on the paid plan",
+    ),
+    "idle_hours_per_session": ("Hours", 1, "between sessions", "recency", "only one session"),
+}
+
+
+def _period(days: int) -> str:
+    return "in the last day" if days == 1 else f"in the last {days} days"
+
+
+def _count(name: str, words: str, period: str, theme: str) -> Feature:
+    if "milliseconds" in name:
+        phrase = _timed(words, period, hours_per_unit=1 / 3_600_000)
+        return Feature(name, "bigint", "milliseconds", "", theme, phrase)
+    return Feature(name, "bigint", "count", "", theme, _counted(words, period))
+
+
+def _ratio(name: str, suffix: str, period: str, spec: tuple[str, float, str, str, str]) -> Feature:
+    words, scale, per, theme, null_means = spec
+    phrase = _rated(words, scale, f"{per} {period}", f"{null_means.capitalize()} {period}")
+    return Feature(
+        f"{name}{suffix}", "double", "ratio", null_means, theme, phrase, is_skewed=scale == 1
+    )
+
+
+def _build() -> tuple[Feature, ...]:
+    features = [
+        Feature("is_paid", "boolean", "yes or no", "", "plan", _plan, is_skewed=False),
+        Feature("tenure_days", "int", "days", "no registration", "tenure", _aged("Registered")),
+        Feature("days_since_first_event", "int", "days", "", "tenure", _aged("First seen")),
+        Feature(CATEGORY_COLUMN, "string", "page category", "", "last action", _last_action, False),
+    ]
+    for event, (words, theme, is_wanted) in _RECENCY.items():
+        name = f"hours_since_last_{event}"
+        never = f"never a {words}"
+        features.append(Feature(name, "double", "hours", never, theme, _since(words, is_wanted)))
+    for (measure, (words, theme)), days in product(_ALL_WINDOWS.items(), WINDOWS):
+        name = f"{measure}_last_{days}_days"
+        features.append(_count(name, words, _period(days), theme))
+    for measure, (words, theme) in _LONGEST_WINDOW.items():
+        features.append(_count(f"{measure}_last_28_days", words, _period(28), theme))
+    for name, spec in _RATIOS.items():
+        features.append(_ratio(name, "_last_28_days", _period(28), spec))
+    for measure in ("songs", "sessions"):
+        name, none = f"{measure}_trend_7_over_21_days", f"no {measure} in the 3 weeks before"
+        features.append(
+            Feature(name, "double", "ratio", none, "trend", _compared(measure), is_skewed=True)
+        )
+    for measure, (words, theme) in _TO_DATE.items():
+        features.append(_count(f"{measure}_to_date", words, "so far", theme))
+    idle = _timed("idle time between actions", "so far", hours_per_unit=1 / 3600)
+    features.append(Feature("idle_seconds_to_date", "bigint", "seconds", "", "recency", idle))
+    for name, spec in _RATIOS_TO_DATE.items():
+        features.append(_ratio(name, "_to_date", "so far", spec))
+    return tuple(features)
+
+
+FEATURES: tuple[Feature, ...] = _build()
+BY_NAME: dict[str, Feature] = {feature.name: feature for feature in FEATURES}
+KEYS = {"user_id": "string", "snapshot_date": "date"}
+LABELS = {LABEL: "boolean"}
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def schema_errors(schema: StructType) -> list[str]:
+    """Sentences about every column that is missing or of another type; empty when all fit.
+
+    Columns that this step does not know are allowed: a mart may grow before the model does.
+    """
+    expected = {**KEYS, **LABELS, **{f.name: f.spark_type for f in FEATURES}}
+    found: dict[str, DataType] = {field.name: field.dataType for field in schema.fields}
+    missing = [name for name in expected if name not in found]
+    wrong = [
+        f"{name} is {found[name].simpleString()}, not {spark_type}"
+        for name, spark_type in expected.items()
+        if name in found and found[name].simpleString() != spark_type
+    ]
+    errors = []
+    if missing:
+        errors.append(f"missing: {', '.join(missing)}")
+    if wrong:
+        errors.append(f"wrong type: {'; '.join(wrong)}")
+    return errors
+
+
+def assert_schema(features: DataFrame, table: str = TABLE) -> DataFrame:
+    """Return `features` reduced to the known columns, in a fixed order.
+
+    Raises MlError naming every missing or wrongly typed column and what to do.
+    """
+    errors = schema_errors(features.schema)
+    if errors:
+        raise MlError(
+            f"{table} does not fit the feature schema of ml/features.py ({'; '.join(errors)}). "
+            "Run `dbt build` to publish the mart as this version of the project defines it."
+        )
+    return features.select(*KEYS, *LABELS, *BY_NAME)
+
+
+# --- numbers for the models ----------------------------------------------------------------------
+
+
+def columns(names: Sequence[str] = tuple(BY_NAME)) -> list[tuple[str, str]]:
+    """(numeric column, feature it belongs to) in model order: the one-hot columns of the category
+    all belong to `last_event_category`."""
+    pairs = []
+    for name in names:
+        if name == CATEGORY_COLUMN:
+            pairs += [(f"{name}_is_{category}", name) for category in CATEGORIES]
+        else:
+            pairs.append((name, name))
+    return pairs
+
+
+def encode(features: DataFrame, names: Sequence[str] = tuple(BY_NAME)) -> DataFrame:
+    """Keys, `label` (1.0, 0.0 or null) and every numeric column as double; a null stays null.
+
+    Grain as the input. A category not in CATEGORIES counts as 'other'.
+    """
+    category = F.when(F.col(CATEGORY_COLUMN).isin(*CATEGORIES), F.col(CATEGORY_COLUMN)).otherwise(
+        "other"
+    )
+
+    def numeric(column: str, feature: str) -> Column:
+        if feature == CATEGORY_COLUMN:
+            value = category == column.removeprefix(f"{feature}_is_")
+        else:
+            value = F.col(feature)
+        return value.cast("double").alias(column)
+
+    return features.select(
+        *KEYS,
+        F.col(LABEL).cast("double").alias("label"),
+        *(numeric(column, feature) for column, feature in columns(names)),
+    )

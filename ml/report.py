@@ -1,0 +1,362 @@
+"""How figures are laid out: cohorts, console tables, metrics.json, the model card, model_runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import date, datetime
+
+import numpy as np
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from ml.evaluate import Interval, Ranking, calibration_bins, figures_with_intervals
+from ml.features import FEATURES
+from ml.models import BASELINES
+
+Step = Callable[[str], AbstractContextManager[None]]
+Figures = dict[str, dict[str, dict[str, Interval]]]  # model -> cohort -> figure
+
+SHOWN = ("roc_auc", "pr_auc", "lift_at_10_percent", "recall_at_10_percent", "log_loss")
+SHOWN += ("brier", "calibration_error")
+
+
+def steps(console: Console) -> Step:
+    """A context manager that shows what runs, and how long it took once it is done."""
+
+    @contextmanager
+    def step(text: str) -> Iterator[None]:
+        start = time.monotonic()
+        with console.status(f"{text} ..."):
+            yield
+        console.print(f"  {time.monotonic() - start:6.1f} s  {text}", highlight=False)
+
+    return step
+
+
+def cohorts(predictions: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Which (rows,) of the test predictions belong to each cohort; empty ones are left out."""
+    tenure = predictions["tenure_days"].to_numpy(dtype=float)
+    paid = predictions["is_paid"].to_numpy(dtype=float)
+    found = {
+        "all": np.ones(len(predictions), dtype=bool),
+        "new_users": predictions["is_new"].to_numpy(dtype=bool),
+        "paid": paid == 1,
+        "free": paid == 0,
+        "tenure_under_30_days": tenure < 30,
+        "tenure_30_to_89_days": (tenure >= 30) & (tenure < 90),
+        "tenure_90_days_or_more": tenure >= 90,
+    }
+    return {name: mask for name, mask in found.items() if mask.any()}
+
+
+def all_figures(predictions: pd.DataFrame, names: Sequence[str], replicates: int) -> Figures:
+    """Figures of every model on every cohort, with intervals over users."""
+    label = predictions["label"].to_numpy()
+    user = pd.factorize(predictions["user_id"])[0]
+    masks = cohorts(predictions)
+    return {
+        name: {
+            cohort: figures_with_intervals(
+                label[mask], predictions[name].to_numpy()[mask], user[mask], replicates
+            )
+            for cohort, mask in masks.items()
+        }
+        for name in names
+    }
+
+
+def metrics_json(run: Mapping, predictions: pd.DataFrame, figures: Figures) -> dict:
+    """What metrics.json holds: sizes, figures (undefined: null), calibration bins."""
+    chosen = predictions[run["chosen"]].to_numpy()
+    ranking = Ranking.of(predictions["label"].to_numpy(), chosen)
+    return {
+        "model_run_id": run["model_run_id"],
+        "chosen": run["chosen"],
+        "tune_log_loss": run["tune_log_loss"],
+        "cohorts": {
+            cohort: {
+                "rows": int(mask.sum()),
+                "users": int(predictions.loc[mask, "user_id"].nunique()),
+                "churned_rows": int(predictions.loc[mask, "label"].sum()),
+                "churned_users": int(
+                    predictions.loc[mask & (predictions["label"] == 1), "user_id"].nunique()
+                ),
+            }
+            for cohort, mask in cohorts(predictions).items()
+        },
+        "figures": {
+            model: {
+                cohort: {
+                    name: {k: _known(getattr(f, k)) for k in ("value", "low", "high")}
+                    for name, f in by_name.items()
+                }
+                for cohort, by_name in by_cohort.items()
+            }
+            for model, by_cohort in figures.items()
+        },
+        "calibration": calibration_bins(ranking, np.ones(len(predictions))),
+    }
+
+
+def model_run_rows(run: Mapping, figures: Figures) -> list[tuple]:
+    """Rows of the table model_runs; undefined figures are left out."""
+    split = {k: date.fromisoformat(v) for k, v in run["split"].items() if isinstance(v, str)}
+    return [
+        (
+            run["model_run_id"],
+            model,
+            datetime.fromisoformat(run["trained_at"]),
+            run["split"]["horizon_days"],
+            split["train_first"],
+            split["train_last"],
+            split["tune_last"],
+            split["test_first"],
+            split["test_last"],
+            cohort,
+            name,
+            figure.value,
+            _known(figure.low),
+            _known(figure.high),
+            model == run["chosen"],
+        )
+        for model, by_cohort in figures.items()
+        for cohort, by_name in by_cohort.items()
+        for name, figure in by_name.items()
+        if _known(figure.value) is not None
+    ]
+
+
+def print_figures(console: Console, run: Mapping, figures: Figures) -> None:
+    """Tables of the test figures: every model on all and on new users, the chosen by segment."""
+    split, chosen = run["split"], run["chosen"]
+    console.print(
+        f"\nRun {run['model_run_id']}: trained on snapshots {split['train_first']} to "
+        f"{split['train_last']}, tuned to {split['tune_last']}, tested on {split['test_first']} "
+        f"to {split['test_last']} ({run['rows']['test']:,} rows). Chosen on the tune split by log "
+        f"loss: {chosen}.",
+        highlight=False,
+    )
+    for cohort, title in (("all", "all users"), ("new_users", "users never trained on")):
+        rows = {
+            f"* {m}" if m == chosen else m: by_cohort[cohort]
+            for m, by_cohort in figures.items()
+            if cohort in by_cohort
+        }
+        if rows:
+            base = next(iter(rows.values()))["base_rate"].value
+            title = f"Test, {title} (base rate {base:.4f}; below each figure its 95 % interval)"
+            console.print(_table(title, "model", rows))
+    segments = {c: f for c, f in figures[chosen].items() if c not in ("all", "new_users")}
+    console.print(_table(f"Test, {chosen} by segment", "segment", segments))
+
+
+def print_warnings(
+    console: Console, run: Mapping, figures: Figures, suspect_auc: float
+) -> list[str]:
+    """Print, and return, what a reader must know before using the run."""
+    warnings = [
+        f"The test ROC AUC of {name} is {by_cohort['all']['roc_auc'].value:.3f}, above "
+        f"{suspect_auc}: a leak until shown otherwise."
+        for name, by_cohort in figures.items()
+        if by_cohort["all"]["roc_auc"].value > suspect_auc
+    ]
+    chosen = figures[run["chosen"]]["all"]["log_loss"].value
+    base = figures["base_rate"]["all"]["log_loss"].value
+    if chosen >= base:
+        warnings.append(
+            f"On test the log loss of {run['chosen']} ({chosen:.4f}) is not below that of the base "
+            f"rate ({base:.4f}): do not use its probabilities; more data is needed."
+        )
+    for warning in warnings:
+        console.print(f"[bold red]WARNING[/bold red] {warning}", highlight=False)
+    return warnings
+
+
+def model_card(run: Mapping, metrics: Mapping) -> str:
+    """MODEL_CARD.md, after the headings of Mitchell et al., Model Cards (FAT* 2019)."""
+    split, chosen, rows = run["split"], run["chosen"], run["rows"]
+    horizon = split["horizon_days"]
+    figures = metrics["figures"]
+    fit_days, share = run["fit"]["days"], run["fit"]["user_share"]
+    tune_lines = [
+        f"| {model} | {setting} | {loss:.4f} |"
+        for model, tried in run["tune_log_loss"].items()
+        for setting, loss in tried.items()
+    ]
+    lines = [
+        f"# Churn model {run['model_run_id']}",
+        "",
+        f"Chosen: **{chosen}**. Trained {run['trained_at']}.",
+        "",
+        "## Intended use",
+        f"Rank the active users of a day by the chance that they cancel within {horizon} days, so "
+        "that a retention team looks at the likeliest first; the probability may be read as one. "
+        "Not for decisions that a user must live with (price, access), and not for causes: a "
+        "reason says what the model looked at, not what would change the outcome.",
+        "",
+        "## Data",
+        "- Population: users with an event in the 28 days before the snapshot who had not "
+        "cancelled before it. One row per user and daily snapshot.",
+        f"- Label: `{run['label']}`, a cancellation in the {horizon} days from the snapshot on. "
+        "A downgrade is not a churn.",
+        f"- Features: {len(FEATURES)} columns of `churn_features`, all from events before the "
+        "snapshot (ml/features.py lists them with units).",
+        "",
+        "| part | snapshots | rows |",
+        "|---|---|---|",
+        f"| train | {split['train_first']} to {split['train_last']} | {rows['train']:,} |",
+        f"| tune | {split['tune_first']} to {split['tune_last']} | {rows['tune']:,} |",
+        f"| final fit | {split['train_first']} to {split['tune_last']} | {rows['fit']:,} |",
+        f"| test | {split['test_first']} to {split['test_last']} | {rows['test']:,} |",
+        "",
+        f"Between the parts lies a gap of one horizon: no label window of {horizon} days overlaps "
+        "the next part. One user in five (a hash of the id) is in no fit: `new_users` below are "
+        "those in the test part.",
+        "Snapshots of the first 28 days of the log, whose windows its start cuts, are left out "
+        "of training only where 90 days of others remain.",
+        f"To bound the cost, fits use {len(fit_days)} snapshot dates and {share:.0%} of the users.",
+        "",
+        "## Choice",
+        "Settings and model were chosen on the tune split by log loss, among the models whose "
+        "contributions add up exactly to the prediction; then every model was fitted again on "
+        "train, gap and tune together. The test part was looked at once, after that.",
+        "",
+        "| model | setting | log loss on tune |",
+        "|---|---|---|",
+        *tune_lines,
+        "",
+        "## Figures on the test part",
+        "With 95 % intervals of a bootstrap over users "
+        f"({run['settings']['replicates']} replicates). Baselines: {', '.join(BASELINES)}.",
+    ]
+    for cohort in ("all", "new_users"):
+        if cohort in figures[chosen]:
+            lines += ["", f"### {cohort} ({_size(metrics, cohort)})", ""]
+            named = {m: f[cohort] for m, f in figures.items()}
+            lines += _markdown("model", named, bold=chosen)
+    lines += ["", f"### {chosen} at the top of the list", ""]
+    lines += ["| share looked at | lift | recall |", "|---|---|---|"]
+    lines += [
+        f"| {p} % | {_shown(figures[chosen]['all'][f'lift_at_{p}_percent'])} "
+        f"| {_shown(figures[chosen]['all'][f'recall_at_{p}_percent'])} |"
+        for p in (1, 5, 10)
+    ]
+    segments = {
+        f"{c} ({_size(metrics, c)})": f
+        for c, f in figures[chosen].items()
+        if c not in ("all", "new_users")
+    }
+    lines += ["", f"### {chosen} by segment", "", *_markdown("segment", segments)]
+    lines += [
+        "",
+        f"### Calibration of {chosen}",
+        "",
+        "| tenth by probability | rows | mean probability | churn rate |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {i + 1} | {b['rows']:,.0f} | {b['probability']:.4f} | {b['churn_rate']:.4f} |"
+        for i, b in enumerate(metrics["calibration"])
+    ]
+    lines += [
+        "",
+        "## Limits",
+        "- Snapshots of one user on following days are nearly the same: rows are many, users "
+        "are what counts, and the intervals resample users.",
+        "- The test part is one stretch of time; a change of season, price or product is not in "
+        "it. Train again when monitoring shows drift.",
+        f"- A test ROC AUC above 0.80 would be a leak until shown otherwise; here it is "
+        f"{figures[chosen]['all']['roc_auc']['value'] or float('nan'):.3f}.",
+        "- The calibration error of a small test part is mostly noise: with few churners even a "
+        "perfect probability shows one.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _known(value: float) -> float | None:
+    return None if value is None or np.isnan(value) else float(value)
+
+
+def _size(metrics: Mapping, cohort: str) -> str:
+    size = metrics["cohorts"][cohort]
+    return (
+        f"{size['rows']:,} rows, {size['users']:,} users, {size['churned_users']:,} of them churn"
+    )
+
+
+def _shown(figure: Interval | Mapping[str, float | None]) -> str:
+    value, low, high = (
+        (figure.value, figure.low, figure.high)
+        if isinstance(figure, Interval)
+        else (figure["value"], figure["low"], figure["high"])
+    )
+    if _known(value) is None:
+        return "-"
+    digits = 1 if abs(value) >= 2 else 3
+    if _known(low) is None:
+        return f"{value:.{digits}f}"
+    return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def _compact(figure: Interval) -> str:
+    if _known(figure.value) is None:
+        return "-"
+    digits = 1 if abs(figure.value) >= 1 else 3
+    if _known(figure.low) is None:
+        return f"{figure.value:.{digits}f}"
+    low, high = f"{figure.low:.{digits}f}", f"{figure.high:.{digits}f}"
+    return f"{figure.value:.{digits}f}\n[dim]{low.removeprefix('0')}-{high.removeprefix('0')}[/dim]"
+
+
+def _table(title: str, first: str, rows: Mapping[str, Mapping[str, Interval]]) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column(first)
+    # the base rate is one for all models
+    shown = SHOWN if first == "model" else ("base_rate", *SHOWN)
+    for name in shown:
+        heading = name.replace("_percent", "%").replace("calibration", "calibr.").replace("_", " ")
+        table.add_column(heading, justify="right")
+    for name, figures in rows.items():
+        table.add_row(name.replace("_", " "), *(_compact(figures[n]) for n in shown))
+    return table
+
+
+def _markdown(first: str, rows: Mapping[str, Mapping], bold: str | None = None) -> list[str]:
+    shown = ("base_rate", *SHOWN)
+    head = " | ".join(n.replace("_percent", " %").replace("_", " ") for n in shown)
+    lines = [f"| {first} | {head} |", "|---" * (len(shown) + 1) + "|"]
+    for name, figures in rows.items():
+        label = f"**{name}**" if name == bold else name
+        lines.append(f"| {label} | " + " | ".join(_shown(figures[n]) for n in shown) + " |")
+    return lines
+
+
+def compared(recorded: Mapping, figures: Figures) -> str:
+    """One sentence: whether the figures equal those of metrics.json, to six digits."""
+    different = [
+        f"{model} {cohort} {name}"
+        for model, by_cohort in figures.items()
+        for cohort, by_name in by_cohort.items()
+        for name, figure in by_name.items()
+        if not _is_same(
+            recorded["figures"].get(model, {}).get(cohort, {}).get(name, {}).get("value"),
+            figure.value,
+        )
+    ]
+    if not different:
+        return "All figures equal those recorded at training."
+    return (
+        f"{len(different)} figures differ from those recorded at training (the published features "
+        f"have changed since), such as {different[0]}."
+    )
+
+
+def _is_same(recorded: float | None, found: float) -> bool:
+    if recorded is None or _known(found) is None:
+        return recorded is None and _known(found) is None
+    return abs(recorded - found) <= 1e-6 * max(1.0, abs(recorded))

@@ -1,0 +1,78 @@
+"""Score today's active users with the chosen model: `python -m ml score`."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+
+from pyspark import cloudpickle
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from rich.console import Console
+from rich.table import Table
+
+import ml
+from ml import explain, models, report, store
+from ml.errors import MlError
+from ml.features import HORIZON_DAYS, encode
+from ml.models import Pipeline
+from ml.session import Target
+
+TOP = 10
+
+
+def scores_of(
+    features: DataFrame, model: Pipeline, run_id: str, typical: dict[str, float | None]
+) -> DataFrame:
+    """One row per row of `features`: the columns of churn_scores but for `scored_at`."""
+    # workers on other machines do not have this package: send its functions along
+    cloudpickle.register_pickle_by_value(ml)
+    reasoned = explain.with_reasons(models.parts(model, encode(features)), typical)
+    return reasoned.withColumn("model_run_id", F.lit(run_id))
+
+
+def score(
+    spark: SparkSession,
+    target: Target,
+    artifacts: Path,
+    run_id: str | None,
+    console: Console,
+) -> int:
+    """Write a churn probability and three reasons for every active user of today's snapshot.
+
+    Returns the number of users. Repeating it replaces the same rows.
+
+    Raises MlError when there is no model, or no row at today's snapshot.
+    """
+    step = report.steps(console)
+    folder = store.run_folder(artifacts, run_id)
+    run = store.read_run(folder)
+    store.assert_writable(spark, target)
+    day = store.current_snapshot_date(spark, target)
+    today = store.published_features(spark, target).where(F.col("snapshot_date") == F.lit(day))
+    with step(f"score the users of {day} with {run['chosen']}"):
+        model = store.read_model(folder, run["chosen"])
+        scored_at = datetime.now(timezone.utc).replace(microsecond=0)
+        scores = (
+            scores_of(today, model, run["model_run_id"], run["typical"])
+            .withColumn("scored_at", F.lit(scored_at))
+            # computed once; a MERGE takes no source with Python code in its plan
+            .localCheckpoint()
+        )
+        users = scores.count()
+    if not users:
+        raise MlError(
+            f"churn_features has no row for today's snapshot {day}: run `dbt build` on logs that "
+            "reach it."
+        )
+    with step(f"write {users:,} scores to {target.ml}.churn_scores"):
+        store.replace_scores(spark, target, scores, run["model_run_id"], day)
+    top = scores.orderBy(F.desc("churn_probability"), "user_id").limit(TOP).collect()
+    table = Table(title=f"Users of {day} likeliest to cancel within {HORIZON_DAYS} days")
+    for heading in ("user", "probability", "reasons"):
+        table.add_column(heading, justify="right" if heading == "probability" else "left")
+    for row in top:
+        reasons = dict.fromkeys((row["reason_1"], row["reason_2"], row["reason_3"]))
+        table.add_row(row["user_id"], f"{row['churn_probability']:.1%}", "\n".join(reasons))
+    console.print(table)
+    return users

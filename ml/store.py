@@ -1,0 +1,218 @@
+"""Everything that is read or written outside Spark's memory: tables, model files, the pointer."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, SparkSession
+
+from ml.errors import MlError
+from ml.features import TABLE, assert_schema
+from ml.models import Model, load
+from ml.session import PROJECT_DIR, Target
+
+ARTIFACTS = PROJECT_DIR / "artifacts"
+LATEST = "latest"
+
+MODEL_RUNS = (
+    "model_run_id string, model_name string, trained_at timestamp, horizon_days int, "
+    "train_first_snapshot_date date, train_last_snapshot_date date, tune_last_snapshot_date date, "
+    "test_first_snapshot_date date, test_last_snapshot_date date, cohort string, metric string, "
+    "value double, low double, high double, is_chosen boolean"
+)
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+
+def published_features(spark: SparkSession, target: Target) -> DataFrame:
+    """The published `churn_features`, one row per user and snapshot date.
+
+    Raises MlError when nothing is published yet or the columns do not fit ml/features.py.
+    """
+    name = f"{target.published}.{TABLE}"
+    return assert_schema(_table(spark, name, "nothing is published yet"), name)
+
+
+def current_snapshot_date(spark: SparkSession, target: Target) -> date:
+    """The snapshot that is 'today': the day after the last complete day of logs.
+
+    Raises MlError when nothing is published yet or the calendar is empty.
+    """
+    name = f"{target.published}.churn_calendar"
+    row = _table(spark, name, "nothing is published yet").select("current_snapshot_date").first()
+    if row is None or row[0] is None:
+        raise MlError(f"{name} holds no date: load logs and run `dbt build`.")
+    return row[0]
+
+
+def replace_model_runs(spark: SparkSession, target: Target, rows: Sequence[tuple]) -> None:
+    """Write the figures of one run, in the order of MODEL_RUNS, in place of those it had before."""
+    new = spark.createDataFrame(list(rows), MODEL_RUNS)
+    run_id = rows[0][0]
+    _replace(
+        spark,
+        f"{target.ml}.model_runs",
+        new,
+        scope={"model_run_id": f"'{run_id}'"},
+        keys=("model_name", "cohort", "metric"),
+        ignored="trained_at",
+    )
+
+
+def replace_scores(
+    spark: SparkSession, target: Target, scores: DataFrame, run_id: str, day: date
+) -> None:
+    """Write the scores of one model and snapshot date in place of those it had before."""
+    _replace(
+        spark,
+        f"{target.ml}.churn_scores",
+        scores,
+        scope={"model_run_id": f"'{run_id}'", "snapshot_date": f"date '{day}'"},
+        keys=("user_id",),
+        ignored="scored_at",
+    )
+
+
+def assert_writable(spark: SparkSession, target: Target) -> None:
+    """Raise MlError, before any work is done, when dbt has not made the tables yet."""
+    for table in ("model_runs", "churn_scores"):
+        _table(spark, f"{target.ml}.{table}", "dbt has not made it yet")
+
+
+def _replace(
+    spark: SparkSession,
+    table: str,
+    new: DataFrame,
+    scope: Mapping[str, str],
+    keys: tuple[str, ...],
+    ignored: str,
+) -> None:
+    """One MERGE, so one commit: a killed or repeated run never leaves rows twice or half.
+
+    Rows of the scope that are no longer there are marked and deleted in the same statement; rows
+    that would only change in the timestamp `ignored` are left alone. `new` is read twice: cache it
+    where it is costly.
+    """
+    within = " and ".join(f"t.{column} = {value}" for column, value in scope.items())
+    same_key = " and ".join(f"t.{key} = s.{key}" for key in keys)
+    new = new.select(*spark.table(table).columns)
+    columns = ", ".join(new.columns)
+    changed = " or ".join(
+        f"not (t.{column} <=> s.{column})"
+        for column in new.columns
+        if column not in (*keys, *scope, ignored)
+    )
+    view = "ml_new_rows"
+    new.createOrReplaceTempView(view)
+    try:
+        spark.sql(
+            f"""
+            merge into {table} as t
+            using (
+                select {columns}, false as is_gone from {view}
+                union all
+                select {", ".join(f"t.{c}" for c in new.columns)}, true as is_gone
+                from {table} as t
+                left anti join {view} as s on {same_key}
+                where {within}
+            ) as s
+            on {within} and {same_key}
+            when matched and s.is_gone then delete
+            when matched and ({changed}) then update set
+                {", ".join(f"t.{c} = s.{c}" for c in new.columns)}
+            when not matched then insert ({columns})
+                values ({", ".join(f"s.{c}" for c in new.columns)})
+            """
+        )
+    finally:
+        spark.catalog.dropTempView(view)
+
+
+def _table(spark: SparkSession, name: str, otherwise: str) -> DataFrame:
+    try:
+        return spark.table(name)
+    except AnalysisException as error:
+        if "TABLE_OR_VIEW_NOT_FOUND" in str(error) or "SCHEMA_NOT_FOUND" in str(error):
+            raise MlError(f"There is no {name} ({otherwise}): run `dbt build` first.") from error
+        raise MlError(f"{name} cannot be read: {str(error).splitlines()[0]}") from error
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def save_run(
+    artifacts: Path,
+    run_id: str,
+    models: Mapping[str, Model],
+    texts: Mapping[str, str],
+) -> Path:
+    """Write `<artifacts>/<run_id>/` with one folder per model and the given text files.
+
+    The folder appears under its name only when it is complete.
+    """
+    artifacts.mkdir(parents=True, exist_ok=True)
+    folder, draft = artifacts / run_id, artifacts / f".{run_id}.draft"
+    old = artifacts / f".{run_id}.old"
+    for left_over in (draft, old):
+        shutil.rmtree(left_over, ignore_errors=True)
+    draft.mkdir()
+    for name, model in models.items():
+        model.save(draft / name)
+    for name, text in texts.items():
+        (draft / name).write_text(text, encoding="utf-8")
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(draft, folder)
+    shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def point_latest(artifacts: Path, run_id: str) -> None:
+    """Make `run_id` the run that `evaluate` and `score` use; atomic."""
+    draft = artifacts / f".{LATEST}.draft"
+    draft.write_text(run_id + "\n", encoding="utf-8")
+    os.replace(draft, artifacts / LATEST)
+
+
+def run_folder(artifacts: Path, run_id: str | None = None) -> Path:
+    """Folder of a run, by default of the latest.
+
+    Raises MlError when there is none.
+    """
+    pointer = artifacts / LATEST
+    if run_id is None:
+        if not pointer.is_file():
+            raise MlError(f"No trained model in {artifacts}: run `python -m ml train` first.")
+        run_id = pointer.read_text(encoding="utf-8").strip()
+    folder = artifacts / run_id
+    if not (folder / "run.json").is_file():
+        raise MlError(f"No model run {run_id} in {artifacts}: run `python -m ml train` first.")
+    return folder
+
+
+def read_run(folder: Path) -> dict:
+    """The contents of `run.json`.
+
+    Raises MlError when it was written for another set of features.
+    """
+    from ml.features import columns
+
+    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    if run["columns"] != [column for column, _ in columns()]:
+        raise MlError(
+            f"The model run {folder.name} was trained on other features than ml/features.py "
+            "defines: run `python -m ml train` again."
+        )
+    return run
+
+
+def read_model(folder: Path, name: str) -> Model:
+    """One model of a run."""
+    return load(folder / name)

@@ -1,0 +1,72 @@
+"""A build without news changes nothing; files in any order come to the same as all at once."""
+
+import gzip
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import MakeProject
+from tests.make_log import make_log, write_log
+from tests.warehouse import LOAD_TIMES, Project, assert_same_rows
+
+
+@dataclass
+class Growth:
+    """A project whose second file came later, and the versions of its tables before that."""
+
+    project: Project
+    first: dict[str, int]
+    second: dict[str, int]
+
+
+def two_files(folder: Path) -> tuple[Path, Path]:
+    """A log cut in two, with bad lines in both and some events in both."""
+    earlier, later = write_log(make_log(users=12, days=45, seed=4), folder)
+    lines = gzip.decompress(earlier.read_bytes()).splitlines(keepends=True)
+    for path, more in ((earlier, b"no json\n"), (later, b"".join(lines[-40:]) + b'{"ts": 0}\n')):
+        path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()) + more, mtime=0))
+    return earlier, later
+
+
+@pytest.fixture(scope="module")
+def growth(make_project: MakeProject) -> Growth:
+    """The later file first, then a build without news, then the earlier file."""
+    project = make_project("grown")
+    earlier, later = two_files(project.folder / "logs")
+    shutil.copy2(later, project.raw)
+    project.build().ok()
+    first = project.versions()
+    project.build().ok()
+    second = project.versions()
+    shutil.copy2(earlier, project.raw)
+    project.build().ok()
+    return Growth(project, first, second)
+
+
+def test_a_build_without_news_changes_no_row(growth: Growth) -> None:
+    project = growth.project
+    assert growth.first["dim_users"] != growth.second["dim_users"], "nothing was built again"
+    for name in project.tables():
+        first, second = (project.table(name, at[name]) for at in (growth.first, growth.second))
+        assert_same_rows(first, second, name)
+
+
+def test_files_one_by_one_equal_a_full_build(growth: Growth, make_project: MakeProject) -> None:
+    """Also which file an event is counted in that came twice, the other way round."""
+    whole = make_project("whole", raw=growth.project.raw)
+    whole.build("--full-refresh").ok()
+    for name in growth.project.nodes():
+        assert whole.table(name).count() > 0 or name == "churn_risk"
+        assert_same_rows(growth.project.table(name), whole.table(name), name, LOAD_TIMES)
+
+
+def test_only_the_new_file_is_loaded(growth: Growth) -> None:
+    events = growth.project.table("base_events")
+    loads = events.select("source_file", "loaded_at").distinct().collect()
+    assert len(loads) == len({row.source_file for row in loads}) == 2
+    assert events.select("loaded_at").distinct().count() == 2
+    before = growth.project.table("base_events", growth.second["base_events"])
+    assert before.count() > 500
+    assert before.exceptAll(events).count() == 0

@@ -1,0 +1,543 @@
+"""The ML step: split boundaries, figures, schema, alarms, reasons, and one run from end to end."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyspark.sql import SparkSession
+from sklearn import metrics as sklearn_metrics
+
+from ml import evaluate, explain, models, report, store
+from ml import features as schema
+from ml.__main__ import main
+from ml.errors import LeakAlarm, MlError, TooLittleData
+from ml.evaluate import Ranking
+from ml.score import scores_of
+from ml.session import PROJECT_DIR, load_target, spark_session
+from ml.split import Split, min_days, split_dates, thinned, warm_start
+from ml.train import LEAK_AUC, check_leaks
+
+FIRST = date(2018, 10, 2)
+
+
+# --- split ---------------------------------------------------------------------------------------
+
+
+def gap_days(earlier_last: date, later_first: date) -> int:
+    return (later_first - earlier_last).days
+
+
+@given(days=st.integers(1, 2000), horizon=st.integers(1, 60))
+def test_no_label_window_reaches_into_the_next_part(days: int, horizon: int) -> None:
+    last = FIRST + timedelta(days=days - 1)
+    if days < min_days(horizon):
+        with pytest.raises(TooLittleData, match=f"{min_days(horizon)}"):
+            split_dates(FIRST, last, horizon)
+        return
+    split = split_dates(FIRST, last, horizon)
+    assert (split.train_first, split.test_last) == (FIRST, last)
+    assert split.train_first <= split.train_last
+    assert split.tune_first <= split.tune_last
+    assert split.test_first <= split.test_last
+    # the window [D, D + horizon) of the last snapshot ends where the next part begins: no sooner,
+    # which would overlap, and no later, which would waste a day
+    assert gap_days(split.train_last, split.tune_first) == horizon
+    assert gap_days(split.tune_last, split.test_first) == horizon
+
+
+def test_split_of_the_fewest_days_and_of_one_less() -> None:
+    split = split_dates(FIRST, FIRST + timedelta(days=23), 10)
+    assert (split.train_last - split.train_first).days + 1 == 3
+    assert split.tune_first == split.tune_last
+    assert (split.test_last - split.test_first).days + 1 == 2
+    with pytest.raises(TooLittleData, match="23 days"):
+        split_dates(FIRST, FIRST + timedelta(days=22), 10)
+
+
+def test_years_of_snapshots_leave_most_days_to_train() -> None:
+    split = split_dates(FIRST, FIRST + timedelta(days=1499), 10)
+    assert (split.test_last - split.test_first).days + 1 == 60
+    assert (split.tune_last - split.tune_first).days + 1 == 30
+
+
+@pytest.mark.parametrize(
+    ("days", "skipped"), [(60, 0), (90, 0), (91, 1), (117, 27), (118, 28), (1500, 28)]
+)
+def test_the_cut_windows_of_the_first_days_are_left_out_where_enough_remains(
+    days: int, skipped: int
+) -> None:
+    first = warm_start(FIRST, FIRST + timedelta(days=days - 1))
+    assert (first - FIRST).days == skipped
+
+
+def test_split_survives_json() -> None:
+    split = split_dates(FIRST, FIRST + timedelta(days=49), 10)
+    assert Split.from_json(json.loads(json.dumps(split.to_json()))) == split
+
+
+def test_thinning_keeps_the_last_day_and_the_bound() -> None:
+    last = FIRST + timedelta(days=19)
+    rows = {FIRST + timedelta(days=i): 10 for i in range(20)}
+    assert len(thinned(rows, FIRST, last, max_rows=200, max_step=10)) == 20
+    assert thinned(rows, FIRST, last, max_rows=199, max_step=10) == [
+        FIRST + timedelta(days=i) for i in range(1, 20, 2)
+    ]
+    # never sparser than the longest step
+    assert len(thinned(rows, FIRST, last, max_rows=1, max_step=10)) == 2
+    # a day without rows is not a snapshot
+    assert thinned({FIRST: 5}, FIRST, last, max_rows=5, max_step=1) == [FIRST]
+
+
+# --- figures -------------------------------------------------------------------------------------
+
+rows_of_predictions = st.lists(
+    st.tuples(st.booleans(), st.integers(0, 10), st.integers(0, 3)), min_size=2, max_size=60
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=rows_of_predictions)
+def test_figures_equal_scikit_learn_with_ties_and_weights(
+    rows: list[tuple[bool, int, int]],
+) -> None:
+    label = np.array([float(r[0]) for r in rows])
+    probability = np.array([r[1] / 10 for r in rows])
+    weight = np.array([float(r[2]) for r in rows])
+    drawn = weight > 0
+    ranking = Ranking.of(label, probability)
+    both = len(set(label[drawn])) == 2
+    assert math.isnan(evaluate.roc_auc(ranking, weight)) != both
+    if not both:
+        return
+    known = {"y_true": label, "sample_weight": weight}
+    assert evaluate.roc_auc(ranking, weight) == pytest.approx(
+        sklearn_metrics.roc_auc_score(y_score=probability, **known)
+    )
+    assert evaluate.pr_auc(ranking, weight) == pytest.approx(
+        sklearn_metrics.average_precision_score(y_score=probability, **known)
+    )
+    assert evaluate.brier(ranking, weight) == pytest.approx(
+        sklearn_metrics.brier_score_loss(y_proba=probability, **known)
+    )
+    assert evaluate.log_loss(ranking, weight) == pytest.approx(
+        sklearn_metrics.log_loss(
+            label, np.clip(probability, 1e-15, 1 - 1e-15), sample_weight=weight
+        )
+    )
+
+
+def test_lift_and_recall_by_hand() -> None:
+    # ten rows, two churners, at ranks 1 and 6
+    probability = np.arange(10, 0, -1) / 10
+    label = np.zeros(10)
+    label[[0, 5]] = 1
+    ranking, weight = Ranking.of(label, probability), np.ones(10)
+    assert evaluate.recall_at(ranking, weight, 10) == 0.5
+    assert evaluate.lift_at(ranking, weight, 10) == 5.0
+    assert evaluate.recall_at(ranking, weight, 50) == 0.5
+    assert evaluate.recall_at(ranking, weight, 60) == 1.0
+    # all tied: the expectation, whatever the order of the rows
+    tied = Ranking.of(label, np.full(10, 0.2))
+    assert evaluate.recall_at(tied, weight, 10) == pytest.approx(0.1)
+    assert evaluate.lift_at(tied, weight, 10) == pytest.approx(1.0)
+
+
+def test_calibration_error_by_hand() -> None:
+    # 20 rows, bins of two: 0.3 predicted everywhere but in the top bin
+    probability = np.r_[0.9, 0.8, np.linspace(0.31, 0.29, 18)]
+    label = np.r_[1.0, 0.0, np.zeros(18)]
+    ranking = Ranking.of(label, probability)
+    bins = evaluate.calibration_bins(ranking, np.ones(20))
+    assert [b["rows"] for b in bins] == [2.0] * 10
+    assert (bins[0]["probability"], bins[0]["churn_rate"]) == (pytest.approx(0.85), 0.5)
+    expected = (2 * 0.35 + 18 * 0.3) / 20
+    assert evaluate.calibration_error(ranking, np.ones(20)) == pytest.approx(expected)
+
+
+def test_intervals_resample_users_not_rows() -> None:
+    generator = np.random.default_rng(1)
+    user = np.repeat(np.arange(40), 25)
+    label = np.repeat(generator.random(40) < 0.3, 25).astype(float)
+    probability = np.clip(0.2 + 0.2 * label + generator.normal(0, 0.1, 1000), 0.01, 0.99)
+    by_user = evaluate.figures_with_intervals(label, probability, user, 100, seed=3)
+    by_row = evaluate.figures_with_intervals(label, probability, np.arange(1000), 100, seed=3)
+
+    def width(found: dict[str, evaluate.Interval]) -> float:
+        return found["base_rate"].high - found["base_rate"].low
+
+    assert width(by_user) > 3 * width(by_row)
+    assert by_user == evaluate.figures_with_intervals(label, probability, user, 100, seed=3)
+    for figure in by_user.values():
+        assert figure.low <= figure.high
+
+
+def test_one_class_gives_no_auc_and_no_error() -> None:
+    found = evaluate.figures_with_intervals(np.zeros(5), np.full(5, 0.1), np.arange(5), 5)
+    assert math.isnan(found["roc_auc"].value) and math.isnan(found["roc_auc"].low)
+    assert found["base_rate"].value == 0
+
+
+# --- made-up features ----------------------------------------------------------------------------
+
+
+def made_up_features(users: int, days: int, horizon: int = 10, seed: int = 5) -> pd.DataFrame:
+    """A plausible churn_features with a signal: unhappy users cancel more, whoever is new too."""
+    generator = np.random.default_rng(seed)
+    unhappy = generator.gamma(1.0, 1.0, users)
+    busy = generator.gamma(2.0, 6.0, users)
+    is_paid = generator.random(users) < 0.7
+    hazard = np.clip(0.001 + 0.006 * unhappy**1.5, 0, 0.2)
+    churn_day = np.ceil(np.log(generator.random(users)) / np.log1p(-hazard)).astype(int)
+    start = generator.integers(1, 120, users)
+    frames = []
+    for day in range(1, days + 1):
+        alive = np.flatnonzero(churn_day >= day)
+        label = (churn_day[alive] < day + horizon).astype(object)
+        if day + horizon > days:
+            label[:] = None
+        row: dict[str, object] = {
+            "user_id": alive.astype(str),
+            "snapshot_date": FIRST + timedelta(days=day - 1),
+            schema.LABEL: label,
+            "is_paid": is_paid[alive],
+            "tenure_days": (start[alive] + day).astype("int32"),
+            "days_since_first_event": np.full(alive.size, day, dtype="int32"),
+            schema.CATEGORY_COLUMN: generator.choice(["song", "home", "about"], alive.size),
+        }
+        for feature in schema.FEATURES:
+            if feature.name in row:
+                continue
+            rate = 4 * unhappy[alive] if "thumbs_down" in feature.name else busy[alive]
+            if feature.spark_type == "bigint":
+                scale = 3_600_000 if "milliseconds" in feature.name else 1
+                length = day if feature.name.endswith("to_date") else 7
+                row[feature.name] = generator.poisson(rate * length / 7) * scale
+            else:
+                value = generator.gamma(2.0, rate / 2 + 0.1)
+                value[generator.random(alive.size) < 0.1] = np.nan
+                row[feature.name] = value
+        frames.append(pd.DataFrame(row))
+    return pd.concat(frames, ignore_index=True)
+
+
+def spark_schema() -> str:
+    types = {**schema.KEYS, **schema.LABELS, **{f.name: f.spark_type for f in schema.FEATURES}}
+    return ", ".join(f"{name} {kind}" for name, kind in types.items())
+
+
+def encoded_sample(rows: int) -> pd.DataFrame:
+    """What train.check_leaks gets: no single column tells much."""
+    generator = np.random.default_rng(2)
+    names = [column for column, _ in schema.columns()]
+    sample = pd.DataFrame(generator.normal(size=(rows, len(names))), columns=names)
+    return sample.assign(label=(generator.random(rows) < 0.2).astype(float))
+
+
+def test_leak_alarm_names_a_planted_feature() -> None:
+    sample = encoded_sample(1500)
+    check_leaks(sample)
+    planted = sample.assign(
+        tenure_days=-3 * sample["label"] + np.random.default_rng(3).normal(size=1500)
+    )
+    with pytest.raises(LeakAlarm, match=r"tenure_days \(ROC AUC 0\.9") as alarm:
+        check_leaks(planted)
+    assert alarm.value.exit_status == 4
+    assert "songs_to_date" not in str(alarm.value)
+
+
+def test_leak_alarm_sees_a_null_that_tells_the_label() -> None:
+    sample = encoded_sample(1500)
+    tells = (sample["label"] == 1) & (np.random.default_rng(4).random(1500) < 0.95)
+    planted = sample.assign(hours_since_last_song=sample["hours_since_last_song"].mask(tells))
+    with pytest.raises(LeakAlarm, match="hours_since_last_song"):
+        check_leaks(planted)
+
+
+def test_leak_threshold_is_a_strict_one() -> None:
+    # one churner above 17 of 20 others: exactly 0.85
+    label = np.r_[1.0, np.zeros(20)]
+    at = np.r_[17.5, np.arange(1.0, 21.0)][:, None]
+    assert evaluate.strongest_single_feature(label, at)[0] == pytest.approx(LEAK_AUC)
+    assert evaluate.strongest_single_feature(label, -at)[0] == pytest.approx(LEAK_AUC)
+
+
+# --- schema and reasons --------------------------------------------------------------------------
+
+
+def test_every_feature_has_words_for_a_value_and_for_none() -> None:
+    assert len({f.name for f in schema.FEATURES}) == len(schema.FEATURES)
+    for feature in schema.FEATURES:
+        value = "song" if feature.spark_type == "string" else 2.5
+        for given_value, typical in ((value, 1.5), (value, None), (None, None), (0.0, 1.0)):
+            text = feature.phrase(given_value, typical)
+            assert text and "nan" not in text and "None" not in text and "  " not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "typical", "text"),
+    [
+        ("hours_since_last_song", 216.0, 24.0, "No song for 9 days (typical: 24 hours)"),
+        ("hours_since_last_song", 23.9, None, "Last song 24 hours ago"),
+        ("hours_since_last_error", None, 3.0, "Never an error"),
+        ("hours_since_last_thumbs_down", 0.5, None, "Last thumbs down 30 minutes ago"),
+        (
+            "thumbs_down_per_song_last_28_days",
+            0.031,
+            0.012,
+            "Thumbs down 3.1 per 100 songs in the last 28 days (typical: 1.2)",
+        ),
+        ("adverts_per_song_to_date", None, 0.1, "No songs so far"),
+        ("songs_last_7_days", 0.0, 40.0, "No songs in the last 7 days (typical: 40)"),
+        ("songs_to_date", 1204.0, None, "1,204 songs so far"),
+        (
+            "listening_milliseconds_last_1_days",
+            9_000_000.0,
+            None,
+            "2 hours of listening in the last day",
+        ),
+        (
+            "songs_trend_7_over_21_days",
+            0.4,
+            0.95,
+            "Songs of the last 7 days at 40% of a week in the 3 weeks before (typical: 95%)",
+        ),
+        ("is_paid", 0.0, 1.0, "On the free plan"),
+        ("tenure_days", 1.0, 90.0, "Registered 1 day ago (typical: 90 days)"),
+    ],
+)
+def test_words(name: str, value: float | None, typical: float | None, text: str) -> None:
+    assert schema.BY_NAME[name].phrase(value, typical) == text
+
+
+def test_reasons_are_themes_that_raise_the_risk_strongest_first() -> None:
+    owners = [
+        "thumbs_down_last_7_days",
+        "thumbs_down_to_date",
+        "hours_since_last_song",
+        "hours_since_last_song",  # its flag: one feature, two parts
+        "is_paid",
+    ]
+    contributions = np.array([0.2, 0.5, 0.9, -0.3, -1.0])
+    values = {"thumbs_down_to_date": 9.0, "hours_since_last_song": 240.0, "is_paid": 1.0}
+    reasons = explain.reasons_for(contributions, owners, values, {"thumbs_down_to_date": 2.0})
+    assert reasons == [
+        "9 thumbs down so far (typical: 2)",  # 0.7 in all, before 0.6
+        "No song for 10 days",
+        explain.NO_REASON,
+    ]
+    calm = explain.reasons_for(-np.abs(contributions), owners, values, {})
+    assert calm == [explain.NO_REASON] * 3
+
+
+def test_a_run_without_a_model_says_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["score", "--artifacts", str(tmp_path)]) == 1
+    assert "python -m ml train" in capsys.readouterr().err
+
+
+# --- the profile ---------------------------------------------------------------------------------
+
+
+def test_profile_is_dbts_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CHURN_SCHEMA", "other")
+    monkeypatch.setenv("CHURN_WAREHOUSE", str(tmp_path))
+    target = load_target("local", PROJECT_DIR)
+    assert (target.published, target.ml) == ("other_published", "other_ml")
+    assert target.settings["spark.sql.catalog.lake.warehouse"] == str(tmp_path)
+    with pytest.raises(MlError, match="nowhere"):
+        load_target("nowhere", PROJECT_DIR)
+    with pytest.raises(MlError, match="--profiles-dir"):
+        load_target("local", tmp_path)
+
+
+def test_other_methods_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "profiles.yml").write_text(
+        "churn_at_scale:\n  target: remote\n  outputs:\n    remote:\n      type: spark\n"
+        "      method: thrift\n      host: localhost\n      schema: churn\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(MlError, match="'thrift'.*'session'"):
+        spark_session(None, tmp_path)
+
+
+# --- from end to end -----------------------------------------------------------------------------
+
+DAYS = 55
+
+
+@pytest.fixture(scope="module")
+def spark(tmp_path_factory: pytest.TempPathFactory):
+    """A session on a warehouse of its own, with made-up published features."""
+    warehouse = tmp_path_factory.mktemp("warehouse")
+    before = {name: os.environ.get(name) for name in ("CHURN_WAREHOUSE", "CHURN_SCHEMA")}
+    os.environ |= {"CHURN_WAREHOUSE": str(warehouse), "CHURN_SCHEMA": "mltest"}
+    running = SparkSession.getActiveSession()
+    if running is not None:
+        running.stop()
+    spark, target = spark_session(profiles_dir=PROJECT_DIR)
+    features = made_up_features(users=240, days=DAYS)
+    for name in (target.published, target.ml):
+        spark.sql(f"create namespace if not exists {name}")
+    spark.createDataFrame(features[[c.split()[0] for c in spark_schema().split(", ")]]).selectExpr(
+        *(f"cast({c.split()[0]} as {c.split()[1]})" for c in spark_schema().split(", "))
+    ).replace(float("nan"), None).writeTo(f"{target.published}.churn_features").create()
+    last = FIRST + timedelta(days=DAYS - 2)
+    spark.sql(
+        f"create table {target.published}.churn_calendar as select date '{last}' as "
+        f"last_complete_date, date '{last}' + 1 as current_snapshot_date"
+    )
+    yield spark
+    spark.stop()
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+@pytest.fixture(scope="module")
+def artifacts(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One trained run; before it, that a missing table is told before any work."""
+    folder = tmp_path_factory.mktemp("artifacts")
+    command = ["train", "--artifacts", str(folder), "--max-rows", "2500", "--replicates", "20"]
+    assert main(command) == 1
+    spark.sql(f"create table mltest_ml.model_runs ({store.MODEL_RUNS})")
+    spark.sql(
+        "create table mltest_ml.churn_scores (model_run_id string, snapshot_date date, "
+        "user_id string, churn_probability double, reason_1 string, reason_2 string, "
+        "reason_3 string, scored_at timestamp) partitioned by (snapshot_date)"
+    )
+    assert main(command) == 0
+    return folder
+
+
+def test_training_leaves_figures_card_and_models(spark: SparkSession, artifacts: Path) -> None:
+    folder = store.run_folder(artifacts)
+    run = store.read_run(folder)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    figures = metrics["figures"]
+    assert set(figures) == {
+        *models.BASELINES,
+        "logistic_regression",
+        "random_forest",
+        "gradient_boosted_trees",
+        "xgboost",
+    }
+    chosen = figures[run["chosen"]]["all"]
+    assert chosen["roc_auc"]["value"] > 0.6
+    assert chosen["log_loss"]["value"] < figures["base_rate"]["all"]["log_loss"]["value"]
+    card = (folder / "MODEL_CARD.md").read_text()
+    for text in (run["split"]["test_first"], "new_users", "Calibration", "Intended use"):
+        assert text in card
+    rows = spark.table("mltest_ml.model_runs")
+    assert rows.count() == rows.dropDuplicates(["model_name", "cohort", "metric"]).count() > 500
+    assert {r[0] for r in rows.where("is_chosen").select("model_name").distinct().collect()} == {
+        run["chosen"]
+    }
+    assert not list(artifacts.glob(".*"))
+
+
+def test_evaluate_repeats_the_figures(artifacts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--artifacts", str(artifacts)]) == 0
+    assert "All figures equal those recorded at training" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    assert main(["evaluate", "--artifacts", str(artifacts), "--first", str(FIRST)]) == 1
+
+
+def test_score_replaces_and_never_appends(spark: SparkSession, artifacts: Path) -> None:
+    today = FIRST + timedelta(days=DAYS - 1)
+    active = spark.table("mltest_published.churn_features").where(f"snapshot_date = '{today}'")
+    run_id = (artifacts / "latest").read_text().strip()
+    # a row of another day must stay, one of today that is no longer there must go
+    for day, user in ((today - timedelta(days=1), "stays"), (today, "goes")):
+        spark.sql(
+            f"insert into mltest_ml.churn_scores values ('{run_id}', date '{day}', '{user}', 0.5, "
+            "'a', 'b', 'c', timestamp '2018-12-01 00:00:00')"
+        )
+    assert main(["score", "--artifacts", str(artifacts)]) == 0
+    scores = spark.table("mltest_ml.churn_scores")
+    first = {r["user_id"]: r for r in scores.collect()}
+    assert set(first) == {r[0] for r in active.select("user_id").collect()} | {"stays"}
+    for row in first.values():
+        assert 0 < row["churn_probability"] < 1 and row["reason_1"] and row["reason_3"]
+    assert main(["score", "--artifacts", str(artifacts)]) == 0
+    assert {r["user_id"]: r for r in scores.collect()} == first
+
+
+@pytest.mark.parametrize("name", models.EXPLAINABLE)
+def test_parts_add_up_to_the_margin(spark: SparkSession, artifacts: Path, name: str) -> None:
+    folder = store.run_folder(artifacts)
+    features = spark.table("mltest_published.churn_features").where("user_id < '150'").limit(300)
+    parts = models.parts(store.read_model(folder, name), schema.encode(features))
+    found = parts.rows.select("probability", "parts", "bias_part").toPandas()
+    margin = found["bias_part"] + np.stack(found["parts"]) @ np.array(parts.factors)
+    # xgboost adds in single precision
+    expected = 1 / (1 + np.exp(-margin))
+    assert np.abs(found["probability"] - expected).max() < 1e-6
+    assert found["probability"].nunique() > 50
+    typical = store.read_run(folder)["typical"]
+    reasoned = scores_of(features, store.read_model(folder, name), "run", typical)
+    assert reasoned.count() == len(found)
+
+
+def test_schema_error_names_columns_and_the_mend(spark: SparkSession) -> None:
+    features = spark.table("mltest_published.churn_features")
+    broken = features.drop("songs_to_date").withColumn("is_paid", features["is_paid"].cast("int"))
+    with pytest.raises(MlError) as error:
+        schema.assert_schema(broken)
+    assert "missing: songs_to_date" in str(error.value)
+    assert "is_paid is int, not boolean" in str(error.value)
+    assert "dbt build" in str(error.value)
+    assert schema.assert_schema(features.withColumn("new_column", features["is_paid"])).count()
+
+
+def test_exit_status_of_too_little_data_and_of_a_leak(
+    spark: SparkSession, artifacts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, kept = "mltest_published.churn_features", "mltest_published.kept"
+    before = (artifacts / "latest").read_text()
+    spark.sql(f"alter table {table} rename to {kept}")
+    command = ["train", "--artifacts", str(artifacts), "--max-rows", "2500"]
+    try:
+        for query, status, text in (
+            (f"select * from {kept} where {schema.LABEL} is null", 3, "no snapshot has a known"),
+            (f"select * from {kept} where snapshot_date < date '{FIRST}' + 23", 3, "24"),
+            (f"select * from {kept} where not coalesce({schema.LABEL}, false)", 3, "0 users churn"),
+            (
+                f"select * except (tenure_days), cast(if({schema.LABEL}, 1, 2) as int) as "
+                f"tenure_days from {kept}",
+                4,
+                "tenure_days (ROC AUC 1.000)",
+            ),
+        ):
+            spark.sql(f"create view {table} as {query}")
+            assert main(command) == status
+            assert text in capsys.readouterr().err
+            spark.sql(f"drop view {table}")
+        assert main(command) == 1
+        assert "dbt build" in capsys.readouterr().err
+    finally:
+        spark.sql(f"alter table {kept} rename to {table}")
+    assert (artifacts / "latest").read_text() == before
+
+
+def test_a_figure_above_80_is_shouted_at(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console
+
+    label, user = np.r_[np.ones(20), np.zeros(80)], np.arange(100)
+    good = evaluate.figures_with_intervals(label, np.linspace(0.9, 0.1, 100), user, 3)
+    flat = evaluate.figures_with_intervals(label, np.full(100, 0.2), user, 3)
+    figures = {"xgboost": {"all": good}, "base_rate": {"all": flat}}
+    warnings = report.print_warnings(Console(), {"chosen": "xgboost"}, figures, 0.80)
+    assert any("leak until shown otherwise" in w for w in warnings)

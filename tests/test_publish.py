@@ -1,0 +1,236 @@
+"""Readers see a version only after the whole build passed, can go back, and never miss a mart."""
+
+import os
+import re
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import MakeProject
+from tests.make_log import make_log, write_log
+from tests.warehouse import NO_TESTS, NO_UNIT_TESTS, Project, Run, copy_of_project
+
+CHANGED = "fct_subscription_changes"  # the mart that gets a column more
+Seen = dict[str, tuple[list[str], list[tuple]]]
+
+
+@dataclass
+class Step:
+    """A build, what readers saw after it, and the versions of the built tables."""
+
+    run: Run
+    published: Seen
+    versions: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Name of the build that this step published."""
+        return re.search(r"\bbuild_\w+", self.run.lines_with("Published")[0])[0]
+
+
+@dataclass
+class History:
+    """A project, a copy of it with a changed mart, and builds of the two, in this order."""
+
+    project: Project
+    changed: Project
+    steps: dict[str, Step]
+
+
+def add_a_column(root: Path, project: Project) -> None:
+    """Give one mart a column more, in its query and in its yml."""
+    node = project.nodes()[CHANGED]
+    query = root / node["original_file_path"]
+    text, count = re.subn(r"select \* from (\w+)\s*\Z", r"select *, 1 as planted from \1\n",
+                          query.read_text())  # fmt: skip
+    assert count == 1
+    query.write_text(text)
+    properties = root / node["patch_path"].split("://")[1]
+    described = yaml.safe_load(properties.read_text())
+    (model,) = (m for m in described["models"] if m["name"] == CHANGED)
+    model["columns"].append({"name": "planted", "data_type": "int", "description": "Planted."})
+    properties.write_text(yaml.safe_dump(described, sort_keys=False))
+
+
+@pytest.fixture(scope="module")
+def history(make_project: MakeProject, tmp_path_factory: pytest.TempPathFactory) -> History:
+    project = make_project("publish")
+    events = make_log(users=12, days=45, seed=3)
+    first, second = write_log(events, project.folder / "logs")
+    (project.raw / first.name).write_bytes(first.read_bytes())
+    steps: dict[str, Step] = {}
+
+    def step(name: str, of: Project, *command: str) -> None:
+        run = of.dbt(*command)
+        steps[name] = Step(run, of.published(), of.versions())
+
+    step("tests left out", project, "build", "--select", "+fct_user_days", *NO_TESTS)
+    step("run", project, "run")
+    step("good", project, "build", *NO_UNIT_TESTS)
+
+    # from here on with more rows, a column more, and at first a test that fails
+    root = copy_of_project(tmp_path_factory.mktemp("copy"))
+    changed = Project(project.schema, project.raw, project.folder, root)
+    add_a_column(changed.root, project)
+    (project.raw / second.name).write_bytes(second.read_bytes())
+    failing = changed.root / "tests" / "planted_failure.sql"
+    failing.write_text(f"select * from {{{{ ref('{CHANGED}') }}}} where planted = 1\n")
+    step("failed", changed, "build", *NO_UNIT_TESTS)
+    failing.unlink()
+    step("mended", changed, "build", *NO_UNIT_TESTS)
+    partial_build = ("build", "--select", "fct_user_days", *NO_UNIT_TESTS)
+    step("partial", changed, *partial_build)
+    changed.dbt("run", "--select", "stg_session_days").ok()
+    step("partial on untested rows", changed, *partial_build)
+    return History(project, changed, steps)
+
+
+def test_run_publishes_nothing(history: History) -> None:
+    step = history.steps["run"]
+    assert step.run.ok().lines_with("Published") == []
+    assert step.published == {}
+
+
+def test_a_build_without_its_tests_publishes_nothing_and_says_so(history: History) -> None:
+    step = history.steps["tests left out"]
+    (line,) = step.run.ok().lines_with("ublished")
+    assert re.search(r"Not published: this build left out \d+ data tests of what it built", line)
+    assert line.endswith("Nothing is published yet.")
+    assert step.published == {}
+
+
+def test_a_good_build_publishes_every_mart(history: History) -> None:
+    step, project = history.steps["good"], history.project
+    (line,) = step.run.ok().lines_with("ublished")
+    assert f"Published {len(project.marts())} marts in publish_published as build_" in line
+    assert sorted(step.published) == project.marts()
+    for mart, (columns, rows) in step.published.items():
+        built = project.table(mart, step.versions[mart])
+        assert built.columns == columns
+        assert sorted(map(tuple, built.collect()), key=repr) == rows
+    assert len(step.published["fct_user_days"][1]) > 50
+
+
+def test_a_failing_test_keeps_every_published_row(history: History) -> None:
+    before, after = history.steps["good"], history.steps["failed"]
+    assert after.run.status == 1
+    assert after.published == before.published
+    # although the tables are built already, with another schema and other rows
+    assert after.versions[CHANGED] != before.versions[CHANGED]
+    built = history.project.table(CHANGED, after.versions[CHANGED])
+    assert built.columns == [*before.published[CHANGED][0], "planted"]
+    assert built.count() > len(before.published[CHANGED][1])
+
+
+def test_a_failed_build_says_in_one_line_what_failed_and_what_readers_see(
+    history: History,
+) -> None:
+    (line,) = history.steps["failed"].run.lines_with("ublished")
+    assert "Not published: planted_failure failed" in line
+    assert f"Readers still see {history.steps['good'].name}." in line
+
+
+def test_the_mended_build_publishes_the_new_schema(history: History) -> None:
+    step, before = history.steps["mended"], history.steps["good"].published
+    assert "Published" in step.run.ok().output
+    assert step.published[CHANGED][0] == [*before[CHANGED][0], "planted"]
+    for mart in ("fct_user_days", "dim_users", "churn_features"):
+        assert len(step.published[mart][1]) >= len(before[mart][1]) > 0
+    assert step.published["fct_user_days"] != before["fct_user_days"]
+
+
+def test_a_partial_build_publishes_only_what_it_built(history: History) -> None:
+    step, before = history.steps["partial"], history.steps["mended"]
+    (line,) = step.run.ok().lines_with("ublished")
+    assert "Published 1 mart" in line
+    assert step.published == before.published
+    moved = [
+        mart for mart in history.project.marts() if step.versions[mart] != before.versions[mart]
+    ]
+    assert moved == ["fct_user_days"]
+    refs = history.project.table("fct_user_days").sparkSession.sql(
+        f"select snapshot_id from {history.project.relation('fct_user_days')}.refs "
+        "where name = 'published'"
+    )
+    assert refs.first()[0] == step.versions["fct_user_days"]
+
+
+def test_a_partial_build_on_rows_that_no_test_has_seen_is_not_published(history: History) -> None:
+    step, before = history.steps["partial on untested rows"], history.steps["partial"]
+    (line,) = step.run.ok().lines_with("ublished")
+    assert "Not published: stg_session_days is upstream of what was built" in line
+    assert f"Readers still see {before.name}." in line
+    assert step.published == before.published
+
+
+def test_rollback_and_maintain(history: History) -> None:
+    """Go back by one, to a name, not to a name that is none; clean up; go back again."""
+    project, steps = history.project, history.steps
+    good, mended, partial = (steps[name] for name in ("good", "mended", "partial"))
+
+    status = project.run_operation("publish_status").ok()
+    for mart in project.marts():
+        newer = r" \(a newer, unpublished version is built\)" if mart == "fct_user_days" else ""
+        assert status.lines_with(rf"publish_published\.{mart}: {partial.name}{newer}$")
+    assert status.lines_with(f"{partial.name}, {mended.name}, {good.name}$")
+
+    # twice by one build; the marts that the partial build left out have the tags of both builds
+    assert f"Readers now see {mended.name}" in project.run_operation("rollback").ok().output
+    assert project.published() == mended.published
+    assert f"Readers now see {good.name}" in project.run_operation("rollback").ok().output
+    assert project.published() == good.published
+    project.run_operation("rollback", build=partial.name).ok()
+    assert project.published() == partial.published
+    project.run_operation("rollback", build=good.name).ok()
+    assert project.published() == good.published  # the schema of then, too
+    assert (
+        project.run_operation("publish_status")
+        .ok()
+        .lines_with(rf"{CHANGED}: {good.name} \(a newer, unpublished version is built\)")
+    )
+
+    unknown = project.run_operation("rollback", build="build_of_nobody")
+    assert unknown.status != 0
+    assert unknown.lines_with(f"No build build_of_nobody. Kept are: {partial.name}")
+    assert "Traceback" not in unknown.output
+    oldest = project.run_operation("rollback")
+    assert oldest.status != 0
+    assert oldest.lines_with(f"No build before {good.name} is kept")
+    assert project.published() == good.published
+
+    # Everything is made old enough to go, but for what the tags of the two newest builds and the
+    # build that readers see need.
+    macro = history.changed.root / "macros" / "publish.sql"
+    text, count = re.subn(
+        r"(expire_snapshots\(.*older_than => timestamp ')\" ~ older_than ~ \"",
+        r"\g<1>2100-01-01 00:00:00",
+        macro.read_text(),
+    )
+    assert count == 1
+    macro.write_text(text)
+    files = [
+        path
+        for folder in Path(os.environ["CHURN_WAREHOUSE"]).glob(f"{project.schema}_*")
+        for path in folder.rglob("*")
+        if path.is_file()
+    ]
+    table_folder = next(p.parent.parent for p in files if p.match(f"*_marts/{CHANGED}/data/*"))
+    stray = table_folder / "data" / "left-by-a-killed-build.parquet"
+    stray.write_bytes(b"stray")
+    five_days_ago = time.time() - 5 * 86_400
+    for path in (*files, stray):
+        os.utime(path, (five_days_ago, five_days_ago))
+    maintained = history.changed.dbt("run-operation", "maintain", builds_kept=1).ok()
+    assert not stray.exists()
+    assert sum(not path.exists() for path in files) > 10
+    assert maintained.lines_with(f"Builds that can no longer be had back: {mended.name}")
+
+    assert project.published() == good.published
+    assert project.run_operation("rollback", build=mended.name).status != 0
+    project.run_operation("rollback", build=partial.name).ok()
+    assert project.published() == partial.published
+    project.run_operation("rollback", build=good.name).ok()
+    assert project.published() == good.published

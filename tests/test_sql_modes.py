@@ -1,0 +1,44 @@
+"""The SQL of every model gives the same rows with Spark's ANSI mode on as with it off.
+
+dbt-spark switches ANSI mode off in session mode, a Thrift server or another client has it on.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+from pyspark.sql import SparkSession
+
+from tests.conftest import MakeProject
+from tests.make_log import make_log, write_log
+from tests.test_bad_input import ACCEPTED, REJECTED
+from tests.warehouse import LOAD_TIMES, NO_TESTS, Project, assert_same_rows
+
+
+@pytest.fixture(scope="module")
+def odd(make_project: MakeProject) -> Project:
+    """A log with all lines of the corpus, and the SQL of a full build."""
+    project = make_project("modes")
+    write_log(make_log(users=10, days=45, seed=5), project.raw, files=1)
+    lines = [text for texts in REJECTED.values() for text in texts.values()]
+    lines += [text for text, _ in ACCEPTED.values()]
+    (project.raw / "odd.json").write_text("\n".join(lines), encoding="utf-8")
+    project.build(*NO_TESTS).ok()
+    return project
+
+
+@pytest.fixture
+def ansi(spark: SparkSession) -> Iterator[SparkSession]:
+    before = spark.conf.get("spark.sql.ansi.enabled")
+    spark.conf.set("spark.sql.ansi.enabled", "true")
+    yield spark
+    spark.conf.set("spark.sql.ansi.enabled", before)
+
+
+def test_ansi_mode_changes_no_row(odd: Project, ansi: SparkSession) -> None:
+    with pytest.raises(Exception, match="CAST_INVALID_INPUT"):
+        ansi.sql("select cast('x' as int)").collect()
+    compiled = odd.folder / "target" / "compiled" / "churn_at_scale"
+    for name, node in odd.nodes().items():
+        if node["resource_type"] == "model":
+            rows = ansi.sql((compiled / node["original_file_path"]).read_text())
+            assert_same_rows(rows, odd.table(name), name, LOAD_TIMES)

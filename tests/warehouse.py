@@ -1,0 +1,241 @@
+"""What the tests need of dbt and Spark: run a command, read its tables, compare their rows."""
+
+import contextlib
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from dbt.cli.main import dbtRunner
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from ml.session import spark_session
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE = ROOT / "data" / "sample"
+
+# when a line was loaded is the one thing that tells two builds of the same lines apart
+LOAD_TIMES = ("loaded_at",)
+NO_UNIT_TESTS = ("--exclude-resource-type", "unit_test")
+NO_TESTS = (*NO_UNIT_TESTS, "--exclude-resource-type", "test")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished command: its exit status, and its standard output and error in one text."""
+
+    status: int
+    output: str
+
+    def lines_with(self, pattern: str) -> list[str]:
+        """The lines of the output in which the regular expression is found."""
+        return [line for line in self.output.splitlines() if re.search(pattern, line)]
+
+    def ok(self) -> "Run":
+        """Itself; fails with the whole output where the command failed."""
+        assert self.status == 0, self.output
+        return self
+
+
+@dataclass
+class Project:
+    """The dbt project at `root`, with its tables in schemas that begin with `schema`.
+
+    All projects of a test session share one warehouse, and commands run in this process: a warm
+    Spark builds three times as fast as a new one. `fresh=True` starts a process as users do.
+    """
+
+    schema: str
+    raw: Path
+    folder: Path
+    root: Path = ROOT
+
+    def build(self, *arguments: str, **options: Any) -> Run:
+        """`dbt build` without the unit tests, which look at no table."""
+        return self.dbt("build", *NO_UNIT_TESTS, *arguments, **options)
+
+    def run_operation(self, macro: str, **arguments: Any) -> Run:
+        """`dbt run-operation <macro>`."""
+        return self.dbt("run-operation", macro, "--args", json.dumps(arguments))
+
+    def dbt(self, *arguments: str, fresh: bool = False, **variables: Any) -> Run:
+        """One dbt command; `variables` go into --vars beside `raw_path`."""
+        command = [
+            *("--no-use-colors", "--log-path", str(self.folder / "logs"), *arguments),
+            *("--target-path", str(self.folder / "target")),
+            *("--vars", json.dumps({"raw_path": str(self.raw), **variables})),
+        ]
+        if fresh:
+            run = run_process("dbt", *command, cwd=self.root, CHURN_SCHEMA=self.schema)
+            self.refresh()
+            return run
+        active_spark()
+        output = io.StringIO()
+        with (
+            environment({"CHURN_SCHEMA": self.schema}),
+            working_directory(self.root),
+            contextlib.redirect_stdout(output),
+            contextlib.redirect_stderr(output),
+        ):
+            result = dbtRunner().invoke(command)
+        return Run(0 if result.success else 2 if result.exception else 1, output.getvalue())
+
+    # --- tables
+
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        """Models and seeds of the last command by name, as in dbt's manifest."""
+        manifest = json.loads((self.folder / "target" / "manifest.json").read_text())
+        return {
+            node["name"]: node
+            for node in manifest["nodes"].values()
+            if node["resource_type"] in ("model", "seed")
+        }
+
+    def tables(self) -> list[str]:
+        """Names of all models that are stored; dbt-spark drops and makes a seed at every build."""
+        return sorted(
+            name
+            for name, node in self.nodes().items()
+            if node["config"]["materialized"] in ("table", "incremental")
+        )
+
+    def marts(self) -> list[str]:
+        """Names of the models that are published."""
+        return sorted(
+            name for name, node in self.nodes().items() if node["schema"] == f"{self.schema}_marts"
+        )
+
+    def relation(self, name: str) -> str:
+        """Schema and name of a model or seed."""
+        node = self.nodes()[name]
+        return f"{node['schema']}.{node['alias']}"
+
+    def table(self, name: str, version: int | None = None) -> DataFrame:
+        """The rows of a model or seed, of now or of an Iceberg snapshot."""
+        at = f" version as of {version}" if version else ""
+        return active_spark().sql(f"select * from {self.relation(name)}{at}")
+
+    def versions(self) -> dict[str, int]:
+        """Current Iceberg snapshot of every table that is built."""
+        spark = active_spark()
+        relations = {name: self.relation(name) for name in self.tables()}
+        current = "select snapshot_id from {}.refs where name = 'main'"
+        return {
+            name: spark.sql(current.format(relation)).first()[0]
+            for name, relation in relations.items()
+            if spark.catalog.tableExists(relation)
+        }
+
+    def published(self) -> dict[str, tuple[list[str], list[tuple]]]:
+        """What readers see: columns and sorted rows of every published view."""
+        spark = active_spark()
+        schema = f"{self.schema}_published"
+        if not spark.sql(f"show schemas like '{schema}'").count():
+            return {}
+        seen = {}
+        for row in spark.sql(f"show views in {schema}").where("not isTemporary").collect():
+            view = spark.table(f"{schema}.{row.viewName}")
+            seen[row.viewName] = (view.columns, sorted(map(tuple, view.collect()), key=repr))
+        return seen
+
+    def refresh(self) -> None:
+        """Forget what the session knows of tables that another process has changed."""
+        spark = active_spark()
+        for schema in spark.sql(f"show schemas like '{self.schema}_*'").collect():
+            for table in spark.sql(f"show tables in {schema[0]}").collect():
+                spark.sql(f"refresh table {schema[0]}.{table.tableName}")
+
+
+def active_spark() -> SparkSession:
+    """The Spark session of the dbt profile, on the warehouse of CHURN_WAREHOUSE."""
+    return spark_session(profiles_dir=ROOT)[0]
+
+
+def run_process(program: str | Path, *arguments: str, cwd: Path = ROOT, **variables: str) -> Run:
+    """Run a program of this environment as a user does; `variables` go into its environment."""
+    bin_folder = Path(sys.executable).parent
+    path = f"{bin_folder}{os.pathsep}{os.environ['PATH']}"
+    process = subprocess.run(
+        [bin_folder / program, *arguments],
+        cwd=cwd,
+        env={**os.environ, "PATH": path, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return Run(process.returncode, process.stdout)
+
+
+def copy_of_project(folder: Path) -> Path:
+    """A copy of the dbt project to change at will."""
+    for part in ("dbt_project.yml", "profiles.yml"):
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / part, folder / part)
+    for part in ("models", "macros", "seeds", "tests"):
+        shutil.copytree(
+            ROOT / part, folder / part, ignore=shutil.ignore_patterns("*.py", "__pycache__", "data")
+        )
+    return folder
+
+
+@contextlib.contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables for a while."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def working_directory(folder: Path) -> Iterator[None]:
+    """Another working directory for a while (contextlib.chdir is new in Python 3.11)."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+# --- rows
+
+
+def differences(
+    left: DataFrame, right: DataFrame, leave_out: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Up to three rows of `exceptAll` in each direction, duplicates counted; [] where equal."""
+    assert left.dtypes == right.dtypes
+    columns = [f"`{name}`" for name in left.columns if name not in leave_out]
+    surplus = reduce(
+        DataFrame.unionAll,
+        (
+            rows.select(*columns, F.lit(sign).alias("surplus"))
+            for rows, sign in ((left, 1), (right, -1))
+        ),
+    )
+    uneven = surplus.groupBy(*columns).agg(F.sum("surplus").alias("surplus")).where("surplus <> 0")
+    return [row.asDict() for row in uneven.limit(3).collect()]
+
+
+def assert_same_rows(
+    left: DataFrame, right: DataFrame, what: str, leave_out: Sequence[str] = ()
+) -> None:
+    """Fail where a row is in one of the two only (surplus 1: left; -1: right)."""
+    different = differences(left, right, leave_out)
+    assert not different, f"{what} differs: {different}"
