@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from ml.features import BY_NAME, CATEGORIES, CATEGORY_COLUMN
 from ml.models import Parts
 
 REASONS = 3
-NO_REASON = "Nothing else raises the risk above the average"
+NO_REASON = "Nothing else raises the risk above the average user's"
 SCORED = (
     "snapshot_date date, user_id string, churn_probability double, "
     "reason_1 string, reason_2 string, reason_3 string"
@@ -54,20 +55,31 @@ def reasons_for(
     return texts + [NO_REASON] * (REASONS - len(texts))
 
 
+def typical_values(encoded: DataFrame) -> dict[str, float | None]:
+    """Median of each numeric feature over encoded rows; None where none has a value."""
+    names = [name for name in BY_NAME if name != CATEGORY_COLUMN]
+    row = encoded.agg(*(F.percentile_approx(name, 0.5).alias(name) for name in names)).first()
+    return row.asDict()
+
+
 def with_reasons(parts: Parts, typical: Mapping[str, float | None]) -> DataFrame:
     """One row per row of `parts.rows`: the columns of SCORED. Runs in Spark, batch by batch."""
     return parts.rows.mapInPandas(
-        _reasons_of_batches(parts.owners, parts.factors, dict(typical)), schema=SCORED
+        _reasons_of_batches(parts.owners, parts.factors, parts.center, dict(typical)),
+        schema=SCORED,
     )
 
 
 def _reasons_of_batches(
-    owners: tuple[str, ...], factors: tuple[float, ...], typical: dict[str, float | None]
+    owners: tuple[str, ...],
+    factors: tuple[float, ...],
+    center: tuple[float, ...],
+    typical: dict[str, float | None],
 ) -> Callable[[Iterable[pd.DataFrame]], Iterator[pd.DataFrame]]:
     def apply(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for batch in batches:
             contributions = (
-                np.stack(batch["parts"]) * np.asarray(factors)
+                (np.stack(batch["parts"]) - np.asarray(center)) * np.asarray(factors)
                 if len(batch)
                 else np.zeros((0, len(owners)))
             )

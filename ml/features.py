@@ -210,8 +210,14 @@ _TO_DATE = {
     "thumbs_up_after_song_free": ("thumbs up after a song on the free plan", "thumbs up"),
     "thumbs_down_after_song_paid": ("thumbs down after a song on the paid plan", "thumbs down"),
     "thumbs_down_after_song_free": ("thumbs down after a song on the free plan", "thumbs down"),
-    "session_ends_after_song_paid": ("sessions ended after a song, paid plan", "session ends"),
-    "session_ends_after_song_free": ("sessions ended after a song, free plan", "session ends"),
+    "session_ends_after_song_paid": (
+        "sessions ended after a song on the paid plan",
+        "session ends",
+    ),
+    "session_ends_after_song_free": (
+        "sessions ended after a song on the free plan",
+        "session ends",
+    ),
     "session_ends_after_advert": ("sessions ended after an advert", "adverts"),
     "upgrade_visits_after_song_free": ("upgrade visits after a song", "upgrade visits"),
     "downgrade_visits_after_song_paid": ("downgrade visits after a song", "downgrade visits"),
@@ -250,7 +256,7 @@ _RATIOS_TO_DATE = {
         "downgrade visits",
         "nothing yet after a song on the paid plan",
     ),
-    "idle_hours_per_session": ("Hours", 1, "between sessions", "recency", "only one session"),
+    "idle_hours_per_session": ("Idle", 1, "hours between sessions", "recency", "only one session"),
 }
 
 

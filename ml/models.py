@@ -11,14 +11,15 @@ import logging
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from pyspark.ml import PipelineModel
 from pyspark.ml.classification import GBTClassifier, LogisticRegression, RandomForestClassifier
 from pyspark.ml.feature import SQLTransformer, StandardScaler, VectorAssembler
-from pyspark.ml.functions import vector_to_array
+from pyspark.ml.functions import array_to_vector, vector_to_array
+from pyspark.ml.stat import Summarizer
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -291,15 +292,27 @@ def _quiet_xgboost() -> None:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a prediction is made of, exactly: margin = bias + sum(part * factor).
+    """What a prediction is made of, exactly.
 
-    `rows` has a column `parts` (array<double>, one element per owner) and `bias_part` (double);
-    `owners[i]` is the feature that part i belongs to; the margin is the log odds.
+    margin = `bias_part` + sum(center * factor) + sum((part - center) * factor), where the margin
+    is the log odds and the last terms are the contributions. `rows` has the columns `parts`
+    (array<double>, one element per owner) and `bias_part` (double) beside the encoded ones;
+    `owners[i]` is the feature that part i belongs to.
     """
 
     rows: DataFrame
     owners: tuple[str, ...]
     factors: tuple[float, ...]
+    center: tuple[float, ...]
+
+    def centered(self) -> Parts:
+        """The same predictions with contributions that count from the mean of these rows.
+
+        Whole-past counts grow with the log: against the mean of the training rows everybody
+        looks busy today. One pass over the rows; cache them where they are costly.
+        """
+        mean = self.rows.agg(Summarizer.mean(array_to_vector("parts"))).first()[0]
+        return replace(self, center=tuple(float(value) for value in mean))
 
 
 def parts(model: Pipeline, encoded: DataFrame) -> Parts:
@@ -329,4 +342,4 @@ def parts(model: Pipeline, encoded: DataFrame) -> Parts:
     rows = scored.select(
         *encoded.columns, "probability", values.alias("parts"), bias.alias("bias_part")
     )
-    return Parts(rows, owners, factors)
+    return Parts(rows, owners, factors, center=(0.0,) * len(owners))

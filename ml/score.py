@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -21,14 +22,23 @@ from ml.session import Target
 TOP = 10
 
 
-def scores_of(
-    features: DataFrame, model: Pipeline, run_id: str, typical: dict[str, float | None]
-) -> DataFrame:
-    """One row per row of `features`: the columns of churn_scores but for `scored_at`."""
+def scores_of(features: DataFrame, model: Pipeline, run_id: str) -> DataFrame:
+    """One row per row of `features`, users of one snapshot: churn_scores but for `scored_at`.
+
+    A reason compares the user with the others of the snapshot: contributions count from their
+    mean, and a typical value is their median.
+    """
     # workers on other machines do not have this package: send its functions along
     cloudpickle.register_pickle_by_value(ml)
-    reasoned = explain.with_reasons(models.parts(model, encode(features)), typical)
-    return reasoned.withColumn("model_run_id", F.lit(run_id))
+    encoded = models.ordered(encode(features), features.count())
+    parts = models.parts(model, encoded)
+    parts = replace(parts, rows=parts.rows.persist())
+    typical = explain.typical_values(parts.rows)
+    reasoned = explain.with_reasons(parts.centered(), typical)
+    # computed once; a MERGE takes no source with Python code in its plan
+    scores = reasoned.withColumn("model_run_id", F.lit(run_id)).localCheckpoint()
+    parts.rows.unpersist()
+    return scores
 
 
 def score(
@@ -50,21 +60,17 @@ def score(
     store.assert_writable(spark, target)
     day = store.current_snapshot_date(spark, target)
     today = store.published_features(spark, target).where(F.col("snapshot_date") == F.lit(day))
-    with step(f"score the users of {day} with {run['chosen']}"):
-        model = store.read_model(folder, run["chosen"])
-        scored_at = datetime.now(timezone.utc).replace(microsecond=0)
-        scores = (
-            scores_of(today, model, run["model_run_id"], run["typical"])
-            .withColumn("scored_at", F.lit(scored_at))
-            # computed once; a MERGE takes no source with Python code in its plan
-            .localCheckpoint()
-        )
-        users = scores.count()
-    if not users:
+    if today.isEmpty():
         raise MlError(
             f"churn_features has no row for today's snapshot {day}: run `dbt build` on logs that "
             "reach it."
         )
+    with step(f"score the users of {day} with {run['chosen']}"):
+        model = store.read_model(folder, run["chosen"])
+        scored_at = datetime.now(timezone.utc).replace(microsecond=0)
+        scores = scores_of(today, model, run["model_run_id"])
+        scores = scores.withColumn("scored_at", F.lit(scored_at))
+        users = scores.count()
     with step(f"write {users:,} scores to {target.ml}.churn_scores"):
         store.replace_scores(spark, target, scores, run["model_run_id"], day)
     top = scores.orderBy(F.desc("churn_probability"), "user_id").limit(TOP).collect()

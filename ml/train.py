@@ -18,7 +18,7 @@ from rich.console import Console
 
 from ml import evaluate, models, report, store
 from ml.errors import LeakAlarm, TooLittleData
-from ml.features import BY_NAME, CATEGORY_COLUMN, HORIZON_DAYS, KEYS, LABEL, columns, encode
+from ml.features import HORIZON_DAYS, KEYS, LABEL, columns, encode
 from ml.models import Model
 from ml.session import Target
 from ml.split import Split, in_user_sample, is_new_user, split_dates, thinned, warm_start
@@ -26,7 +26,7 @@ from ml.split import Split, in_user_sample, is_new_user, split_dates, thinned, w
 LEAK_AUC = 0.85  # of one feature alone: stops the run
 SUSPECT_AUC = 0.80  # of a model on test: a leak until shown otherwise
 MIN_CHURNERS = 10  # users who churn within the training snapshots
-SAMPLE_ROWS = 50_000  # looked at for the alarm and for typical values; about 60 MB
+SAMPLE_ROWS = 50_000  # looked at for the alarm; about 60 MB
 
 
 @dataclass(frozen=True)
@@ -141,12 +141,6 @@ def check_leaks(sample: pd.DataFrame) -> None:
         )
 
 
-def typical_values(sample: pd.DataFrame) -> dict[str, float | None]:
-    """Median of each numeric feature over encoded rows; None where it has no value."""
-    medians = sample[[n for n in BY_NAME if n != CATEGORY_COLUMN]].median()
-    return {name: None if np.isnan(value) else float(value) for name, value in medians.items()}
-
-
 def tune_log_loss(model: Model, tune_rows: DataFrame) -> float:
     """Mean log loss on the tune split, what the choice goes by (bounded by max_fit_rows)."""
     found = model.probability(tune_rows).select("label", "probability").toPandas()
@@ -211,8 +205,7 @@ def train(
         }
     with step("look for leaks, one feature at a time"):
         share = min(1.0, SAMPLE_ROWS / sizes["train"])
-        sample = train_rows.where(in_user_sample(share)).toPandas()
-        check_leaks(sample)
+        check_leaks(train_rows.where(in_user_sample(share)).toPandas())
 
     tune_losses, rounds, penalty = _try_candidates(train_rows, tune_rows, step)
     chosen = min(models.EXPLAINABLE, key=lambda name: min(tune_losses[name].values()))
@@ -240,7 +233,6 @@ def train(
         "penalty": penalty,
         "xgboost_rounds": rounds,
         "columns": [column for column, _ in columns()],
-        "typical": typical_values(sample),
         "data_checksum": days.checksum,
     }
     metrics = report.metrics_json(run, predictions, figures)

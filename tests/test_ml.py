@@ -479,16 +479,17 @@ def test_score_replaces_and_never_appends(spark: SparkSession, artifacts: Path) 
 def test_parts_add_up_to_the_margin(spark: SparkSession, artifacts: Path, name: str) -> None:
     folder = store.run_folder(artifacts)
     features = spark.table("mltest_published.churn_features").where("user_id < '150'").limit(300)
-    parts = models.parts(store.read_model(folder, name), schema.encode(features))
+    model = store.read_model(folder, name)
+    parts = models.parts(model, schema.encode(features)).centered()
     found = parts.rows.select("probability", "parts", "bias_part").toPandas()
-    margin = found["bias_part"] + np.stack(found["parts"]) @ np.array(parts.factors)
+    contributions = (np.stack(found["parts"]) - np.array(parts.center)) * np.array(parts.factors)
+    average_user = found["bias_part"] + np.dot(parts.center, parts.factors)
+    margin = average_user + contributions.sum(axis=1)
     # xgboost adds in single precision
-    expected = 1 / (1 + np.exp(-margin))
-    assert np.abs(found["probability"] - expected).max() < 1e-6
+    assert np.abs(found["probability"] - 1 / (1 + np.exp(-margin))).max() < 1e-6
+    assert np.abs(contributions.mean(axis=0)).max() < 1e-9
     assert found["probability"].nunique() > 50
-    typical = store.read_run(folder)["typical"]
-    reasoned = scores_of(features, store.read_model(folder, name), "run", typical)
-    assert reasoned.count() == len(found)
+    assert scores_of(features, model, "run").count() == len(found)
 
 
 def test_schema_error_names_columns_and_the_mend(spark: SparkSession) -> None:

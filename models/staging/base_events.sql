@@ -56,14 +56,14 @@ quarantined as (
             when _corrupt_record is not null then _corrupt_record
             when reject_reason is not null
                 then to_json(
-                    named_struct(
-                        'ts', ts, 'userId', userid, 'sessionId', sessionid, 'page', page,
-                        'auth', auth, 'method', method, 'status', status, 'level', level,
-                        'itemInSession', iteminsession, 'location', location,
-                        'userAgent', useragent, 'registration', registration,
-                        'gender', gender, 'artist', artist, 'song', song, 'length', length
+                        named_struct(
+                            'ts', ts, 'userId', userid, 'sessionId', sessionid, 'page', page,
+                            'auth', auth, 'method', method, 'status', status, 'level', level,
+                            'itemInSession', iteminsession, 'location', location,
+                            'userAgent', useragent, 'registration', registration,
+                            'gender', gender, 'artist', artist, 'song', song, 'length', length
+                        )
                     )
-                )
         end as rejected_line
     from checked
 

@@ -64,7 +64,8 @@ totals as (
         coalesce(sum(user_days.events) over past, 0) as events_to_date,
         coalesce(sum(user_days.paid_events) over past, 0) as paid_events_to_date,
         coalesce(sum(user_days.songs) over past, 0) as songs_to_date,
-        coalesce(sum(user_days.listening_milliseconds) over past, 0) as listening_milliseconds_to_date,
+        coalesce(sum(user_days.listening_milliseconds) over past, 0)
+            as listening_milliseconds_to_date,
         coalesce(sum(user_days.thumbs_up) over past, 0) as thumbs_up_to_date,
         coalesce(sum(user_days.thumbs_down) over past, 0) as thumbs_down_to_date,
         coalesce(sum(user_days.playlist_adds) over past, 0) as playlist_adds_to_date,
@@ -80,19 +81,32 @@ totals as (
         coalesce(sum(user_days.cancellations) over past, 0) as cancellations_to_date,
         coalesce(sum(transitions.session_starts) over past, 0) as session_starts_to_date,
         coalesce(sum(transitions.idle_seconds) over past, 0) as idle_seconds_to_date,
-        coalesce(sum(transitions.events_after_song_paid) over past, 0) as events_after_song_paid_to_date,
-        coalesce(sum(transitions.events_after_song_free) over past, 0) as events_after_song_free_to_date,
-        coalesce(sum(transitions.session_ends_after_song_paid) over past, 0) as session_ends_after_song_paid_to_date,
-        coalesce(sum(transitions.session_ends_after_song_free) over past, 0) as session_ends_after_song_free_to_date,
-        coalesce(sum(transitions.session_ends_after_advert) over past, 0) as session_ends_after_advert_to_date,
-        coalesce(sum(transitions.adverts_after_song_paid) over past, 0) as adverts_after_song_paid_to_date,
-        coalesce(sum(transitions.adverts_after_song_free) over past, 0) as adverts_after_song_free_to_date,
-        coalesce(sum(transitions.thumbs_up_after_song_paid) over past, 0) as thumbs_up_after_song_paid_to_date,
-        coalesce(sum(transitions.thumbs_up_after_song_free) over past, 0) as thumbs_up_after_song_free_to_date,
-        coalesce(sum(transitions.thumbs_down_after_song_paid) over past, 0) as thumbs_down_after_song_paid_to_date,
-        coalesce(sum(transitions.thumbs_down_after_song_free) over past, 0) as thumbs_down_after_song_free_to_date,
-        coalesce(sum(transitions.upgrade_visits_after_song_free) over past, 0) as upgrade_visits_after_song_free_to_date,
-        coalesce(sum(transitions.downgrade_visits_after_song_paid) over past, 0) as downgrade_visits_after_song_paid_to_date,
+        coalesce(sum(transitions.events_after_song_paid) over past, 0)
+            as events_after_song_paid_to_date,
+        coalesce(sum(transitions.events_after_song_free) over past, 0)
+            as events_after_song_free_to_date,
+        coalesce(sum(transitions.session_ends_after_song_paid) over past, 0)
+            as session_ends_after_song_paid_to_date,
+        coalesce(sum(transitions.session_ends_after_song_free) over past, 0)
+            as session_ends_after_song_free_to_date,
+        coalesce(sum(transitions.session_ends_after_advert) over past, 0)
+            as session_ends_after_advert_to_date,
+        coalesce(sum(transitions.adverts_after_song_paid) over past, 0)
+            as adverts_after_song_paid_to_date,
+        coalesce(sum(transitions.adverts_after_song_free) over past, 0)
+            as adverts_after_song_free_to_date,
+        coalesce(sum(transitions.thumbs_up_after_song_paid) over past, 0)
+            as thumbs_up_after_song_paid_to_date,
+        coalesce(sum(transitions.thumbs_up_after_song_free) over past, 0)
+            as thumbs_up_after_song_free_to_date,
+        coalesce(sum(transitions.thumbs_down_after_song_paid) over past, 0)
+            as thumbs_down_after_song_paid_to_date,
+        coalesce(sum(transitions.thumbs_down_after_song_free) over past, 0)
+            as thumbs_down_after_song_free_to_date,
+        coalesce(sum(transitions.upgrade_visits_after_song_free) over past, 0)
+            as upgrade_visits_after_song_free_to_date,
+        coalesce(sum(transitions.downgrade_visits_after_song_paid) over past, 0)
+            as downgrade_visits_after_song_paid_to_date,
         max(transitions.last_session_started_at) over past as last_session_started_at,
         max(user_days.last_event_at) over past as last_event_at,
         max(user_days.last_paid_event_at) over past as last_paid_event_at,
