@@ -209,7 +209,7 @@ labels as (
         bool_or(change_type = 'cancellation') as is_churned,
         bool_or(change_type = 'downgrade') as is_downgraded
     from {{ ref('fct_subscription_changes') }}
-    lateral view explode(sequence(date_sub(change_date, 9), change_date)) as snapshot_date
+        lateral view explode(sequence(date_sub(change_date, 9), change_date)) as snapshot_date
     group by user_id, snapshot_date
 
 ),
