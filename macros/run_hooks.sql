@@ -36,6 +36,7 @@
             scored_at timestamp
         )
         using iceberg
+        partitioned by (snapshot_date)
     {% endcall %}
     {% call statement('create_model_runs') %}
         create table if not exists {{ source('ml', 'model_runs') }} (
