@@ -6,7 +6,7 @@ raw_lines as (
 
     select
         {{ file_name_in_folder('_metadata.file_path') }} as source_file,
-        count_if(trim(value) <> '') as lines
+        count_if(trim(both ' \t' from value) <> '') as lines
     from {{ source('raw', 'lines') }}
     where {{ is_in_last_load('_metadata.file_path') }}
     group by _metadata.file_path

@@ -35,6 +35,11 @@ checked as (
             when _corrupt_record is not null then 'wrong_type'
             when startswith(page, '{') or startswith(page, '[') then 'wrong_type'
             when startswith(userid, '{') or startswith(userid, '[') then 'wrong_type'
+            -- the reader gives a nested value to a text field as json
+            when startswith(location, '{"') or startswith(useragent, '{"') then 'wrong_type'
+            when startswith(artist, '{"') or startswith(song, '{"') then 'wrong_type'
+            when iteminsession not between 0 and 2147483647 or status not between 0 and 2147483647
+                then 'wrong_type'
             when ts is null then 'missing_timestamp'
             -- outside of 2000 to 2099; `stg_event_dates` finds what is years from the log itself
             when ts not between 946684800000 and 4102444799999 then 'timestamp_out_of_range'
@@ -83,23 +88,25 @@ events as (
         -- logged-out visitors: an empty id, or a pseudo-user whose profile is empty
         case
             when userid = '' or (registration is null and gender is null) then null
+            when reject_reason = 'wrong_type' then null
             else userid
         end as user_id,
         sessionid as session_id,
-        cast(iteminsession as int) as item_in_session,
-        page,
+        try_cast(iteminsession as int) as item_in_session,
+        if(reject_reason <=> 'wrong_type', null, page) as page,
         auth,
         method as http_method,
-        cast(status as int) as http_status,
+        try_cast(status as int) as http_status,
         level,
-        location,
-        trim(both '"' from useragent) as user_agent,
+        -- a nested value may hold a name: only the masked line keeps it
+        if(reject_reason <=> 'wrong_type', null, location) as location,
+        if(reject_reason <=> 'wrong_type', null, trim(both '"' from useragent)) as user_agent,
         case
             when reject_reason is null then timestamp_millis(cast(registration as bigint))
         end as registered_at,
         gender,
-        artist,
-        song,
+        if(reject_reason <=> 'wrong_type', null, artist) as artist,
+        if(reject_reason <=> 'wrong_type', null, song) as song,
         case
             when reject_reason is null then floor(length * 1000 + 0.5)
         end as song_milliseconds,
