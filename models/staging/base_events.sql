@@ -62,11 +62,19 @@ quarantined as (
             when reject_reason is not null
                 then to_json(
                         named_struct(
-                            'ts', ts, 'userId', userid, 'sessionId', sessionid, 'page', page,
+                            'ts', ts,
+                            -- of a nested value, which may hold a name, only that it was one
+                            'userId', regexp_replace(userid, '(?s)^[\\[{].*', '***'),
+                            'sessionId', sessionid,
+                            'page', regexp_replace(page, '(?s)^[\\[{].*', '***'),
                             'auth', auth, 'method', method, 'status', status, 'level', level,
-                            'itemInSession', iteminsession, 'location', location,
-                            'userAgent', useragent, 'registration', registration,
-                            'gender', gender, 'artist', artist, 'song', song, 'length', length
+                            'itemInSession', iteminsession,
+                            'location', regexp_replace(location, '(?s)^[{]".*', '***'),
+                            'userAgent', regexp_replace(useragent, '(?s)^[{]".*', '***'),
+                            'registration', registration, 'gender', gender,
+                            'artist', regexp_replace(artist, '(?s)^[{]".*', '***'),
+                            'song', regexp_replace(song, '(?s)^[{]".*', '***'),
+                            'length', length
                         )
                     )
         end as rejected_line
