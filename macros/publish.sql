@@ -256,13 +256,19 @@
 {% endmacro %}
 
 
+{#- The newest build whose tags are on what is published of every mart. -#}
 {% macro current_build() %}
-    {% set builds = [] %}
+    {% set marts = [] %}
     {% for node in mart_nodes() %}
         {% set tags = tags_of(node) %}
-        {% if 'published' in tags %}{% do builds.append(build_of(tags)) %}{% endif %}
+        {% if 'published' in tags %}{% do marts.append(tags) %}{% endif %}
     {% endfor %}
-    {{ return(builds | sort | last | default('', true)) }}
+    {% for build in published_builds() %}
+        {% set others = [] %}
+        {% for tags in marts if tags.get(build) != tags['published'] %}{% do others.append(1) %}{% endfor %}
+        {% if marts and not others %}{{ return(build) }}{% endif %}
+    {% endfor %}
+    {{ return('') }}
 {% endmacro %}
 
 
