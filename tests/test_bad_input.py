@@ -66,6 +66,12 @@ REJECTED: dict[str, dict[str, str]] = {
         "page_list": line(page=["NextSong"]),
         "location_object": line(location={"city": "Mill Ferry", "firstName": FIRST}),
         "song_object": line(song={"title": "Paper Song", "lastName": LAST}),
+        "location_object_with_a_blank": line().replace('"Mill Ferry, TX"', f'{{ "of": "{FIRST}"}}'),
+        "agent_list": line(userAgent=[FIRST, LAST]),
+        **{
+            f"{field}_object": line(**{field: {"firstName": FIRST}})
+            for field in ("auth", "method", "level", "gender", "artist")
+        },
         "session_words": line(sessionId="five"),
         "session_huge": raw("sessionId", "9" * 30),
         "item_words": line(itemInSession="third"),

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import MakeProject
 from tests.make_log import make_log, write_log
-from tests.warehouse import LOAD_TIMES, Project, assert_same_rows
+from tests.warehouse import LOAD_TIMES, NO_TESTS, Project, assert_same_rows
 
 
 @dataclass
@@ -36,9 +36,9 @@ def growth(make_project: MakeProject) -> Growth:
     project = make_project("grown")
     earlier, later = two_files(project.folder / "logs")
     shutil.copy2(later, project.raw)
-    project.build().ok()
+    project.build(*NO_TESTS).ok()
     first = project.versions()
-    project.build().ok()
+    project.build(*NO_TESTS).ok()
     second = project.versions()
     shutil.copy2(earlier, project.raw)
     project.build().ok()
@@ -56,7 +56,7 @@ def test_a_build_without_news_changes_no_row(growth: Growth) -> None:
 def test_files_one_by_one_equal_a_full_build(growth: Growth, make_project: MakeProject) -> None:
     """Also which file an event is counted in that came twice, the other way round."""
     whole = make_project("whole", raw=growth.project.raw)
-    whole.build("--full-refresh").ok()
+    whole.build("--full-refresh", *NO_TESTS).ok()
     for name in growth.project.nodes():
         assert whole.table(name).count() > 0 or name == "churn_risk"
         assert_same_rows(growth.project.table(name), whole.table(name), name, LOAD_TIMES)
