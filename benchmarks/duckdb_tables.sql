@@ -96,7 +96,7 @@ select
     cast(status as integer) as http_status,
     level,
     location,
-    trim(userAgent, '"') as user_agent,
+    userAgent as user_agent,
     case
         when reject_reason is null then epoch_ms(cast(trunc(registration) as bigint))
     end as registered_at,
@@ -125,6 +125,18 @@ group by event_date, content_hash
 having count(*) > 1;
 
 
+create table stg_line_counts as
+select
+    source_file,
+    event_date,
+    max(source_file_bytes) as file_bytes,
+    max(source_file_modified_at) as file_modified_at,
+    min(loaded_at) as loaded_at,
+    count(*) as lines
+from base_events
+group by source_file, event_date;
+
+
 create table stg_event_dates as
 with
 
@@ -132,8 +144,8 @@ dates as (
 
     select
         event_date,
-        count(*) as accepted_lines
-    from base_events
+        sum(lines) as accepted_lines
+    from stg_line_counts
     where event_date is not null
     group by event_date
 
@@ -248,15 +260,15 @@ with
 loaded as (
 
     select
-        base_events.source_file,
-        count(*) as lines,
-        min(base_events.loaded_at) as loaded_at,
-        count(*) filter (
-            where base_events.reject_reason is not null or not event_dates.is_in_log_period
+        line_counts.source_file,
+        sum(line_counts.lines) as lines,
+        min(line_counts.loaded_at) as loaded_at,
+        coalesce(
+            sum(line_counts.lines) filter (where event_dates.is_in_log_period is not true), 0
         ) as rejected_lines
-    from base_events
+    from stg_line_counts as line_counts
     left join stg_event_dates as event_dates using (event_date)
-    group by base_events.source_file
+    group by line_counts.source_file
 
 ),
 
@@ -352,7 +364,8 @@ all_events as (
 )
 
 select
-    all_events.*,
+    all_events.* exclude (user_agent),
+    trim(all_events.user_agent, '"') as user_agent,
     coalesce(all_events.level = 'paid', false) as is_paid,
     coalesce(pages.page_category, 'unknown') as page_category
 from all_events

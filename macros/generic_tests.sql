@@ -1,12 +1,13 @@
-{#- The columns are the grain: none is null and no two rows share them. One scan. -#}
-{% test grain(model, columns) %}
+{#- The columns are the grain: no two rows share them, and none is null but those of `may_be_null`.
+    One scan. -#}
+{% test grain(model, columns, may_be_null=[]) %}
 
 select
     {{ columns | join(', ') }},
     count(*) as rows_found
 from {{ model }}
 group by {{ columns | join(', ') }}
-having count(*) > 1 {%- for column in columns %} or {{ column }} is null {%- endfor %}
+having count(*) > 1 {%- for column in columns if column not in may_be_null %} or {{ column }} is null {%- endfor %}
 
 {% endtest %}
 

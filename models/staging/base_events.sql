@@ -108,7 +108,7 @@ events as (
         level,
         -- a nested value may hold a name: only the masked line keeps it
         if(reject_reason <=> 'wrong_type', null, location) as location,
-        if(reject_reason <=> 'wrong_type', null, trim(both '"' from useragent)) as user_agent,
+        if(reject_reason <=> 'wrong_type', null, useragent) as user_agent,
         case
             when reject_reason is null then timestamp_millis(cast(registration as bigint))
         end as registered_at,

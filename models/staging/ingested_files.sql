@@ -4,18 +4,18 @@ with
 loaded as (
 
     select
-        base_events.source_file,
-        max(base_events.source_file_bytes) as file_bytes,
-        max(base_events.source_file_modified_at) as file_modified_at,
-        min(base_events.loaded_at) as loaded_at,
-        count(*) as lines,
-        count_if(
-            base_events.reject_reason is not null or not event_dates.is_in_log_period
-        ) as rejected_lines
-    from {{ ref('base_events') }} as base_events
+        line_counts.source_file,
+        max(line_counts.file_bytes) as file_bytes,
+        max(line_counts.file_modified_at) as file_modified_at,
+        min(line_counts.loaded_at) as loaded_at,
+        sum(line_counts.lines) as lines,
+        -- no date: rejected when it was parsed
+        sum(case when event_dates.is_in_log_period then 0 else line_counts.lines end)
+            as rejected_lines
+    from {{ ref('stg_line_counts') }} as line_counts
     left join {{ ref('stg_event_dates') }} as event_dates
-        on base_events.event_date = event_dates.event_date
-    group by base_events.source_file
+        on line_counts.event_date = event_dates.event_date
+    group by line_counts.source_file
 
 ),
 

@@ -6,8 +6,8 @@ dates as (
 
     select
         event_date,
-        count(*) as accepted_lines
-    from {{ ref('base_events') }}
+        sum(lines) as accepted_lines
+    from {{ ref('stg_line_counts') }}
     where event_date is not null
     group by event_date
 

@@ -60,7 +60,8 @@ all_events as (
 events as (
 
     select
-        all_events.*,
+        all_events.* except (user_agent),
+        trim(both '"' from all_events.user_agent) as user_agent,
         coalesce(all_events.level = 'paid', false) as is_paid,
         coalesce(pages.page_category, 'unknown') as page_category
     from all_events
