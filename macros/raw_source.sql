@@ -13,6 +13,27 @@
 {% macro raw_table(name) %}{{ return('spark_catalog.default.raw_' ~ name) }}{% endmacro %}
 
 
+{#- The fields of a line that are read, as the log names them. -#}
+{% macro raw_event_fields() -%}
+    ts bigint, userId string, sessionId bigint, page string, auth string, method string,
+    status bigint, level string, itemInSession bigint, location string, userAgent string,
+    registration double, gender string, artist string, song string, length double,
+    _corrupt_record string
+{%- endmacro %}
+
+
+{#- What a line of JSON values is made of, each text left out and each object a 0, nested up to six
+    levels: '0' is one object, '00' are two. Escapes go first, so that no pattern looks back. -#}
+{% macro outline(line) -%}
+    {%- set outline = namespace(sql="regexp_replace(" ~ line ~ ", '[\\\\\\\\].', '')") -%}
+    {%- set outline.sql = "regexp_replace(" ~ outline.sql ~ ", '\"[^\"]*\"', '')" -%}
+    {%- for level in range(6) -%}
+        {%- set outline.sql = "regexp_replace(" ~ outline.sql ~ ", '[{][^{}]*[}]', '0')" -%}
+    {%- endfor -%}
+    trim(both ' \t' from {{ outline.sql }})
+{%- endmacro %}
+
+
 {#-
     External tables over the landing folder: its events, read by the JSON file reader with a fixed
     schema; its files, listed without reading them; its lines, as text, to count them. First and last names are not in the
@@ -27,12 +48,7 @@
         {% do run_query("drop table if exists " ~ raw_table(name)) %}
     {% endfor %}
     {% call statement('create_raw_events') %}
-        create table {{ raw_table('events') }} (
-            ts bigint, userId string, sessionId bigint, page string, auth string, method string,
-            status bigint, level string, itemInSession bigint, location string, userAgent string,
-            registration double, gender string, artist string, song string, length double,
-            _corrupt_record string
-        )
+        create table {{ raw_table('events') }} ({{ raw_event_fields() }})
         using json
         options (
             mode 'PERMISSIVE',
@@ -103,13 +119,34 @@
 {%- endmacro %}
 
 
-{#- Condition of an incremental load: the files of the landing folder that were never loaded. -#}
-{% macro is_in_new_file(file_path) -%}
+{#- Condition of `raw_file_lines`: the files that are new in the landing folder or look changed. -#}
+{% macro is_in_changed_file(file_path) -%}
     {%- if is_incremental() -%}
-        {{ is_in_files(file_path, "not in (select source_file from " ~ this ~ ")") }}
+        {{ is_in_files(file_path, "not exists (select * from " ~ this ~ " as seen where "
+            ~ same_file('seen') ~ ")") }}
     {%- else -%}
         true
     {%- endif -%}
+{%- endmacro %}
+
+
+{#- Condition of an incremental load: the files of the landing folder that were never loaded, with or
+    without irregular lines. One that changed since `raw_file_lines` saw it waits for the next build. -#}
+{% macro is_in_new_file(file_path, is_irregular) -%}
+    {%- set condition = "exists (select * from " ~ ref('raw_file_lines') ~ " as seen where "
+        ~ same_file('seen') ~ " and (irregular_lines > 0) = " ~ is_irregular ~ ")" -%}
+    {%- if is_incremental() -%}
+        {%- set condition = condition ~ " and " ~ file_name_in_folder('_metadata.file_path')
+            ~ " not in (select source_file from " ~ this ~ ")" -%}
+    {%- endif -%}
+    {{ is_in_files(file_path, condition) }}
+{%- endmacro %}
+
+
+{% macro same_file(seen) -%}
+    {{ seen }}.source_file = {{ file_name_in_folder('_metadata.file_path') }}
+    and {{ seen }}.file_bytes = _metadata.file_size
+    and {{ seen }}.file_modified_at = _metadata.file_modification_time
 {%- endmacro %}
 
 
@@ -121,16 +158,16 @@
         {%- set last_load = last_load ~ " and loaded_at >= timestamp '"
             ~ run_started_at.strftime('%Y-%m-%d %H:%M:%S') ~ "'" -%}
     {%- endif -%}
-    {{ is_in_files(file_path, "in (" ~ last_load ~ ")") }}
+    {{ is_in_files(file_path, file_name_in_folder('_metadata.file_path') ~ " in (" ~ last_load ~ ")") }}
 {%- endmacro %}
 
 
 {#- A list of paths, not a subquery, so that no other file is opened. -#}
-{% macro is_in_files(file_path, name_condition) -%}
+{% macro is_in_files(file_path, condition) -%}
     {%- if not is_run() -%}{{ return('true') }}{%- endif -%}
     {%- set files = run_query(
         "select _metadata.file_path from " ~ raw_table('files')
-        ~ " where " ~ file_name_in_folder('_metadata.file_path') ~ " " ~ name_condition
+        ~ " where " ~ condition
     ) -%}
     {%- if files | length == 0 -%}
         false

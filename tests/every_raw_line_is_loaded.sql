@@ -1,37 +1,22 @@
--- The files of the last load, counted by another reader: each line that is not blank is one line
--- of the ledger. One row per file that lost or gained lines.
+-- Another reader counts the lines of each file: each one that is not blank is one line of the
+-- ledger. One row per file that lost or gained lines. A file that changed after its load is not
+-- compared.
 with
-
-raw_lines as (
-
-    select
-        {{ file_name_in_folder('_metadata.file_path') }} as source_file,
-        count_if(trim(both ' \t' from value) <> '') as lines
-    from {{ source('raw', 'lines') }}
-    where {{ is_in_last_load('_metadata.file_path') }}
-    group by _metadata.file_path
-
-),
-
-ledger as (
-
-    select
-        source_file,
-        lines
-    from {{ ref('ingested_files') }}
-
-),
 
 compared as (
 
     select
-        raw_lines.source_file,
-        raw_lines.lines as raw_lines,
+        raw_file_lines.source_file,
+        raw_file_lines.lines as raw_lines,
         ledger.lines as ledger_lines
-    from raw_lines
-    left join ledger on raw_lines.source_file = ledger.source_file
+    from {{ ref('raw_file_lines') }} as raw_file_lines
+    inner join {{ ref('ingested_files') }} as ledger
+        on
+            raw_file_lines.source_file = ledger.source_file
+            and raw_file_lines.file_bytes = ledger.file_bytes
+            and raw_file_lines.file_modified_at = ledger.file_modified_at
 
 )
 
 select * from compared
-where raw_lines is distinct from ledger_lines
+where raw_lines <> ledger_lines

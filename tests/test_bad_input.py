@@ -202,18 +202,9 @@ def test_the_build_goes_on_and_publishes(corpus: Corpus) -> None:
     assert "Published" in corpus.build.ok().output
 
 
-# Spark's reader takes the first value of a line and each element of a list: a known limit
-READS_ONE_VALUE = pytest.mark.xfail(strict=True, reason="the JSON reader stops after one value")
-LIMITS = ("trailing_garbage", "two_on_one_line")
-
-
 @pytest.mark.parametrize(
     ("reason", "name"),
-    [
-        pytest.param(reason, name, marks=READS_ONE_VALUE if name in LIMITS else ())
-        for reason in REJECTED
-        for name in REJECTED[reason]
-    ]
+    [(reason, name) for reason in REJECTED for name in REJECTED[reason]]
     + [("not_json", "zeros"), ("wrong_type", "not_utf8")],
 )
 def test_a_bad_line_is_rejected_for_its_reason(
@@ -348,7 +339,6 @@ def test_a_gzip_file_cut_short_changes_nothing_until_it_is_mended(corpus: Corpus
     assert ledger["cut-short.json.gz"].staged_events == len(make_log(users=4, days=45, seed=6))
 
 
-@pytest.mark.xfail(strict=True, reason="the JSON reader makes a row of each element of a list")
 @pytest.mark.parametrize("text", ["[]", f"[{line(sessionId=8)}, {line(sessionId=9)}]"])
 def test_a_line_that_is_a_list_is_one_rejected_line(text: str, make_project: MakeProject) -> None:
     """Spark's reader makes a row of each element of a list, and of an empty list none."""

@@ -12,15 +12,83 @@
 
 with
 
-raw_lines as (
+regular_files as (
 
     select
-        *,
+        ts,
+        userid,
+        sessionid,
+        page,
+        auth,
+        method,
+        status,
+        level,
+        iteminsession,
+        location,
+        useragent,
+        registration,
+        gender,
+        artist,
+        song,
+        length,
+        _corrupt_record,
+        false as is_several_values,
         {{ file_name_in_folder('_metadata.file_path') }} as source_file,
         _metadata.file_size as source_file_bytes,
         _metadata.file_modification_time as source_file_modified_at
     from {{ source('raw', 'events') }}
-    where {{ is_in_new_file('_metadata.file_path') }}
+    where {{ is_in_new_file('_metadata.file_path', is_irregular=false) }}
+
+),
+
+irregular_files as (
+
+    select
+        value,
+        startswith(ltrim(value), '{') as is_object,
+        {{ outline('value') }} as outline,
+        {{ file_name_in_folder('_metadata.file_path') }} as source_file,
+        _metadata.file_size as source_file_bytes,
+        _metadata.file_modification_time as source_file_modified_at
+    from {{ source('raw', 'lines') }}
+    where
+        {{ is_in_new_file('_metadata.file_path', is_irregular=true) }}
+        and trim(both ' \t' from value) <> ''
+
+),
+
+irregular_lines as (
+
+    select
+        value,
+        is_object and outline <> '0' as is_several_values,
+        case
+            when is_object and outline = '0'
+                then from_json(
+                        value,
+                        '{{ raw_event_fields() }}',
+                        map('mode', 'PERMISSIVE', 'columnNameOfCorruptRecord', '_corrupt_record')
+                    )
+        end as fields,
+        source_file,
+        source_file_bytes,
+        source_file_modified_at
+    from irregular_files
+
+),
+
+raw_lines as (
+
+    select * from regular_files
+    union all
+    select
+        fields.* except (_corrupt_record),
+        case when fields is null then value else fields._corrupt_record end as _corrupt_record,
+        is_several_values,
+        source_file,
+        source_file_bytes,
+        source_file_modified_at
+    from irregular_lines
 
 ),
 
@@ -30,6 +98,7 @@ checked as (
     select
         *,
         case
+            when is_several_values then 'not_json'
             when _corrupt_record is not null and get_json_object(_corrupt_record, '$') is null
                 then 'not_json'
             when _corrupt_record is not null then 'wrong_type'

@@ -1,0 +1,43 @@
+-- A look at the text of each new file before it is parsed. Spark's JSON reader takes the first value
+-- of a line and stops, and makes a row of each element of a list; here its files are told apart.
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='merge',
+        unique_key='source_file',
+        on_schema_change='fail',
+    )
+}}
+
+with
+
+raw_lines as (
+
+    select
+        {{ file_name_in_folder('_metadata.file_path') }} as source_file,
+        _metadata.file_size as file_bytes,
+        _metadata.file_modification_time as file_modified_at,
+        trim(both ' \t' from value) <> '' as has_text,
+        -- begins with a brace, and the first closing brace is its last byte
+        startswith(value, '{')
+        and octet_length(substring_index(value, '}', 1)) = octet_length(value) - 1
+            as is_one_flat_object
+    from {{ source('raw', 'lines') }}
+    where {{ is_in_changed_file('_metadata.file_path') }}
+
+),
+
+file_lines as (
+
+    select
+        source_file,
+        file_bytes,
+        file_modified_at,
+        count_if(has_text) as lines,
+        count_if(has_text and not is_one_flat_object) as irregular_lines
+    from raw_lines
+    group by source_file, file_bytes, file_modified_at
+
+)
+
+select * from file_lines
