@@ -16,6 +16,44 @@ select *
 from read_csv(getvariable('page_catalogue'), all_varchar = true);
 
 
+create table raw_file_lines as
+with
+
+lines as (
+
+    -- no separator and no quote: a line is one text
+    select
+        value,
+        filename
+    from read_csv(
+        getvariable('raw_files'),
+        columns = {value: 'varchar'},
+        auto_detect = false,
+        header = false,
+        delim = chr(1),
+        quote = '',
+        escape = '',
+        filename = true
+    )
+
+)
+
+select
+    replace(files.filename, getvariable('raw_folder') || '/', '') as source_file,
+    any_value(files.size) as file_bytes,
+    any_value(files.last_modified) as file_modified_at,
+    count(*) filter (trim(lines.value, ' ' || chr(9)) <> '') as lines,
+    count(*) filter (
+        trim(lines.value, ' ' || chr(9)) <> ''
+        and not (
+            starts_with(lines.value, '{') and instr(lines.value, '}') = length(lines.value)
+        )
+    ) as irregular_lines
+from read_blob(getvariable('raw_files')) as files
+inner join lines on files.filename = lines.filename
+group by files.filename;
+
+
 create table base_events as
 with
 

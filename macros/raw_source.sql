@@ -150,18 +150,6 @@
 {%- endmacro %}
 
 
-{#- Condition of a test: the files that this build loaded; outside of a build, the last load. -#}
-{% macro is_in_last_load(file_path) -%}
-    {%- set last_load = "select source_file from " ~ ref('ingested_files') ~ " where loaded_at = (select max(loaded_at) from "
-        ~ ref('ingested_files') ~ ")" -%}
-    {%- if flags.WHICH == 'build' -%}
-        {%- set last_load = last_load ~ " and loaded_at >= timestamp '"
-            ~ run_started_at.strftime('%Y-%m-%d %H:%M:%S') ~ "'" -%}
-    {%- endif -%}
-    {{ is_in_files(file_path, file_name_in_folder('_metadata.file_path') ~ " in (" ~ last_load ~ ")") }}
-{%- endmacro %}
-
-
 {#- A list of paths, not a subquery, so that no other file is opened. -#}
 {% macro is_in_files(file_path, condition) -%}
     {%- if not is_run() -%}{{ return('true') }}{%- endif -%}

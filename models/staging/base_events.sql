@@ -105,8 +105,14 @@ checked as (
             when startswith(page, '{') or startswith(page, '[') then 'wrong_type'
             when startswith(userid, '{') or startswith(userid, '[') then 'wrong_type'
             -- the reader gives a nested value to a text field as json
-            when startswith(location, '{"') or startswith(useragent, '{"') then 'wrong_type'
-            when startswith(artist, '{"') or startswith(song, '{"') then 'wrong_type'
+            when startswith(location, '{"') or startswith(location, '["') then 'wrong_type'
+            when startswith(useragent, '{"') or startswith(useragent, '["') then 'wrong_type'
+            when startswith(artist, '{"') or startswith(artist, '["') then 'wrong_type'
+            when startswith(song, '{"') or startswith(song, '["') then 'wrong_type'
+            when startswith(auth, '{"') or startswith(auth, '["') then 'wrong_type'
+            when startswith(method, '{"') or startswith(method, '["') then 'wrong_type'
+            when startswith(level, '{"') or startswith(level, '["') then 'wrong_type'
+            when startswith(gender, '{"') or startswith(gender, '["') then 'wrong_type'
             when iteminsession not between 0 and 2147483647 or status not between 0 and 2147483647
                 then 'wrong_type'
             when ts is null then 'missing_timestamp'
@@ -136,13 +142,17 @@ quarantined as (
                             'userId', regexp_replace(userid, '(?s)^[\\[{].*', '***'),
                             'sessionId', sessionid,
                             'page', regexp_replace(page, '(?s)^[\\[{].*', '***'),
-                            'auth', auth, 'method', method, 'status', status, 'level', level,
+                            'auth', regexp_replace(auth, '(?s)^[\\[{]".*', '***'),
+                            'method', regexp_replace(method, '(?s)^[\\[{]".*', '***'),
+                            'status', status,
+                            'level', regexp_replace(level, '(?s)^[\\[{]".*', '***'),
                             'itemInSession', iteminsession,
-                            'location', regexp_replace(location, '(?s)^[{]".*', '***'),
-                            'userAgent', regexp_replace(useragent, '(?s)^[{]".*', '***'),
-                            'registration', registration, 'gender', gender,
-                            'artist', regexp_replace(artist, '(?s)^[{]".*', '***'),
-                            'song', regexp_replace(song, '(?s)^[{]".*', '***'),
+                            'location', regexp_replace(location, '(?s)^[\\[{]".*', '***'),
+                            'userAgent', regexp_replace(useragent, '(?s)^[\\[{]".*', '***'),
+                            'registration', registration,
+                            'gender', regexp_replace(gender, '(?s)^[\\[{]".*', '***'),
+                            'artist', regexp_replace(artist, '(?s)^[\\[{]".*', '***'),
+                            'song', regexp_replace(song, '(?s)^[\\[{]".*', '***'),
                             'length', length
                         )
                     )
@@ -170,18 +180,18 @@ events as (
         end as user_id,
         sessionid as session_id,
         try_cast(iteminsession as int) as item_in_session,
-        if(reject_reason <=> 'wrong_type', null, page) as page,
-        auth,
-        method as http_method,
-        try_cast(status as int) as http_status,
-        level,
         -- a nested value may hold a name: only the masked line keeps it
+        if(reject_reason <=> 'wrong_type', null, page) as page,
+        if(reject_reason <=> 'wrong_type', null, auth) as auth,
+        if(reject_reason <=> 'wrong_type', null, method) as http_method,
+        try_cast(status as int) as http_status,
+        if(reject_reason <=> 'wrong_type', null, level) as level,
         if(reject_reason <=> 'wrong_type', null, location) as location,
         if(reject_reason <=> 'wrong_type', null, useragent) as user_agent,
         case
             when reject_reason is null then timestamp_millis(cast(registration as bigint))
         end as registered_at,
-        gender,
+        if(reject_reason <=> 'wrong_type', null, gender) as gender,
         if(reject_reason <=> 'wrong_type', null, artist) as artist,
         if(reject_reason <=> 'wrong_type', null, song) as song,
         case
