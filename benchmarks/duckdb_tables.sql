@@ -16,7 +16,7 @@ select *
 from read_csv(getvariable('page_catalogue'), all_varchar = true);
 
 
-create table raw_file_lines as
+create table base_files as
 with
 
 lines as (

@@ -119,7 +119,7 @@
 {%- endmacro %}
 
 
-{#- Condition of `raw_file_lines`: the files that are new in the landing folder or look changed. -#}
+{#- Condition of `base_files`: the files that are new in the landing folder or look changed. -#}
 {% macro is_in_changed_file(file_path) -%}
     {%- if is_incremental() -%}
         {{ is_in_files(file_path, "not exists (select * from " ~ this ~ " as seen where "
@@ -131,9 +131,9 @@
 
 
 {#- Condition of an incremental load: the files of the landing folder that were never loaded, with or
-    without irregular lines. One that changed since `raw_file_lines` saw it waits for the next build. -#}
+    without irregular lines. One that changed since `base_files` saw it waits for the next build. -#}
 {% macro is_in_new_file(file_path, is_irregular) -%}
-    {%- set condition = "exists (select * from " ~ ref('raw_file_lines') ~ " as seen where "
+    {%- set condition = "exists (select * from " ~ ref('base_files') ~ " as seen where "
         ~ same_file('seen') ~ " and (irregular_lines > 0) = " ~ is_irregular ~ ")" -%}
     {%- if is_incremental() -%}
         {%- set condition = condition ~ " and " ~ file_name_in_folder('_metadata.file_path')

@@ -6,15 +6,15 @@ with
 compared as (
 
     select
-        raw_file_lines.source_file,
-        raw_file_lines.lines as raw_lines,
+        base_files.source_file,
+        base_files.lines as raw_lines,
         ledger.lines as ledger_lines
-    from {{ ref('raw_file_lines') }} as raw_file_lines
+    from {{ ref('base_files') }} as base_files
     inner join {{ ref('ingested_files') }} as ledger
         on
-            raw_file_lines.source_file = ledger.source_file
-            and raw_file_lines.file_bytes = ledger.file_bytes
-            and raw_file_lines.file_modified_at = ledger.file_modified_at
+            base_files.source_file = ledger.source_file
+            and base_files.file_bytes = ledger.file_bytes
+            and base_files.file_modified_at = ledger.file_modified_at
 
 )
 

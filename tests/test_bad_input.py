@@ -328,7 +328,7 @@ def test_a_gzip_file_cut_short_changes_nothing_until_it_is_mended(corpus: Corpus
     failed = project.build()
     assert failed.status == 1
     assert failed.lines_with(r"cut-short\.json\.gz")
-    assert failed.lines_with("Not published: raw_file_lines failed")
+    assert failed.lines_with("Not published: base_files failed")
     for name in project.tables():
         assert_same_rows(project.table(name, before[name]), project.table(name), name)
     assert project.published() == readers

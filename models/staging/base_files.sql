@@ -1,5 +1,5 @@
--- A look at the text of each new file before it is parsed. Spark's JSON reader takes the first value
--- of a line and stops, and makes a row of each element of a list; here its files are told apart.
+-- A look at the text of each new file before it is parsed. Spark's JSON reader takes the first
+-- value of a line and stops, and makes a row of each element of a list: such files are told apart.
 {{
     config(
         materialized='incremental',
