@@ -64,7 +64,7 @@ def test_dbt_builds_a_model_on_the_java_of_the_wheel(
     monkeypatch.setenv("PATH", wheel_java)
     monkeypatch.setenv("CHURN_JAVA", "wheel")  # for the java that .venv itself may have
     project.dbt(
-        "build", "--select", "base_events", "java_home", "--exclude-resource-type", "test",
+        "build", "--select", "+base_events", "java_home", "--exclude-resource-type", "test",
         "--exclude-resource-type", "unit_test", fresh=True,
     ).ok()  # fmt: skip
     assert project.table("base_events").count() > 10
