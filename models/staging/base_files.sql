@@ -17,7 +17,7 @@ raw_lines as (
         {{ file_name_in_folder('_metadata.file_path') }} as source_file,
         _metadata.file_size as file_bytes,
         _metadata.file_modification_time as file_modified_at,
-        trim(both ' \t' from value) <> '' as has_text,
+        startswith(value, '{') or trim(both ' \t' from value) <> '' as has_text,
         -- begins with a brace, and the first closing brace is its last byte
         startswith(value, '{')
         and octet_length(substring_index(value, '}', 1)) = octet_length(value) - 1
@@ -34,7 +34,7 @@ file_lines as (
         file_bytes,
         file_modified_at,
         count_if(has_text) as lines,
-        count_if(has_text and not is_one_flat_object) as irregular_lines
+        count_if(not is_one_flat_object and has_text) as irregular_lines
     from raw_lines
     group by source_file, file_bytes, file_modified_at
 
