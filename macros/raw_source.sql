@@ -22,11 +22,15 @@
 {%- endmacro %}
 
 
-{#- What a line of JSON values is made of, each text left out and each object a 0, nested up to six
-    levels: '0' is one object, '00' are two. Escapes go first, so that no pattern looks back. -#}
+{#- A line of JSON without its texts. Escapes go first, so that no pattern looks back. -#}
+{% macro without_texts(line) -%}
+    regexp_replace(regexp_replace({{ line }}, '[\\\\].', ''), '"[^"]*"', '')
+{%- endmacro %}
+
+
+{#- What a line is made of, each object a 0, nested up to six levels: '0' is one object, '00' two. -#}
 {% macro outline(line) -%}
-    {%- set outline = namespace(sql="regexp_replace(" ~ line ~ ", '[\\\\\\\\].', '')") -%}
-    {%- set outline.sql = "regexp_replace(" ~ outline.sql ~ ", '\"[^\"]*\"', '')" -%}
+    {%- set outline = namespace(sql=without_texts(line)) -%}
     {%- for level in range(6) -%}
         {%- set outline.sql = "regexp_replace(" ~ outline.sql ~ ", '[{][^{}]*[}]', '0')" -%}
     {%- endfor -%}

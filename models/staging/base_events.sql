@@ -33,6 +33,7 @@ regular_files as (
         length,
         _corrupt_record,
         false as is_several_values,
+        false as has_nested_value,
         {{ file_name_in_folder('_metadata.file_path') }} as source_file,
         _metadata.file_size as source_file_bytes,
         _metadata.file_modification_time as source_file_modified_at
@@ -85,6 +86,18 @@ raw_lines as (
         fields.* except (_corrupt_record),
         case when fields is null then value else fields._corrupt_record end as _corrupt_record,
         is_several_values,
+        -- the reader gives a nested value to a text field as json
+        startswith(fields.page, '{') or startswith(fields.page, '[')
+        or startswith(fields.userId, '{') or startswith(fields.userId, '[')
+        or startswith(fields.auth, '{"') or startswith(fields.auth, '["')
+        or startswith(fields.method, '{"') or startswith(fields.method, '["')
+        or startswith(fields.level, '{"') or startswith(fields.level, '["')
+        or startswith(fields.location, '{"') or startswith(fields.location, '["')
+        or startswith(fields.userAgent, '{"') or startswith(fields.userAgent, '["')
+        or startswith(fields.gender, '{"') or startswith(fields.gender, '["')
+        or startswith(fields.artist, '{"') or startswith(fields.artist, '["')
+        or startswith(fields.song, '{"') or startswith(fields.song, '["')
+            as has_nested_value,
         source_file,
         source_file_bytes,
         source_file_modified_at
@@ -102,17 +115,7 @@ checked as (
             when _corrupt_record is not null and get_json_object(_corrupt_record, '$') is null
                 then 'not_json'
             when _corrupt_record is not null then 'wrong_type'
-            when startswith(page, '{') or startswith(page, '[') then 'wrong_type'
-            when startswith(userid, '{') or startswith(userid, '[') then 'wrong_type'
-            -- the reader gives a nested value to a text field as json
-            when startswith(location, '{"') or startswith(location, '["') then 'wrong_type'
-            when startswith(useragent, '{"') or startswith(useragent, '["') then 'wrong_type'
-            when startswith(artist, '{"') or startswith(artist, '["') then 'wrong_type'
-            when startswith(song, '{"') or startswith(song, '["') then 'wrong_type'
-            when startswith(auth, '{"') or startswith(auth, '["') then 'wrong_type'
-            when startswith(method, '{"') or startswith(method, '["') then 'wrong_type'
-            when startswith(level, '{"') or startswith(level, '["') then 'wrong_type'
-            when startswith(gender, '{"') or startswith(gender, '["') then 'wrong_type'
+            when has_nested_value then 'wrong_type'
             when iteminsession not between 0 and 2147483647 or status not between 0 and 2147483647
                 then 'wrong_type'
             when ts is null then 'missing_timestamp'

@@ -18,9 +18,12 @@ raw_lines as (
         _metadata.file_size as file_bytes,
         _metadata.file_modification_time as file_modified_at,
         startswith(value, '{') or trim(both ' \t' from value) <> '' as has_text,
-        -- begins with a brace, and the first closing brace is its last byte
+        -- a brace at the front, the first closing brace at the end, no list; what looks otherwise
+        -- may have a brace or a bracket in a text
         startswith(value, '{')
         and octet_length(substring_index(value, '}', 1)) = octet_length(value) - 1
+        and not (contains(value, '[') and value rlike ':\\s*\\[')
+        or {{ without_texts('value') }} rlike '^[{][^{}\\[\\]]*[}]\\s*$'
             as is_one_flat_object
     from {{ source('raw', 'lines') }}
     where {{ is_in_changed_file('_metadata.file_path') }}
