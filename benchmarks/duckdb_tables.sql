@@ -46,7 +46,15 @@ select
     count(*) filter (
         trim(lines.value, ' ' || chr(9)) <> ''
         and not (
-            starts_with(lines.value, '{') and instr(lines.value, '}') = length(lines.value)
+            starts_with(lines.value, '{')
+            and instr(lines.value, '}') = length(lines.value)
+            and not (contains(lines.value, '[') and regexp_matches(lines.value, ':\s*\['))
+            or regexp_matches(
+                regexp_replace(
+                    regexp_replace(lines.value, '\\.', '', 'g'), '"[^"]*"', '', 'g'
+                ),
+                '^[{][^{}\[\]]*[}]\s*$'
+            )
         )
     ) as irregular_lines
 from read_blob(getvariable('raw_files')) as files
