@@ -140,26 +140,30 @@
     {%- set condition = "exists (select * from " ~ ref('base_files') ~ " as seen where "
         ~ same_file('seen') ~ " and (irregular_lines > 0) = " ~ is_irregular ~ ")" -%}
     {%- if is_incremental() -%}
-        {%- set condition = condition ~ " and " ~ file_name_in_folder('_metadata.file_path')
-            ~ " not in (select source_file from " ~ this ~ ")" -%}
+        {%- set condition = condition ~ " and source_file not in (select source_file from " ~ this ~ ")" -%}
     {%- endif -%}
     {{ is_in_files(file_path, condition) }}
 {%- endmacro %}
 
 
+{#- Whether a row of `base_files` is the file of the listing in `is_in_files`, unchanged. -#}
 {% macro same_file(seen) -%}
-    {{ seen }}.source_file = {{ file_name_in_folder('_metadata.file_path') }}
-    and {{ seen }}.file_bytes = _metadata.file_size
-    and {{ seen }}.file_modified_at = _metadata.file_modification_time
+    {{ seen }}.source_file = landed.source_file
+    and {{ seen }}.file_bytes = landed.file_bytes
+    and {{ seen }}.file_modified_at = landed.file_modified_at
 {%- endmacro %}
 
 
-{#- A list of paths, not a subquery, so that no other file is opened. -#}
+{#- A list of paths, not a subquery, so that no other file is opened. The condition is one on the
+    columns source_file, file_bytes and file_modified_at of `landed`. -#}
 {% macro is_in_files(file_path, condition) -%}
     {%- if not is_run() -%}{{ return('true') }}{%- endif -%}
     {%- set files = run_query(
-        "select _metadata.file_path from " ~ raw_table('files')
-        ~ " where " ~ condition
+        "select file_path from (select _metadata.file_path as file_path, "
+        ~ file_name_in_folder('_metadata.file_path') ~ " as source_file,"
+        ~ " _metadata.file_size as file_bytes,"
+        ~ " _metadata.file_modification_time as file_modified_at"
+        ~ " from " ~ raw_table('files') ~ ") as landed where " ~ condition
     ) -%}
     {%- if files | length == 0 -%}
         false

@@ -87,16 +87,14 @@ raw_lines as (
         case when fields is null then value else fields._corrupt_record end as _corrupt_record,
         is_several_values,
         -- the reader gives a nested value to a text field as json
-        startswith(fields.page, '{') or startswith(fields.page, '[')
-        or startswith(fields.userId, '{') or startswith(fields.userId, '[')
-        or startswith(fields.auth, '{"') or startswith(fields.auth, '["')
-        or startswith(fields.method, '{"') or startswith(fields.method, '["')
-        or startswith(fields.level, '{"') or startswith(fields.level, '["')
-        or startswith(fields.location, '{"') or startswith(fields.location, '["')
-        or startswith(fields.userAgent, '{"') or startswith(fields.userAgent, '["')
-        or startswith(fields.gender, '{"') or startswith(fields.gender, '["')
-        or startswith(fields.artist, '{"') or startswith(fields.artist, '["')
-        or startswith(fields.song, '{"') or startswith(fields.song, '["')
+        fields.page rlike '^[{\\[]' or fields.userId rlike '^[{\\[]'
+        or exists(
+            array(
+                fields.auth, fields.method, fields.level, fields.location, fields.userAgent,
+                fields.gender, fields.artist, fields.song
+            ),
+            text -> text rlike '^[{\\[]"'
+        )
             as has_nested_value,
         source_file,
         source_file_bytes,
