@@ -23,8 +23,24 @@ lines as (
 
     -- no separator and no quote: a line is one text
     select
-        value,
-        filename
+        filename,
+        case
+            when starts_with(value, '{') then true
+            else trim(value, ' ' || chr(9)) <> ''
+        end as has_text,
+        -- cases, so that the dear second look is taken at few lines
+        case
+            when starts_with(value, '{')
+                and strlen(split_part(value, '}', 1)) = strlen(value) - 1
+                and not contains(value, '[')
+                then true
+            else regexp_matches(
+                    regexp_replace(
+                        regexp_replace(value, '\\.', '', 'g'), '"[^"]*"', '', 'g'
+                    ),
+                    '^[{][^{}\[\]]*[}]\s*$'
+                )
+        end as is_one_flat_object
     from read_csv(
         getvariable('raw_files'),
         columns = {value: 'varchar'},
@@ -36,30 +52,27 @@ lines as (
         filename = true
     )
 
+),
+
+file_lines as (
+
+    select
+        filename,
+        count(*) filter (has_text) as lines,
+        count(*) filter (has_text and not is_one_flat_object) as irregular_lines
+    from lines
+    group by filename
+
 )
 
 select
     replace(files.filename, getvariable('raw_folder') || '/', '') as source_file,
-    any_value(files.size) as file_bytes,
-    any_value(files.last_modified) as file_modified_at,
-    count(*) filter (trim(lines.value, ' ' || chr(9)) <> '') as lines,
-    count(*) filter (
-        trim(lines.value, ' ' || chr(9)) <> ''
-        and not (
-            starts_with(lines.value, '{')
-            and instr(lines.value, '}') = length(lines.value)
-            and not (contains(lines.value, '[') and regexp_matches(lines.value, ':\s*\['))
-            or regexp_matches(
-                regexp_replace(
-                    regexp_replace(lines.value, '\\.', '', 'g'), '"[^"]*"', '', 'g'
-                ),
-                '^[{][^{}\[\]]*[}]\s*$'
-            )
-        )
-    ) as irregular_lines
+    files.size as file_bytes,
+    files.last_modified as file_modified_at,
+    coalesce(file_lines.lines, 0) as lines,
+    coalesce(file_lines.irregular_lines, 0) as irregular_lines
 from read_blob(getvariable('raw_files')) as files
-inner join lines on files.filename = lines.filename
-group by files.filename;
+inner join file_lines on files.filename = file_lines.filename;
 
 
 create table base_events as
