@@ -1,0 +1,1 @@
+"""A generator of Sparkify event logs: the project's own source of raw data, of any size."""
