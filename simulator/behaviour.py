@@ -87,10 +87,8 @@ def load_behaviour(scenario: str = "baseline") -> Behaviour:
         types=tuple(content["account_types"]),
         type_shares=shares / shares.sum(),
         states=states,
-        next_state=np.array(
-            [[[_steps(rows.get(state, {}), states) for state in states] for rows in all_rows]
-             for all_rows in (by_type, changed)]
-        ),  # fmt: skip
+        next_state=np.array([[_table(rows, states) for rows in all_rows]
+                             for all_rows in (by_type, changed)]),
         first_state=np.array(
             [_steps(_first_pages(content["new_session"], state), states) for state in states]
         ),
@@ -102,7 +100,7 @@ def load_behaviour(scenario: str = "baseline") -> Behaviour:
         },
         scenario_days=content["scenarios"][scenario].get("days"),
         numbers={name: content[name] for name in ("rates", "calendar", "accounts", "songs")},
-    )
+    )  # fmt: skip
 
 
 @functools.cache
@@ -153,6 +151,10 @@ def _first_pages(content: Mapping[str, Mapping[str, float]], before: State) -> R
             return {State(before.auth, before.level, page): w / total
                     for page, w in weights.items()}  # fmt: skip
     return {}
+
+
+def _table(rows: dict[State, Row], states: tuple[State, ...]) -> list[NDArray[np.uint8]]:
+    return [_steps(rows.get(state, {}), states) for state in states]
 
 
 def _steps(row: Row, states: tuple[State, ...]) -> NDArray[np.uint8]:

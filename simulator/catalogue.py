@@ -17,9 +17,8 @@ from simulator.settings import Settings
 
 Ints = NDArray[np.int64]
 
-# artists of popular songs are popular: rank of the artist over all artists = (rank of the song over
-# all songs) ** this, but for chance
-_ARTIST_SKEW = 1.6
+# a song's artist: all artists times a uniform share to this power, so that some have many songs
+_ARTIST_SKEW = 3
 
 
 def as_json(text: str) -> str:

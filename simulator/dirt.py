@@ -9,6 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from simulator.lines import ends_of, text_of
+from simulator.settings import Settings
+
+Bytes = bytes | memoryview
 Event = dict[str, Any]
 
 DAY = 86_400_000
@@ -74,7 +82,7 @@ def kinds(last_millisecond: int) -> list[Kind]:
         Kind("not_utf8", "rejected:wrong_type", lambda line: line.replace(
             b'"song":"', b'"song":"\xf6')),
         Kind("words", "rejected:not_json", lambda line: b"upstream timed out"),
-        Kind("html", "rejected:not_json", lambda line: b"<html><body>502 Bad Gateway</body></html>"),
+        Kind("html", "rejected:not_json", lambda line: b"<html>502 Bad Gateway</html>"),
         Kind("cut_at_end", "rejected:not_json", lambda line: line[: len(line) * 3 // 4]),
         Kind("cut_at_front", "rejected:not_json", lambda line: line[40:]),
         Kind("two_values", "rejected:not_json", lambda line: line + line),
@@ -124,3 +132,39 @@ def _changed(name: str, outcome: str, change: Callable[[Event], Event]) -> Kind:
         return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
 
     return Kind(name, outcome, make)
+
+
+class Injector:
+    """Puts lines of all kinds, in turn, into the file of one day."""
+
+    def __init__(self, settings: Settings, day: int) -> None:
+        last = settings.end_seconds * 1000 - 1
+        self._kinds = kinds(last)
+        if day == settings.days - 1:
+            self._kinds.append(past_the_last_day(last))
+        self._random = np.random.default_rng([settings.seed, day])
+        self._per_line = settings.dirt / (1 - settings.dirt)
+        self._due = self._random.random()
+        self._next_kind = day * 7  # days with few lines begin with other kinds
+        self._line_number = 0
+        self.injected: list[tuple[int, Kind]] = []
+        """Line number in the file, from 1, and kind of each injected line so far."""
+
+    def inject(self, lines: pa.StringArray, may_be_source: NDArray[np.bool_]) -> list[Bytes]:
+        """The bytes of the lines with injected ones between them."""
+        text, ends = text_of(lines), ends_of(lines)
+        sources = np.flatnonzero(may_be_source)
+        self._due += len(lines) * self._per_line
+        count = min(int(self._due), len(sources))
+        self._due -= count
+        pieces: list[Bytes] = []
+        written = 0
+        for source in np.sort(self._random.choice(sources, count, replace=False)).tolist():
+            kind = self._kinds[self._next_kind % len(self._kinds)]
+            self._next_kind += 1
+            line = bytes(text[ends[source - 1] if source else 0 : ends[source]])
+            pieces += [text[written : ends[source]], kind.make(line.rstrip(b"\n")) + b"\n"]
+            written = ends[source]
+            self.injected.append((self._line_number + source + len(pieces) // 2 + 1, kind))
+        self._line_number += len(lines) + count
+        return [*pieces, text[written:]]

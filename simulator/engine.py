@@ -167,9 +167,7 @@ class _Chain:
     def _next_start(self, walkers: _Walkers, which: Ints) -> Ints:
         """Start of the next session of some users."""
         random = walkers.random[which]
-        start = self._calendar.next_start(
-            walkers.time[which], walkers.idle_seconds[which], random
-        )
+        start = self._calendar.next_start(walkers.time[which], walkers.idle_seconds[which], random)
         walkers.random[which] = random
         return start
 

@@ -60,6 +60,16 @@ def _texts(numbers: np.ndarray) -> pa.StringArray:
 
 def text_of(lines: pa.StringArray) -> memoryview:
     """All lines, one after the other, without a copy."""
-    _, ends, text = lines.buffers()
-    offsets = np.frombuffer(ends, dtype=np.int32)[lines.offset : lines.offset + len(lines) + 1]
-    return memoryview(text)[offsets[0] : offsets[-1]]
+    offsets = _offsets(lines)
+    return memoryview(lines.buffers()[2])[offsets[0] : offsets[-1]]
+
+
+def ends_of(lines: pa.StringArray) -> list[int]:
+    """Where in that text each line ends."""
+    offsets = _offsets(lines)
+    return (offsets[1:] - offsets[0]).tolist()
+
+
+def _offsets(lines: pa.StringArray) -> np.ndarray:
+    offsets = np.frombuffer(lines.buffers()[1], dtype=np.int32)
+    return offsets[lines.offset : lines.offset + len(lines) + 1]

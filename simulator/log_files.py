@@ -1,0 +1,268 @@
+"""Writes a log: chunks of users are simulated, then each day's events are gathered into its file.
+
+Both steps run in several processes and in memory that does not grow with the number of users: what
+a chunk did lies on disk, in the order of time, until the days are written.
+"""
+
+import contextlib
+import csv
+import functools
+import gzip
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from multiprocessing import get_context
+from pathlib import Path
+from typing import IO, TypeVar
+
+import numpy as np
+
+from simulator.behaviour import DAY_SECONDS
+from simulator.dirt import DUPLICATE, STAGED, Injector
+from simulator.engine import EVENT, NO_SONG, Events, Outcome, simulate
+from simulator.lines import LineMaker, text_of
+from simulator.population import user_ids
+from simulator.settings import Settings
+
+CHUNK_USERS = 1024
+_SLICE_EVENTS = 100_000
+_COMPRESSION = 4  # 6 takes twice the time for a tenth of the bytes
+
+TRUTH = "truth.csv"
+TRUTH_COLUMNS = (
+    "userId", "type", "alpha_s", "beta_s", "new_in_window", "registration", "initial_auth",
+    "initial_level", "final_auth", "final_level", "churned", "churned_at",
+)  # fmt: skip
+MANIFEST = "manifest.csv"
+MANIFEST_COLUMNS = ("file", "line_number", "kind", "expected_outcome")
+
+T = TypeVar("T")
+Progress = Callable[[str, int, int], None]
+"""Told the step, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written."""
+
+    events: int
+    injected_lines: int
+    bytes: int
+
+
+def write_log(settings: Settings, out: Path, workers: int, progress: Progress) -> Report:
+    """Write the log, truth.csv and, with dirt, manifest.csv to the folder `out`.
+
+    `out` must be absent or empty. It appears when everything is written; whatever goes wrong before
+    leaves nothing behind. Raises OSError where the disk is full or not writable.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        # beside `out`, so that moving it is one step on one disk
+        partial = tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent)
+        stack.callback(shutil.rmtree, partial, ignore_errors=True)
+        spill, log = Path(partial) / "spill", Path(partial) / "log"
+        spill.mkdir()
+        log.mkdir(mode=0o755)
+
+        run = stack.enter_context(_runner(workers))
+        chunks = range(-(-settings.users // CHUNK_USERS))
+        progress("users", 0, settings.users)
+        users = 0
+        for chunk_users in run(functools.partial(_simulate_chunk, settings, spill), chunks):
+            users += chunk_users
+            progress("users", users, settings.users)
+        progress("days", 0, settings.days)
+        reports = []
+        write_day = functools.partial(_write_day, settings, spill, log)
+        for report in run(write_day, range(settings.days)):
+            reports.append(report)
+            progress("days", len(reports), settings.days)
+
+        _write_csv(log / TRUTH, TRUTH_COLUMNS, _parts(spill, "truth"))
+        if settings.dirt:
+            _write_csv(log / MANIFEST, MANIFEST_COLUMNS, _parts(spill, "manifest"))
+            reports.append(_deliver_again(settings, log, settings.days // 2))
+        if out.exists():
+            out.rmdir()
+        log.rename(out)
+    return Report(
+        sum(report.events for report in reports),
+        sum(report.injected_lines for report in reports),
+        sum(report.bytes for report in reports),
+    )
+
+
+# --- step 1: users
+
+
+def _simulate_chunk(settings: Settings, spill: Path, chunk: int) -> int:
+    """Spill what the users of a chunk do, in the order of time; returns how many they are."""
+    first = chunk * CHUNK_USERS
+    number = np.arange(first, min(first + CHUNK_USERS, settings.users))
+    events, outcome = simulate(settings, number)
+    order = np.lexsort((events["account"], events["seconds"]))
+    with _spilled(spill, chunk).open("wb") as file:
+        file.write(memoryview(events[order]).cast("B"))
+    _write_part(spill / f"truth-{chunk:06}", _truth(settings, outcome))
+    return len(number)
+
+
+def _truth(settings: Settings, outcome: Outcome) -> Iterator[tuple[object, ...]]:
+    behaviour, who = settings.behaviour, outcome.accounts
+    for i, user_id in enumerate(user_ids(settings, who.number).tolist()):
+        first, last = (behaviour.states[s[i]] for s in (who.first_state, outcome.last_state))
+        churned_at = int(outcome.churned_at[i])
+        yield (
+            user_id, behaviour.types[who.type[i]], round(float(who.page_seconds[i]), 3),
+            round(float(who.idle_seconds[i]), 3), int(who.is_newcomer[i]),
+            int(who.registration[i]) * 1000, first.auth, first.level, last.auth, last.level,
+            int(churned_at > 0), _utc(churned_at) if churned_at else "",
+        )  # fmt: skip
+
+
+def _utc(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M:%S}"
+
+
+# --- step 2: days
+
+
+def _write_day(settings: Settings, spill: Path, log: Path, day: int) -> Report:
+    """Write the file of a day, and its part of the manifest."""
+    name = settings.file(day)
+    path = log / name
+    path.parent.mkdir(exist_ok=True)
+    maker = _line_maker(settings)
+    injector = Injector(settings, day)
+    events = 0
+    with _open(path) as file:
+        for slice_ in _slices_of_day(spill, day):
+            events += len(slice_)
+            lines = maker.lines(slice_)
+            if settings.dirt:
+                may_be_source = slice_["song"] != NO_SONG
+                for piece in injector.inject(lines, may_be_source):
+                    file.write(piece)
+            else:
+                file.write(text_of(lines))
+    if settings.dirt:
+        _write_part(
+            spill / f"manifest-{day:06}",
+            ((name.as_posix(), number, kind.name, kind.outcome)
+             for number, kind in injector.injected),
+        )  # fmt: skip
+    return Report(events, len(injector.injected), path.stat().st_size)
+
+
+def _slices_of_day(spill: Path, day: int) -> Iterator[Events]:
+    """The events of a day in the order of time, so many at once as memory is meant to hold."""
+    chunks = [np.memmap(path, EVENT, "r") for path in sorted(spill.glob("*.events"))
+              if path.stat().st_size]  # fmt: skip
+    start, end = day * DAY_SECONDS, (day + 1) * DAY_SECONDS
+
+    def cut(second: int) -> list[int]:
+        return [int(np.searchsorted(c["seconds"], np.uint32(second))) for c in chunks]
+
+    count = sum(cut(end)) - sum(cut(start))
+    bounds = np.linspace(start, end, max(1, -(-count // _SLICE_EVENTS)) + 1).astype(int).tolist()
+    before = cut(start)
+    for bound in bounds[1:]:
+        after = cut(bound)
+        events = np.concatenate(
+            [np.empty(0, EVENT)]
+            + [np.asarray(c[a:b]) for c, a, b in zip(chunks, before, after, strict=True)]
+        )
+        # ties stay in the order of account numbers, which chunks are in
+        yield events[np.argsort(events["seconds"], kind="stable")]
+        before = after
+
+
+@functools.lru_cache(maxsize=1)
+def _line_maker(settings: Settings) -> LineMaker:
+    return LineMaker(settings)
+
+
+def _deliver_again(settings: Settings, log: Path, day: int) -> Report:
+    """A second copy of a file. What is rejected in the one is rejected in the other."""
+    first, again = settings.file(day), settings.file(day, again=True)
+    shutil.copyfile(log / first, log / again)
+    with (log / MANIFEST).open(newline="") as file:
+        outcomes = {int(row["line_number"]): row["expected_outcome"]
+                    for row in csv.DictReader(file) if row["file"] == first.as_posix()}  # fmt: skip
+    with _open_again(log / again) as file:
+        lines = sum(1 for _ in file)
+    with (log / MANIFEST).open("a", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(
+            (again.as_posix(), number, "file_twice",
+             outcomes.get(number, STAGED).replace(STAGED, DUPLICATE))
+            for number in range(1, lines + 1)
+        )  # fmt: skip
+    return Report(0, lines, (log / again).stat().st_size)
+
+
+# --- files and processes
+
+
+def _spilled(spill: Path, chunk: int) -> Path:
+    return spill / f"{chunk:06}.events"
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[IO[bytes]]:
+    with path.open("wb") as file:
+        if path.suffix != ".gz":
+            yield file
+            return
+        # no name and no time in it: the same bytes each time
+        with gzip.GzipFile("", "wb", _COMPRESSION, file, mtime=0) as compressed:
+            yield compressed
+
+
+def _open_again(path: Path) -> IO[bytes]:
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+
+
+def _write_part(path: Path, rows: Iterable[tuple[object, ...]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def _parts(spill: Path, kind: str) -> list[Path]:
+    return sorted(spill.glob(f"{kind}-*"))
+
+
+def _write_csv(path: Path, columns: tuple[str, ...], parts: list[Path]) -> None:
+    with path.open("wb") as file:
+        file.write((",".join(columns) + "\n").encode())
+        for part in parts:
+            with part.open("rb") as source:
+                shutil.copyfileobj(source, file)
+
+
+@contextlib.contextmanager
+def _runner(workers: int) -> Iterator[Callable[[Callable[[int], T], range], Iterator[T]]]:
+    """A function that runs a task for each number and yields the results as they come."""
+    if workers == 1:
+        yield lambda task, numbers: map(task, numbers)
+        return
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _ignore_interrupt)
+
+    def run(task: Callable[[int], T], numbers: range) -> Iterator[T]:
+        futures: list[Future[T]] = [pool.submit(task, number) for number in numbers]
+        return (future.result() for future in as_completed(futures))
+
+    try:
+        yield run
+    finally:
+        # before the folder that the tasks write to is removed
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _ignore_interrupt() -> None:
+    """Ctrl-C goes to all processes of a terminal; the first of them ends the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
