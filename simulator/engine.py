@@ -205,6 +205,8 @@ class Songs:
         share = (0.5 + _GOLDEN * np.arange(self.count)) % 1
         shorter = numbers["seconds"]
         self.lengths = np.round(np.interp(share, list(shorter.values()), list(shorter)), 5)
+        given = numbers["seconds_of_most_played"]
+        self.lengths[: len(given)] = given
         self.whole_seconds = self.lengths.astype(np.int64)
 
     def draw(self, random: Words) -> Ints:
