@@ -152,7 +152,13 @@ def _date(text: str) -> date:
 @contextmanager
 def _progress(console: Console) -> Iterator[Told]:
     columns = TextColumn("{task.description:>6}"), BarColumn(), MofNCompleteColumn()
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bars:
+    with Progress(
+        *columns,
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bars:
         tasks = {step: bars.add_task(step, total=None) for step in ("users", "days")}
         yield lambda step, done, total: bars.update(tasks[step], completed=done, total=total)
 

@@ -86,7 +86,7 @@ def add_up(pieces: Iterable[Totals]) -> Totals:
 
 
 def figures(log: Totals, type_of_user: pd.Series | None = None) -> pd.Series:
-    """The figures of real_figures.csv, by name. Those by account type need the type of each user."""
+    """The figures of real_figures.csv, by name; those by account type where types are given."""
     users = log.users
     churned = users["churned"] > 0
     events = log.sessions["events"].groupby(level=0).sum().reindex(users.index)
@@ -179,11 +179,15 @@ def read_raw(folder: Path, schema: pa.Schema) -> Iterator[pa.Table]:
         raise ValueError(f"no *.json or *.json.gz in {folder}")
     options = pyarrow.json.ParseOptions(schema, unexpected_field_behavior="ignore")
     for path in files:
-        try:
-            with pa.input_stream(str(path)) as stream:
-                yield pyarrow.json.read_json(stream, parse_options=options)
-        except pa.ArrowInvalid as error:
-            raise ValueError(f"{path}: {error}") from error
+        yield _read_file(path, options)
+
+
+def _read_file(path: Path, options: pyarrow.json.ParseOptions) -> pa.Table:
+    try:
+        with pa.input_stream(str(path)) as stream:
+            return pyarrow.json.read_json(stream, parse_options=options)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def measure_simulated(settings: Settings) -> pd.Series:

@@ -54,7 +54,8 @@ class Settings:
     def file(self, day: int, again: bool = False) -> Path:
         """The file of a day, relative to the folder of the log; `again`: delivered twice."""
         date_ = self.start + timedelta(days=day)
-        suffix = f"{'-again' if again else ''}.{self.format}"
+        # sorts behind the first copy, as the first file by name holds the events that count
+        suffix = f"{'_again' if again else ''}.{self.format}"
         if self.layout == "dated":
             return Path(f"date={date_}") / f"events{suffix}"
         return Path(f"events-{date_}{suffix}")
