@@ -8,14 +8,16 @@ import contextlib
 import csv
 import functools
 import gzip
+import os
 import shutil
 import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -250,7 +252,7 @@ def _runner(workers: int) -> Iterator[Callable[[Callable[[int], T], range], Iter
     if workers == 1:
         yield lambda task, numbers: map(task, numbers)
         return
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _ignore_interrupt)
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker)
 
     def run(task: Callable[[int], T], numbers: range) -> Iterator[T]:
         futures: list[Future[T]] = [pool.submit(task, number) for number in numbers]
@@ -263,6 +265,12 @@ def _runner(workers: int) -> Iterator[Callable[[Callable[[int], T], range], Iter
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _ignore_interrupt() -> None:
-    """Ctrl-C goes to all processes of a terminal; the first of them ends the others."""
+def _start_worker() -> None:
+    """Ctrl-C goes to all processes of a terminal; the first of them ends the others, or its end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent_process().join()
+    os._exit(1)

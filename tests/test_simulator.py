@@ -560,6 +560,25 @@ def test_a_stop_leaves_nothing(number: int, status: int, tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
+def test_no_process_outlives_a_kill(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        command(tmp_path / "log", users=20_000, end="2018-11-30", workers=2), cwd=ROOT
+    )
+    while not list(tmp_path.rglob("*.events")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    children = [int(child) for child in Path(
+        f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]  # fmt: skip
+    assert len(children) >= 2
+    process.kill()
+    process.wait()
+    end = time.monotonic() + 10
+    while any(Path(f"/proc/{child}").exists() for child in children):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert not (tmp_path / "log").exists()
+
+
 def test_help_shows_commands_that_work(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["--help"])
