@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -66,6 +67,10 @@ def main(arguments: list[str] | None = None) -> int:
         reason = error.strerror or error
         print(f"simulator: the log was not written to {options.out}: {reason}. Nothing was kept; "
               "free some space or choose another folder.", file=sys.stderr)  # fmt: skip
+        return 1
+    except BrokenProcessPool:
+        print("simulator: one of its processes was killed, for want of memory perhaps. Nothing was "
+              "kept; try fewer --workers.", file=sys.stderr)  # fmt: skip
         return 1
     except KeyboardInterrupt:
         print("simulator: interrupted, nothing was kept.", file=sys.stderr)
