@@ -1,6 +1,8 @@
 """python -m simulator.separation: can a classifier tell simulated user-days from those of a log?
 
-An AUC of 0.5 says it cannot, 1.0 that it always can.
+An AUC of 0.5 says it cannot, 1.0 that it always can. Columns are counts, times and totals of a day.
+The length of its longest song is not among them: to the millisecond it names the song, and songs
+differ between the logs as users do.
 """
 
 import argparse
