@@ -1,7 +1,7 @@
 # `make` lists the targets. Everything below .venv is made by the first of them that needs it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo build test lint train evaluate score freshness status bench-build \
-	bench-duckdb lock clean
+.PHONY: help setup demo build test lint train evaluate score freshness status simulate calibrate \
+	bench-build bench-duckdb lock clean
 SHELL := /bin/sh
 
 # The environment's own programs come first, its java among them. A JAVA_HOME or SPARK_HOME of the
@@ -14,7 +14,7 @@ unexport SPARK_HOME PYTHONHOME PYTHONPATH VIRTUAL_ENV
 READY := .venv/.ready
 unexport JAVA_HOME
 
-RAW ?= data/sample
+RAW ?=
 ARGS ?=
 
 help: ## List the targets
@@ -26,8 +26,8 @@ $(READY): requirements.txt tools/preflight.sh tools/setup.sh tools/install_packa
 		tools/setup_environment.py tools/jars.txt tools/log4j2.properties
 	@PATH='$(SHELL_PATH)' JAVA_HOME='$(SHELL_JAVA_HOME)' PYTHON='$(PYTHON)' sh tools/setup.sh
 
-demo: $(READY) ## From raw logs to churn scores with reasons (RAW=<folder of logs>)
-	@python -m tools.demo --raw '$(RAW)'
+demo: $(READY) ## From raw logs to churn scores (RAW=<folder of logs>; else they are simulated)
+	@python -m tools.demo $(if $(RAW),--raw '$(RAW)')
 
 build: $(READY) ## Build, test and publish all tables (ARGS='--select ...')
 	@dbt build $(ARGS)
@@ -52,6 +52,12 @@ freshness: $(READY) ## Is the landing folder up to date?
 
 status: $(READY) ## What is published, and since when
 	@dbt run-operation publish_status
+
+simulate: $(READY) ## Write made-up logs (ARGS='--users 230 --start ... --out <folder>'; --help)
+	@python -m simulator $(ARGS)
+
+calibrate: $(READY) ## Simulated figures beside the real ones
+	@python -m simulator.calibration $(ARGS)
 
 bench-build: $(READY) ## Time and memory of a full build, and its slowest nodes
 	@python -m benchmarks.build_time $(ARGS)

@@ -33,11 +33,11 @@ however many processes write them.
 EPILOG = """\
 examples:
   a small set, some 260,000 events, in a few seconds:
-    python -m simulator --users 230 --start 2018-10-01 --end 2018-12-01 --seed 1 --out /tmp/mini
+    python -m simulator --users 230 --start 2018-10-01 --end 2018-12-01 --seed 1 --out data/mini
   the size of the full Sparkify set, 12 GB:
-    python -m simulator --users 23000 --start 2018-10-01 --end 2018-11-30 --seed 1 --out /tmp/full
+    python -m simulator --users 23000 --start 2018-10-01 --end 2018-11-30 --seed 1 --out data/full
   one line in a hundred is dirt, each listed in manifest.csv:
-    python -m simulator --users 230 --start 2018-10-01 --end 2018-12-01 --seed 1 --out /tmp/dirty \\
+    python -m simulator --users 230 --start 2018-10-01 --end 2018-12-01 --seed 1 --out data/dirty \\
       --dirt 0.01
 
 what is written to DIR:

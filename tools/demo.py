@@ -21,6 +21,7 @@ from rich.table import Table
 
 ROOT = Path(__file__).resolve().parent.parent
 RAW = ROOT / "data" / "raw"
+SIMULATED = ROOT / "data" / "simulated"
 LOGS = ROOT / "logs"
 LOG_FILES = [
     f"*.{kind}{packed}" for kind in ("json", "jsonl", "ndjson") for packed in ("", ".gz", ".bz2")
@@ -53,21 +54,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tools.demo",
         description="Build all tables from a folder of Sparkify logs, train the churn model and "
-        "score today's users. Rebuilds from nothing; the folder is only read.",
+        "score today's users. Rebuilds from nothing; the folder is only read. Without one, the "
+        "log of some 225 users over 62 days is made first.",
         epilog="example: python -m tools.demo --raw ~/logs/sparkify",
     )
     parser.add_argument(
         "--raw",
         type=lambda text: Path(text).expanduser(),
-        default=ROOT / "data" / "sample",
         help=f"folder of logs ({', '.join(LOG_FILES)}), searched with its subfolders "
-        "(default: data/sample)",
+        "(default: data/simulated, which is made)",
     )
     options = parser.parse_args(arguments)
     console = Console()
     try:
-        console.print(check_folder(options.raw), highlight=False, soft_wrap=True)
-        return run(landing_folder(options.raw, console), console)
+        done = []
+        if options.raw is None and not SIMULATED.exists():
+            simulate = Step(
+                "simulate",
+                [
+                    *(sys.executable, "-m", "simulator", "--users", "230", "--seed", "1"),
+                    *("--start", "2018-10-01", "--end", "2018-12-01", "--out", str(SIMULATED)),
+                ],
+                "make demo RAW=<folder of logs>",
+            )
+            done.append(simulate)
+            if status := execute(simulate, console):
+                return status
+        folder = options.raw or SIMULATED
+        console.print(check_folder(folder), highlight=False, soft_wrap=True)
+        return run(landing_folder(folder, console), done, console)
     except DemoError as error:
         Console(stderr=True).print(str(error), style="red", markup=False, soft_wrap=True)
         return 1
@@ -131,8 +146,8 @@ def landing_folder(folder: Path, console: Console) -> list[str]:
 # --- steps
 
 
-def run(dbt_arguments: list[str], console: Console) -> int:
-    """Run all steps and print what came of them; returns the exit status."""
+def run(dbt_arguments: list[str], done: list[Step], console: Console) -> int:
+    """Run all steps after those done, and print what came of them; returns the exit status."""
     ml = [sys.executable, "-m", "ml"]
     dbt = ["dbt", "--no-use-colors", "build", *dbt_arguments]
     build = Step(
@@ -147,7 +162,7 @@ def run(dbt_arguments: list[str], console: Console) -> int:
     publish = Step(
         "publish", [*dbt, "--select", "churn_risk"], "make build ARGS='--select churn_risk'"
     )
-    done = [build]
+    done.append(build)
     if status := execute(build, console):
         return status
     built = built_counts()
