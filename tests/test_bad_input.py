@@ -181,7 +181,11 @@ def corpus(make_project: MakeProject) -> Corpus:
     # a byte that is no UTF-8, a line of zeros that a crashed disk left, and files that are no logs
     latin = line(artist="Bjork").encode().replace(b"Bjork", b"Bj\xf6rk")
     (project.raw / "wrong_type" / "not_utf8.json").write_bytes(latin + b"\n")
-    (project.raw / "not_json" / "zeros.json").write_bytes(b"\0" * 300 + b"\n")
+    zeros = b"\0" * 300
+    (project.raw / "not_json" / "zeros.json").write_bytes(zeros + b"\n")
+    # a mark is no part of a line but of the start of a file
+    together = [text.encode() for name, text in lines.items() if not name.endswith("order_mark")]
+    (project.raw / "together.json").write_bytes(b"\n".join([*together, latin, zeros, b""]))
     (project.raw / "truth.csv").write_text("user,first\n77,Zaphirel\n")
     (project.raw / "empty.json").touch()
     return Corpus(project, project.build())
@@ -211,6 +215,16 @@ def test_a_bad_line_is_rejected_for_its_reason(
     reason: str, name: str, found: dict[str, list[tuple[str, int]]]
 ) -> None:
     assert found.get(f"{reason}/{name}.json") == [(reason, 1)]
+
+
+def test_neighbours_do_not_change_what_becomes_of_a_line(
+    found: dict[str, list[tuple[str, int]]],
+) -> None:
+    """Lists and several values on a line change how the whole file is read."""
+    expected = {reason: len(lines) for reason, lines in REJECTED.items()}
+    expected["not_json"] += 1
+    expected["wrong_type"] += 1
+    assert dict(found["together.json"]) == expected
 
 
 @pytest.mark.parametrize("name", ACCEPTED)

@@ -64,7 +64,7 @@ irregular_lines as (
         value,
         is_object and outline <> '0' as is_several_values,
         case
-            when is_object and outline = '0'
+            when is_object and outline = '0' and is_valid_utf8(value)
                 then from_json(
                         value,
                         '{{ raw_event_fields() }}',
