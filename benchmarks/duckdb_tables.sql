@@ -362,6 +362,7 @@ landed as (
 
 select
     source_file,
+    if(loaded.lines is null, 'without_lines', 'loaded') as file_status,
     landed.file_bytes,
     landed.file_modified_at,
     loaded.loaded_at,

@@ -70,3 +70,47 @@ def test_only_the_new_file_is_loaded(growth: Growth) -> None:
     before = growth.project.table("base_events", growth.second["base_events"])
     assert before.count() > 500
     assert before.exceptAll(events).count() == 0
+
+
+def test_a_file_that_changed_or_vanished_is_reported_and_reloaded_on_request(
+    make_project: MakeProject,
+) -> None:
+    project = make_project("reload")
+    first, second = two_files(project.folder / "logs")
+    for path in (first, second):
+        shutil.copy2(path, project.raw)
+    project.build(*NO_TESTS).ok()
+    before = {name: project.table(name).toPandas() for name in ("stg_events", "dim_users")}
+
+    lines = gzip.decompress(first.read_bytes()).splitlines(keepends=True)
+    (project.raw / first.name).write_bytes(gzip.compress(b"".join(lines[:-200])))
+    (project.raw / second.name).unlink()
+    build = project.build(
+        "--select",
+        "base_files",
+        "base_events",
+        "ingested_files",
+        "test_name:no_loaded_file_has_changed",
+    )
+    assert build.ok().lines_with("WARN 2 no_loaded_file_has_changed")
+    assert statuses(project) == {first.name: "changed", second.name: "vanished"}
+    for name, rows in before.items():
+        assert len(project.table(name).toPandas()) == len(rows)
+
+    unknown = project.run_operation("reload_files", files=["nowhere.json"])
+    assert unknown.status != 0
+    assert unknown.lines_with("Nothing was loaded from nowhere.json")
+    reload = project.run_operation("reload_files", files=[first.name, second.name]).ok()
+    assert reload.lines_with(r"Took back \d+ lines of 2 file\(s\)")
+    project.build().ok()
+    assert statuses(project) == {first.name: "loaded"}
+    whole = make_project("reloaded", raw=project.raw)
+    whole.build("--full-refresh", *NO_TESTS).ok()
+    for name in project.nodes():
+        assert_same_rows(project.table(name), whole.table(name), name, LOAD_TIMES)
+
+
+def statuses(project: Project) -> dict[str, str]:
+    """Status of each file in the ledger."""
+    rows = project.table("ingested_files").select("source_file", "file_status").collect()
+    return {row.source_file: row.file_status for row in rows}

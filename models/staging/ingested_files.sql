@@ -56,6 +56,15 @@ files as (
 
     select
         coalesce(loaded.source_file, landed.source_file) as source_file,
+        case
+            when landed.source_file is null then 'vanished'
+            when loaded.source_file is null then 'without_lines'
+            when
+                loaded.file_bytes = landed.file_bytes
+                and loaded.file_modified_at = landed.file_modified_at
+                then 'loaded'
+            else 'changed'
+        end as file_status,
         coalesce(loaded.file_bytes, landed.file_bytes) as file_bytes,
         coalesce(loaded.file_modified_at, landed.file_modified_at) as file_modified_at,
         loaded.loaded_at,
