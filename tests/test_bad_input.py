@@ -353,14 +353,15 @@ def test_a_gzip_file_cut_short_changes_nothing_until_it_is_mended(corpus: Corpus
     assert ledger["cut-short.json.gz"].staged_events == len(make_log(users=4, days=45, seed=6))
 
 
-@pytest.mark.parametrize("text", ["[]", f"[{line(sessionId=8)}, {line(sessionId=9)}]"])
-def test_a_line_that_is_a_list_is_one_rejected_line(text: str, make_project: MakeProject) -> None:
+def test_a_line_that_is_a_list_is_one_rejected_line(make_project: MakeProject) -> None:
     """Spark's reader makes a row of each element of a list, and of an empty list none."""
-    project = make_project(f"list_{len(text)}")
-    (project.raw / "log.json").write_text(f"{line()}\n{text}\n")
+    project = make_project("list")
+    (project.raw / "empty.json").write_text(f"{line()}\n[]\n")
+    two = f"[{line(sessionId=8)}, {line(sessionId=9)}]"
+    (project.raw / "two.json").write_text(f"{line(sessionId=7)}\n{two}\n")
     run = project.build()
-    (file,) = project.table("ingested_files").collect()
-    assert (file.lines, file.staged_events, file.rejected_lines) == (2, 1, 1)
+    for file in project.table("ingested_files").collect():
+        assert (file.lines, file.staged_events, file.rejected_lines) == (2, 1, 1), file
     assert run.ok()
 
 
