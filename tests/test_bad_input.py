@@ -360,8 +360,11 @@ def test_a_line_that_is_a_list_is_one_rejected_line(make_project: MakeProject) -
     two = f"[{line(sessionId=8)}, {line(sessionId=9)}]"
     (project.raw / "two.json").write_text(f"{line(sessionId=7)}\n{two}\n")
     run = project.build()
-    for file in project.table("ingested_files").collect():
-        assert (file.lines, file.staged_events, file.rejected_lines) == (2, 1, 1), file
+    ledger = {
+        file.source_file: (file.lines, file.staged_events, file.rejected_lines)
+        for file in project.table("ingested_files").collect()
+    }
+    assert ledger == {"empty.json": (2, 1, 1), "two.json": (2, 1, 1)}
     assert run.ok()
 
 
