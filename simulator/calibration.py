@@ -21,7 +21,7 @@ from rich.progress import track
 from rich.table import Table
 
 from simulator.engine import Events, simulate
-from simulator.log_files import CHUNK_USERS, TRUTH
+from simulator.log_files import TRUTH, chunk_accounts, chunk_count
 from simulator.population import account_type
 from simulator.settings import Settings
 
@@ -140,9 +140,8 @@ def simulated(settings: Settings) -> Iterator[pd.DataFrame]:
     pages = pd.Categorical([state.page for state in states])
     is_anonymous = np.array([state.is_anonymous for state in states])
     is_paid = np.array([state.level == "paid" for state in states])
-    for first in range(0, settings.users, CHUNK_USERS):
-        number = np.arange(first, min(first + CHUNK_USERS, settings.users))
-        events: Events = simulate(settings, number)[0]
+    for chunk in range(chunk_count(settings)):
+        events: Events = simulate(settings, chunk_accounts(settings, chunk))[0]
         state = events["state"]
         yield pd.DataFrame(
             {
@@ -192,9 +191,14 @@ def _read_file(path: Path, options: pyarrow.json.ParseOptions) -> pa.Table:
 
 def measure_simulated(settings: Settings) -> pd.Series:
     """Figures of a simulated log."""
-    chunks = -(-settings.users // CHUNK_USERS)
     console = Console(stderr=True)
-    pieces = track(simulated(settings), "simulate", total=chunks, console=console, transient=True)
+    pieces = track(
+        simulated(settings),
+        "simulate",
+        total=chunk_count(settings),
+        console=console,
+        transient=True,
+    )
     number = np.arange(settings.users)
     types = np.array(settings.behaviour.types)[account_type(settings, number)[0]]
     return figures(add_up(map(totals, pieces)), pd.Series(types, index=number))

@@ -11,7 +11,7 @@ import yaml
 from numpy.typing import NDArray
 
 from simulator.engine import Songs
-from simulator.population import PROFILE, Accounts
+from simulator.population import PROFILE, registrations
 from simulator.random_numbers import below, draw, streams, uniform
 from simulator.settings import Settings
 
@@ -58,9 +58,10 @@ def _names(kind: str, count: int, purpose: int) -> list[str]:
     ]
 
 
-def profile_pieces(settings: Settings, who: Accounts) -> list[str]:
+def profile_pieces(settings: Settings, number: Ints) -> list[str]:
     """One piece per account: `,"location":...` to `"gender":...`."""
-    random = streams(settings.seed, PROFILE, who.number)
+    random = streams(settings.seed, PROFILE, number)
+    registration = registrations(settings, number)
     places, browsers = words()["places"], words()["browsers"]
     place = _weighted(list(places.values()), uniform(draw(random)))
     browser = _weighted(list(browsers.values()), uniform(draw(random)))
@@ -73,7 +74,7 @@ def profile_pieces(settings: Settings, who: Accounts) -> list[str]:
         f',"location":{place_names[place[i]]},"userAgent":{browser_names[browser[i]]}'
         f',"lastName":"{words()["last"][last[i]]}"'
         f',"firstName":"{words()[sex][first[sex][i]]}"'
-        f',"registration":{who.registration[i] * 1000},"gender":"{sex[0].upper()}"'
+        f',"registration":{registration[i] * 1000},"gender":"{sex[0].upper()}"'
         for i, sex in enumerate(np.where(is_female, "female", "male"))
     ]
 

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from simulator.catalogue import profile_pieces, song_pieces
 from simulator.engine import Events
-from simulator.population import accounts, session_ids, user_ids
+from simulator.population import session_ids, user_ids
 from simulator.settings import Settings
 
 
@@ -37,7 +37,7 @@ class LineMaker:
         place = np.where(self._is_anonymous[events["state"]], len(number), place)
         ids = [*user_ids(settings, number).tolist(), settings.anonymous_user_id]
         users = pa.array(f',"userId":{json.dumps(str(id_))},"sessionId":' for id_ in ids)
-        profiles = pa.array([*profile_pieces(settings, accounts(settings, number)), ""])
+        profiles = pa.array([*profile_pieces(settings, number), ""])
         sessions = session_ids(settings, events["account"].astype(np.int64), events["session"])
         songs = np.where(events["song"] < 0, len(self._songs) - 1, events["song"])
         return pc.binary_join_element_wise(

@@ -76,7 +76,7 @@ def write_log(settings: Settings, out: Path, workers: int, progress: Progress) -
         log.mkdir(mode=0o755)
 
         run = stack.enter_context(_runner(workers))
-        chunks = range(-(-settings.users // CHUNK_USERS))
+        chunks = range(chunk_count(settings))
         progress("users", 0, settings.users)
         users = 0
         for chunk_users in run(functools.partial(_simulate_chunk, settings, spill), chunks):
@@ -106,10 +106,20 @@ def write_log(settings: Settings, out: Path, workers: int, progress: Progress) -
 # --- step 1: users
 
 
+def chunk_count(settings: Settings) -> int:
+    """How many chunks the accounts are cut into."""
+    return -(-settings.users // CHUNK_USERS)
+
+
+def chunk_accounts(settings: Settings, chunk: int) -> NDArray[np.int64]:
+    """Numbers of the accounts of a chunk."""
+    first = chunk * CHUNK_USERS
+    return np.arange(first, min(first + CHUNK_USERS, settings.users))
+
+
 def _simulate_chunk(settings: Settings, spill: Path, chunk: int) -> int:
     """Spill what the users of a chunk do, in the order of time; returns how many they are."""
-    first = chunk * CHUNK_USERS
-    number = np.arange(first, min(first + CHUNK_USERS, settings.users))
+    number = chunk_accounts(settings, chunk)
     events, outcome = simulate(settings, number)
     events = events[np.lexsort((events["account"], events["seconds"]))]
     minutes = np.arange(settings.days * _DAY_MINUTES + 1) * 60

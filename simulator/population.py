@@ -48,22 +48,26 @@ def accounts(settings: Settings, number: Ints) -> Accounts:
     """The accounts with these numbers."""
     type_, number_in_type = account_type(settings, number)
     page_seconds, idle_seconds = _rates(settings, type_, number_in_type)
-    is_newcomer = _hashed(settings, NEWCOMER, number) < _newcomers(settings)
+    is_newcomer = _is_newcomer(settings, number)
+    return Accounts(
+        number, type_, number_in_type, page_seconds, idle_seconds, registrations(settings, number),
+        is_newcomer, _first_states(settings, number, is_newcomer),
+    )  # fmt: skip
+
+
+def registrations(settings: Settings, number: Ints) -> Ints:
+    """Seconds since 1970 at which accounts registered."""
     age = exponential(streams(settings.seed, AGE, number))
     plan = settings.behaviour.numbers["accounts"]
     age_seconds = np.minimum(
         age * plan["mean_age_days"] * DAY_SECONDS, plan["most_age_days"] * DAY_SECONDS
     )
     day_in_log = _hashed(settings, REGISTRATION, number) * settings.days
-    registration = np.where(
-        is_newcomer,
+    return np.where(
+        _is_newcomer(settings, number),
         settings.start_seconds + day_in_log * DAY_SECONDS,
         settings.start_seconds - age_seconds,
     ).astype(np.int64)
-    return Accounts(
-        number, type_, number_in_type, page_seconds, idle_seconds, registration, is_newcomer,
-        _first_states(settings, number, is_newcomer),
-    )  # fmt: skip
 
 
 def accounts_by_type(settings: Settings) -> Ints:
@@ -105,10 +109,10 @@ def _rates(settings: Settings, type_: Ints, number_in_type: Ints) -> tuple[Float
     return columns[0], columns[1]
 
 
-def _newcomers(settings: Settings) -> float:
-    """Share of all accounts that register while the log runs."""
+def _is_newcomer(settings: Settings, number: Ints) -> NDArray[np.bool_]:
+    """Whether accounts register while the log runs."""
     growth = settings.behaviour.numbers["accounts"]["growth_a_year"] * settings.days / 365
-    return growth / (1 + growth)
+    return _hashed(settings, NEWCOMER, number) < growth / (1 + growth)
 
 
 def _first_states(settings: Settings, number: Ints, is_newcomer: NDArray[np.bool_]) -> Ints:
