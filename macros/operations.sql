@@ -10,10 +10,9 @@
     {% set quoted = [] %}
     {% for name in names %}{% do quoted.append(sql_string(name)) %}{% endfor %}
     {% set condition = "source_file in (" ~ quoted | join(', ') ~ ")" %}
-    {% set events = target.schema ~ '_staging.base_events' %}
     {% set counts = {} %}
     {% for row in run_query(
-        "select source_file, count(*) from " ~ events ~ " where " ~ condition ~ " group by source_file"
+        "select source_file, count(*) from " ~ ref('base_events') ~ " where " ~ condition ~ " group by source_file"
     ).rows %}
         {% do counts.update({row[0]: row[1]}) %}
     {% endfor %}
@@ -21,11 +20,12 @@
     {% if unknown %}
         {{ exceptions.raise_compiler_error(
             "Nothing was loaded from " ~ unknown | join(', ') ~ ", so nothing was changed. Loaded files: "
-            ~ "select source_file from " ~ target.schema ~ "_staging.ingested_files where lines > 0"
+            ~ "select source_file from " ~ ref('ingested_files') ~ " where lines > 0"
         ) }}
     {% endif %}
-    {% do run_query("delete from " ~ events ~ " where " ~ condition) %}
-    {% do run_query("delete from " ~ target.schema ~ "_staging.base_files where " ~ condition) %}
+    {% for table in [ref('base_events'), ref('base_files')] %}
+        {% do run_query("delete from " ~ table ~ " where " ~ condition) %}
+    {% endfor %}
     {% do log(
         "Took back " ~ counts.values() | sum ~ " lines of " ~ names | length
         ~ " file(s). Load what they hold now: dbt build",
