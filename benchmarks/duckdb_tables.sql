@@ -69,8 +69,8 @@ select
     replace(files.filename, getvariable('raw_folder') || '/', '') as source_file,
     files.size as file_bytes,
     files.last_modified as file_modified_at,
-    coalesce(file_lines.lines, 0) as lines,
-    coalesce(file_lines.irregular_lines, 0) as irregular_lines
+    file_lines.lines,
+    file_lines.irregular_lines
 from read_blob(getvariable('raw_files')) as files
 inner join file_lines on files.filename = file_lines.filename;
 
