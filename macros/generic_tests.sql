@@ -1,11 +1,12 @@
 {#- The columns are the grain: no two rows share them, and none is null but those of `may_be_null`.
-    One scan. -#}
-{% test grain(model, columns, may_be_null=[]) %}
+    One scan. With `date_column`, a build looks at the dates that it changed only. -#}
+{% test grain(model, columns, may_be_null=[], date_column=none) %}
 
 select
     {{ columns | join(', ') }},
     count(*) as rows_found
 from {{ model }}
+where {{ in_tested_dates(date_column) if date_column else 'true' }}
 group by {{ columns | join(', ') }}
 having count(*) > 1 {%- for column in columns if column not in may_be_null %} or {{ column }} is null {%- endfor %}
 
@@ -14,7 +15,7 @@ having count(*) > 1 {%- for column in columns if column not in may_be_null %} or
 
 {#- Every row satisfies every rule; a rule that comes out null is broken. One scan for all rules of
     a model: each test of its own costs more than the data does. `rules` maps a name to SQL. -#}
-{% test rows_satisfy(model, rules) %}
+{% test rows_satisfy(model, rules, date_column=none) %}
 
 with
 
@@ -25,6 +26,7 @@ broken as (
         count_if(not coalesce({{ rule }}, false)) as {{ name }}{{ "," if not loop.last }}
         {%- endfor %}
     from {{ model }}
+    where {{ date_column ~ ' is null or ' ~ in_tested_dates(date_column) if date_column else 'true' }}
 
 ),
 

@@ -23,7 +23,7 @@
             ~ "select source_file from " ~ ref('ingested_files') ~ " where lines > 0"
         ) }}
     {% endif %}
-    {% for table in [ref('base_events'), ref('base_files')] %}
+    {% for table in [ref('base_events'), ref('base_files'), ref('stg_line_counts')] %}
         {% do run_query("delete from " ~ table ~ " where " ~ condition) %}
     {% endfor %}
     {% do log(

@@ -17,7 +17,10 @@
             {% do passed.append(result.node.unique_id) %}
         {% endif %}
     {% endfor %}
-    {% set built = mart_nodes() | selectattr('unique_id', 'in', passed) | list %}
+    {% set built = [] %}
+    {% for node in mart_nodes() if node.unique_id in passed and not is_unchanged(node) %}
+        {% do built.append(node) %}
+    {% endfor %}
 
     {% if failed | length > 0 %}
         {% set culprits = failed | rejectattr('status', 'equalto', 'skipped') | list or failed %}
@@ -29,7 +32,12 @@
         ) %}
         {{ return('') }}
     {% endif %}
-    {% if built | length == 0 %}{{ return('') }}{% endif %}
+    {% if built | length == 0 %}
+        {% if graph.last.is_unchanged %}
+            {% do log("Nothing new in " ~ raw_location() ~ ", so nothing was built. " ~ what_readers_see(), info=True) %}
+        {% endif %}
+        {{ return('') }}
+    {% endif %}
 
     {% set untested = tests_not_run(built, passed) %}
     {% if untested | length > 0 %}
@@ -63,6 +71,9 @@
     {% for node in table_nodes() if node.unique_id in passed and node.unique_id not in built_ids %}
         {% do set_tag(node, 'published') %}
     {% endfor %}
+    {% if table_nodes() | rejectattr('unique_id', 'in', passed) | list | length == 0 and tests_not_run(table_nodes(), passed) | length == 0 %}
+        {% do mark_complete() %}
+    {% endif %}
     {% do log("Published " ~ built | length ~ " marts in " ~ published_schema() ~ " as " ~ build ~ ".", info=True) %}
 {% endmacro %}
 
@@ -189,7 +200,24 @@
 {% endmacro %}
 
 
-{% macro table_name(node) %}{{ return(node.schema ~ '.' ~ node.alias) }}{% endmacro %}
+{#- Of a model, or of a source. -#}
+{% macro table_name(node) %}{{ return(node.schema ~ '.' ~ (node.alias or node.identifier)) }}{% endmacro %}
+
+
+{% macro relation_exists(node) %}
+    {{ return(load_relation(
+        api.Relation.create(schema=node.schema, identifier=node.alias or node.identifier)
+    ) is not none) }}
+{% endmacro %}
+
+
+{#- Node, name of a tag (or `main`), snapshot id: one query for all tables. -#}
+{% macro refs_query(nodes) %}
+    {% for node in nodes %}
+select '{{ node.unique_id }}', name, cast(snapshot_id as string) from {{ table_name(node) }}.refs
+        {% if not loop.last %}union all{% endif %}
+    {% endfor %}
+{% endmacro %}
 
 
 {% macro published_schema() %}{{ return(target.schema ~ '_published') }}{% endmacro %}
@@ -198,7 +226,7 @@
 {#- Snapshot id by tag name, of a mart that may not have been built yet. -#}
 {% macro tags_of(node) %}
     {% set tags = {} %}
-    {% if load_relation(api.Relation.create(schema=node.schema, identifier=node.alias)) is not none %}
+    {% if relation_exists(node) %}
         {% for row in run_query(
             "select name, cast(snapshot_id as string) from " ~ table_name(node) ~ ".refs where type = 'TAG'"
         ).rows %}

@@ -103,18 +103,21 @@
 {%- endmacro %}
 
 
-{#- `path` is plain text, `_metadata.file_path` has blanks and the like escaped. -#}
+{#- `path` is plain text, `_metadata.file_path` has blanks and the like escaped. Asked once per run. -#}
 {% macro folder_prefix_length() -%}
     {%- if not is_run() -%}{{ return(0) }}{%- endif -%}
-    {%- set folder = raw_location() ~ '/' -%}
-    {%- set rows = run_query(
-        "select length(file_path) - length(substring_index(file_path, '/', - 1 - folders)) from ("
-        ~ " select file_path, length(name) - length(replace(name, '/', '')) as folders from ("
-        ~ " select _metadata.file_path as file_path,"
-        ~ " substr(path, instr(path, " ~ sql_string(folder) ~ ") + " ~ folder | length ~ ") as name"
-        ~ " from " ~ raw_table('files') ~ " limit 1))"
-    ).rows -%}
-    {{ return(rows[0][0] if rows | length > 0 else 0) }}
+    {%- if 'folder_prefix_length' not in graph -%}
+        {%- set folder = raw_location() ~ '/' -%}
+        {%- set rows = run_query(
+            "select length(file_path) - length(substring_index(file_path, '/', - 1 - folders)) from ("
+            ~ " select file_path, length(name) - length(replace(name, '/', '')) as folders from ("
+            ~ " select _metadata.file_path as file_path,"
+            ~ " substr(path, instr(path, " ~ sql_string(folder) ~ ") + " ~ folder | length ~ ") as name"
+            ~ " from " ~ raw_table('files') ~ " limit 1))"
+        ).rows -%}
+        {%- do graph.update({'folder_prefix_length': rows[0][0] if rows | length > 0 else 0}) -%}
+    {%- endif -%}
+    {{ return(graph.folder_prefix_length) }}
 {%- endmacro %}
 
 
@@ -158,13 +161,7 @@
     columns source_file, file_bytes and file_modified_at of `landed`. -#}
 {% macro is_in_files(file_path, condition) -%}
     {%- if not is_run() -%}{{ return('true') }}{%- endif -%}
-    {%- set files = run_query(
-        "select file_path from (select _metadata.file_path as file_path, "
-        ~ file_name_in_folder('_metadata.file_path') ~ " as source_file,"
-        ~ " _metadata.file_size as file_bytes,"
-        ~ " _metadata.file_modification_time as file_modified_at"
-        ~ " from " ~ raw_table('files') ~ ") as landed where " ~ condition
-    ) -%}
+    {%- set files = run_query("select file_path from " ~ landed_files() ~ " where " ~ condition) -%}
     {%- if files | length == 0 -%}
         false
     {%- else -%}
@@ -172,6 +169,47 @@
             {%- for row in files.rows %}
             {{ sql_string(row[0]) }}{{ "," if not loop.last }}
             {%- endfor %}
+        )
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#- The listing, as a subquery. -#}
+{% macro landed_files() -%}
+    (select _metadata.file_path as file_path,
+        {{ file_name_in_folder('_metadata.file_path') }} as source_file,
+        _metadata.file_size as file_bytes,
+        _metadata.file_modification_time as file_modified_at
+    from {{ raw_table('files') }}) as landed
+{%- endmacro %}
+
+
+{#- Whether the listing has what the ledger does not know yet: a file, a change, a loss. -#}
+{% macro has_news() -%}
+    {%- set files, ledger = table_name(graph.nodes[model_id('base_files')]), table_name(graph.nodes[model_id('ingested_files')]) -%}
+    {{ return(run_query(
+        "select 1 from " ~ landed_files()
+        ~ " where not exists (select * from " ~ files ~ " as seen where " ~ same_file('seen') ~ ")"
+        ~ " and not exists (select * from " ~ ledger ~ " as known where " ~ same_file('known') ~ ")"
+        ~ " union all select 1 from " ~ ledger ~ " where file_status <> 'vanished'"
+        ~ " and source_file not in (select source_file from " ~ landed_files() ~ ") limit 1"
+    ) | length > 0) }}
+{%- endmacro %}
+
+
+{#- Condition on lines of `base_events`: those of files that are not counted yet. -#}
+{% macro is_in_uncounted_file(source_file) -%}
+    {%- set seen_files = ref('base_files') -%}
+    {%- if not is_run() or not is_incremental() -%}{{ return('true') }}{%- endif -%}
+    {%- set files = run_query(
+        "select source_file from " ~ seen_files ~ " where lines > 0"
+        ~ " and source_file not in (select source_file from " ~ this ~ ")"
+    ) -%}
+    {%- if files | length == 0 -%}
+        false
+    {%- else -%}
+        {{ source_file }} in (
+            {%- for row in files.rows %}{{ sql_string(row[0]) }}{{ ", " if not loop.last }}{% endfor -%}
         )
     {%- endif -%}
 {%- endmacro %}

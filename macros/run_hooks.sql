@@ -6,6 +6,7 @@
         {% if flags.WHICH in ['build', 'run'] %}
             {% do check_landing_folder() %}
             {% do create_ml_tables() %}
+            {% do remember_what_is_unchanged() %}
         {% endif %}
     {% endif %}
 {% endmacro %}

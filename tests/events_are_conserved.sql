@@ -1,91 +1,121 @@
--- Lines of the ledger are events, quarantined lines or duplicates; events with a user are in one
--- session, one user-day and one user each. One row per total that does not add up.
+-- Of each date, the lines are events, quarantined lines or duplicates, and the events with a user are
+-- in one session and one user-day each; sessions, users and files add up to the same. One row per
+-- sum that does not. The lines of no date are those that were rejected when they were parsed.
 with
 
 staged as (
 
     select
+        event_date,
         count(*) as events,
         count(user_id) as user_events
     from {{ ref('stg_events') }}
+    where {{ in_tested_dates('event_date') }}
+    group by event_date
 
 ),
 
-rejected as (
-
-    select count(*) as rejected_lines
-    from {{ ref('stg_events_rejected') }}
-
-),
-
-ledger as (
+counts as (
 
     select
-        sum(lines) as lines,
-        sum(staged_events) as staged_events,
-        sum(rejected_lines) as rejected_lines,
-        sum(duplicate_lines) as duplicate_lines
-    from {{ ref('ingested_files') }}
+        event_date,
+        'lines' as figure,
+        lines as events
+    from {{ ref('stg_line_counts') }}
+    where event_date is null or {{ in_tested_dates('event_date') }}
+    union all
+    select
+        event_date,
+        stack(2, 'staged', events, 'staged with a user', user_events) as (figure, events)
+    from staged
+    union all
+    select
+        event_date,
+        'rejected' as figure,
+        count(*) as events
+    from {{ ref('stg_events_rejected') }}
+    where event_date is null or {{ in_tested_dates('event_date') }}
+    group by event_date
+    union all
+    select
+        duplicates.event_date,
+        'duplicate' as figure,
+        duplicates.lines - 1 as events
+    from {{ ref('duplicate_events') }} as duplicates
+    inner join {{ ref('stg_event_dates') }} as dates
+        on duplicates.event_date = dates.event_date
+    where dates.is_in_log_period and {{ in_tested_dates('duplicates.event_date') }}
+    union all
+    select
+        activity_date as event_date,
+        'in sessions' as figure,
+        events
+    from {{ ref('stg_session_days') }}
+    where {{ in_tested_dates('activity_date') }}
+    union all
+    select
+        activity_date as event_date,
+        'in user-days' as figure,
+        events
+    from {{ ref('fct_user_days') }}
+    where {{ in_tested_dates('activity_date') }}
 
 ),
 
-sessions as (
+dates as (
 
-    select sum(events) as events from {{ ref('stg_sessions') }}
-
-),
-
-user_days as (
-
-    select sum(events) as events from {{ ref('fct_user_days') }}
-
-),
-
-users as (
-
-    select sum(events) as events from {{ ref('dim_users') }}
+    select
+        event_date,
+        coalesce(sum(events) filter (where figure = 'lines'), 0) as line_events,
+        coalesce(sum(events) filter (where figure in ('staged', 'rejected', 'duplicate')), 0)
+            as kept_events,
+        coalesce(sum(events) filter (where figure = 'staged with a user'), 0) as user_events,
+        coalesce(sum(events) filter (where figure = 'in sessions'), 0) as session_events,
+        coalesce(sum(events) filter (where figure = 'in user-days'), 0) as user_day_events
+    from counts
+    group by event_date
 
 ),
 
 totals as (
 
     select
-        'staged events' as total,
-        staged.events as expected,
-        ledger.staged_events as found
-    from staged cross join ledger
+        (select sum(lines) from {{ ref('stg_line_counts') }}) as lines,
+        (select sum(lines) from {{ ref('ingested_files') }}) as file_lines,
+        (
+            select sum(staged_events + rejected_lines + duplicate_lines)
+            from {{ ref('ingested_files') }}
+        ) as kept_file_lines,
+        (select sum(events) from {{ ref('fct_user_days') }}) as user_day_events,
+        (select sum(events) from {{ ref('stg_sessions') }}) as session_events,
+        (select sum(events) from {{ ref('dim_users') }}) as user_events
+
+),
+
+broken as (
+
+    select
+        event_date,
+        stack(
+            3,
+            'lines staged, rejected or duplicate', line_events, kept_events,
+            'events in sessions', user_events, session_events,
+            'events in user-days', user_events, user_day_events
+        ) as (what, expected, found)
+    from dates
     union all
     select
-        'rejected lines' as total,
-        rejected.rejected_lines as expected,
-        ledger.rejected_lines as found
-    from rejected cross join ledger
-    union all
-    select
-        'lines' as total,
-        ledger.lines as expected,
-        ledger.staged_events + ledger.rejected_lines + ledger.duplicate_lines as found
-    from ledger
-    union all
-    select
-        'events in sessions' as total,
-        staged.user_events as expected,
-        coalesce(sessions.events, 0) as found
-    from staged cross join sessions
-    union all
-    select
-        'events in user-days' as total,
-        staged.user_events as expected,
-        coalesce(user_days.events, 0) as found
-    from staged cross join user_days
-    union all
-    select
-        'events of users' as total,
-        staged.user_events as expected,
-        coalesce(users.events, 0) as found
-    from staged cross join users
+        cast(null as date) as event_date,
+        stack(
+            4,
+            'lines of files', lines, file_lines,
+            'lines of files, staged, rejected or duplicate', file_lines, kept_file_lines,
+            'events of sessions', user_day_events, session_events,
+            'events of users', user_day_events, user_events
+        ) as (what, expected, found)
+    from totals
 
 )
 
-select * from totals
+select * from broken
 where expected is distinct from found

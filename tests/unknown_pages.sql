@@ -6,5 +6,5 @@ select
     page,
     count(*) as events
 from {{ ref('stg_events') }}
-where page_category = 'unknown'
+where page_category = 'unknown' and {{ in_tested_dates('event_date') }}
 group by page

@@ -1,5 +1,14 @@
 -- The narrow second look: two columns of the wide table find which lines may be one event.
 -- Usually none, so that the wide rows themselves are never sorted or shuffled.
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='replace_changed',
+        partition_by=['event_date'],
+        on_schema_change='fail',
+    )
+}}
+
 with
 
 lines as (
@@ -8,7 +17,7 @@ lines as (
         event_date,
         content_hash
     from {{ ref('base_events') }}
-    where event_date is not null
+    where event_date is not null and {{ in_changed_dates('event_date') }}
 
 ),
 

@@ -1,5 +1,14 @@
 -- Grouping by the whole content, not by its hash, decides: a hash that collides costs nothing
 -- but a second look. Which line of an event counts shows nowhere but in `source_files`.
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='replace_changed',
+        partition_by=['event_date'],
+        on_schema_change='fail',
+    )
+}}
+
 with
 
 candidates as (
@@ -8,6 +17,7 @@ candidates as (
         event_date,
         content_hash
     from {{ ref('duplicate_candidates') }}
+    where {{ in_changed_dates('event_date') }}
 
 ),
 
@@ -19,6 +29,7 @@ lines as (
         on
             base_events.event_date = candidates.event_date
             and base_events.content_hash = candidates.content_hash
+    where {{ in_changed_dates('base_events.event_date') }}
 
 ),
 

@@ -8,6 +8,7 @@ lines as (
         base_events.source_file,
         base_events.loaded_at,
         coalesce(base_events.reject_reason, 'years_from_the_log') as reject_reason,
+        base_events.event_date,
         base_events.event_at,
         coalesce(
             base_events.raw_line,

@@ -1,6 +1,15 @@
 -- The one pass over the events that counts: sessions, user-days and users are sums of its rows.
 -- Only whole numbers and timestamps are aggregated, so that Spark hashes instead of sorting, and
 -- any order of the events gives the same row.
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='replace_changed',
+        partition_by=['activity_date'],
+        on_schema_change='fail',
+    )
+}}
+
 with
 
 events as (
@@ -15,7 +24,7 @@ events as (
         song_milliseconds,
         registered_at
     from {{ ref('stg_events') }}
-    where user_id is not null
+    where user_id is not null and {{ in_changed_dates('event_date') }}
 
 ),
 

@@ -1,47 +1,120 @@
 -- Features are sums and states over [first event, snapshot) or [snapshot - n days, snapshot),
 -- each a difference of two running totals. Labels look at [snapshot, snapshot + 10 days) and stay
 -- null until the last of those days is complete.
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='replace_changed',
+        partition_by=['snapshot_date'],
+        on_schema_change='fail',
+    )
+}}
+
 with
 
-running_totals as (
+calendar as (
+
+    select
+        last_event_date,
+        last_complete_date
+    from {{ ref('churn_calendar') }}
+
+),
+
+snapshots as (
+
+    -- what is known of a user after a date is known until the next date with an event; each stretch
+    -- has one row more at its start, for what was before it
+    select
+        days.*,
+        explode(
+            array_union(
+                sequence(
+                    date_add(days.activity_date, 1),
+                    least(
+                        date_add(days.activity_date, 28),
+                        coalesce(days.next_activity_date, date '9999-12-31'),
+                        date_add(calendar.last_event_date, 1)
+                    )
+                ),
+                array_compact(
+                    array(
+                        days.next_activity_date,
+                        case
+                            when days.activity_date = days.first_activity_date
+                                then days.activity_date
+                        end
+                    )
+                )
+            )
+        ) as snapshot_date
+    from {{ ref('churn_running_totals') }} as days
+    cross join calendar
+    where {{ in_changed_snapshots('days.activity_date', days_before=57) }}
+
+),
+
+totals as (
 
     select
         *,
-        struct(
-            active_days_to_date,
-            session_starts_to_date,
-            songs_to_date,
-            listening_milliseconds_to_date,
-            thumbs_up_to_date,
-            thumbs_down_to_date,
-            adverts_to_date,
-            errors_to_date,
-            playlist_adds_to_date,
-            friend_adds_to_date,
-            help_visits_to_date,
-            home_visits_to_date,
-            settings_visits_to_date,
-            logouts_to_date,
-            downgrade_visits_to_date,
-            upgrade_visits_to_date
-        ) as totals
-    from {{ ref('churn_running_totals') }}
+        unix_seconds(cast(snapshot_date as timestamp)) as snapshot_seconds,
+        case
+            when datediff(snapshot_date, activity_date) <= 28 then stretch_started_on
+            else snapshot_date
+        end as stretch_date,
+        case
+            when snapshot_date > activity_date
+                then struct(
+                        active_days_to_date,
+                        session_starts_to_date,
+                        songs_to_date,
+                        listening_milliseconds_to_date,
+                        thumbs_up_to_date,
+                        thumbs_down_to_date,
+                        adverts_to_date,
+                        errors_to_date,
+                        playlist_adds_to_date,
+                        friend_adds_to_date,
+                        help_visits_to_date,
+                        home_visits_to_date,
+                        settings_visits_to_date,
+                        logouts_to_date,
+                        downgrade_visits_to_date,
+                        upgrade_visits_to_date
+                    )
+        end as totals
+    from snapshots
+    where {{ in_changed_snapshots('snapshot_date', days_before=28) }}
 
 ),
 
 windows as (
 
-    -- a user has one row per date, so n rows back is n days back
+    -- a stretch has one row per date, so n rows back is n days back, or the start of the stretch
     select
         *,
-        unix_seconds(cast(snapshot_date as timestamp)) as snapshot_seconds,
-        lag(totals, 1) over user_dates as days_ago_1,
-        lag(totals, 3) over user_dates as days_ago_3,
-        lag(totals, 7) over user_dates as days_ago_7,
-        lag(totals, 14) over user_dates as days_ago_14,
-        lag(totals, 28) over user_dates as days_ago_28
-    from running_totals
-    window user_dates as (partition by user_id order by snapshot_date)
+        first_value(totals) over (
+            partition by user_id, stretch_date
+            order by snapshot_date rows between 1 preceding and current row
+        ) as days_ago_1,
+        first_value(totals) over (
+            partition by user_id, stretch_date
+            order by snapshot_date rows between 3 preceding and current row
+        ) as days_ago_3,
+        first_value(totals) over (
+            partition by user_id, stretch_date
+            order by snapshot_date rows between 7 preceding and current row
+        ) as days_ago_7,
+        first_value(totals) over (
+            partition by user_id, stretch_date
+            order by snapshot_date rows between 14 preceding and current row
+        ) as days_ago_14,
+        first_value(totals) over (
+            partition by user_id, stretch_date
+            order by snapshot_date rows between 28 preceding and current row
+        ) as days_ago_28
+    from totals
 
 ),
 
@@ -51,7 +124,8 @@ population as (
     from windows
     where
         cancellations_to_date = 0
-        and active_days_to_date > coalesce(days_ago_28.active_days_to_date, 0)
+        and datediff(snapshot_date, activity_date) between 1 and 28
+        and {{ in_changed_snapshots('snapshot_date') }}
 
 ),
 
@@ -64,7 +138,7 @@ features as (
         -- state
         coalesce(last_paid_event_at >= last_free_event_at, paid_events_to_date > 0) as is_paid,
         datediff(snapshot_date, cast(registered_at as date)) as tenure_days,
-        days_since_first_event,
+        datediff(snapshot_date, first_activity_date) as days_since_first_event,
         case last_event_at
             when last_song_at then 'song'
             when last_advert_at then 'advert'
@@ -211,12 +285,6 @@ labels as (
     from {{ ref('fct_subscription_changes') }}
         lateral view explode(sequence(date_sub(change_date, 9), change_date)) as snapshot_date
     group by user_id, snapshot_date
-
-),
-
-calendar as (
-
-    select last_complete_date from {{ ref('churn_calendar') }}
 
 ),
 

@@ -1,5 +1,6 @@
 -- Sums over any window are differences of two of these totals, so that the windows of
--- `churn_features` need no second pass over the days. The rows of a user have no gap in dates.
+-- `churn_features` need no second pass over the days. The first event of a date is paired here
+-- with the last event before it, on whatever date that was.
 with
 
 user_days as (
@@ -14,127 +15,188 @@ transitions as (
 
 ),
 
-calendar as (
-
-    select last_event_date from {{ ref('churn_calendar') }}
-
-),
-
-user_spans as (
+days as (
 
     select
-        user_id,
-        min(activity_date) as first_activity_date,
-        max(activity_date) as last_activity_date
+        user_days.*,
+        transitions.* except (user_id, activity_date, first_event_at, last_event_at),
+        lag(transitions.last_event_at) over user_dates as previous_event_at,
+        lag(transitions.last_session_id) over user_dates as previous_session_id,
+        lag(transitions.last_page_category) over user_dates as previous_page_category,
+        lag(transitions.last_is_paid) over user_dates as was_paid
     from user_days
-    group by user_id
+    inner join transitions
+        on
+            user_days.user_id = transitions.user_id
+            and user_days.activity_date = transitions.activity_date
+    window user_dates as (partition by user_days.user_id order by user_days.activity_date)
 
 ),
 
-snapshots as (
+flagged_days as (
 
-    -- 28 days after the last activity, a user leaves the population for good
     select
-        user_spans.user_id,
-        user_spans.first_activity_date,
-        explode(
-            sequence(
-                date_add(user_spans.first_activity_date, 1),
-                least(
-                    date_add(user_spans.last_activity_date, 28),
-                    date_add(calendar.last_event_date, 1)
-                )
-            )
-        ) as snapshot_date
-    from user_spans
-    cross join calendar
+        *,
+        first_session_id is distinct from previous_session_id as is_session_start,
+        coalesce(previous_page_category = 'song' and was_paid, false) as follows_paid_song,
+        coalesce(previous_page_category = 'song' and not was_paid, false) as follows_free_song
+    from days
+
+),
+
+continued_days as (
+
+    select
+        *,
+        follows_paid_song and not is_session_start as continues_paid_song,
+        follows_free_song and not is_session_start as continues_free_song
+    from flagged_days
+
+),
+
+paired_days as (
+
+    select
+        continued_days.* except (
+            idle_seconds,
+            events_after_song_paid,
+            events_after_song_free,
+            session_ends_after_song_paid,
+            session_ends_after_song_free,
+            session_ends_after_advert,
+            adverts_after_song_paid,
+            adverts_after_song_free,
+            thumbs_up_after_song_paid,
+            thumbs_up_after_song_free,
+            thumbs_down_after_song_paid,
+            thumbs_down_after_song_free,
+            upgrade_visits_after_song_free,
+            downgrade_visits_after_song_paid
+        ),
+        session_changes + if(is_session_start, 1, 0) as session_starts,
+        coalesce(last_session_change_at, if(is_session_start, first_event_at, null))
+            as last_session_started_at,
+        case
+            when is_session_start and previous_event_at is not null
+                then idle_seconds + unix_seconds(first_event_at) - unix_seconds(previous_event_at)
+            else idle_seconds
+        end as idle_seconds,
+        events_after_song_paid + if(follows_paid_song, 1, 0) as events_after_song_paid,
+        events_after_song_free + if(follows_free_song, 1, 0) as events_after_song_free,
+        session_ends_after_song_paid + if(follows_paid_song and is_session_start, 1, 0)
+            as session_ends_after_song_paid,
+        session_ends_after_song_free + if(follows_free_song and is_session_start, 1, 0)
+            as session_ends_after_song_free,
+        session_ends_after_advert + if(previous_page_category = 'advert' and is_session_start, 1, 0)
+            as session_ends_after_advert,
+        adverts_after_song_paid + if(continues_paid_song and first_page_category = 'advert', 1, 0)
+            as adverts_after_song_paid,
+        adverts_after_song_free + if(continues_free_song and first_page_category = 'advert', 1, 0)
+            as adverts_after_song_free,
+        thumbs_up_after_song_paid + if(continues_paid_song and first_page_category = 'thumbs_up', 1, 0)
+            as thumbs_up_after_song_paid,
+        thumbs_up_after_song_free + if(continues_free_song and first_page_category = 'thumbs_up', 1, 0)
+            as thumbs_up_after_song_free,
+        thumbs_down_after_song_paid + if(continues_paid_song and first_page_category = 'thumbs_down', 1, 0)
+            as thumbs_down_after_song_paid,
+        thumbs_down_after_song_free + if(continues_free_song and first_page_category = 'thumbs_down', 1, 0)
+            as thumbs_down_after_song_free,
+        upgrade_visits_after_song_free + if(continues_free_song and first_page_category = 'upgrade_visit', 1, 0)
+            as upgrade_visits_after_song_free,
+        downgrade_visits_after_song_paid + if(continues_paid_song and first_page_category = 'downgrade_visit', 1, 0)
+            as downgrade_visits_after_song_paid
+    from continued_days
 
 ),
 
 totals as (
 
-    -- the day before the snapshot is the last one that a total includes
     select
-        snapshots.user_id,
-        snapshots.snapshot_date,
-        datediff(snapshots.snapshot_date, snapshots.first_activity_date)
-            as days_since_first_event,
-        min(user_days.registered_at) over past as registered_at,
-        count(user_days.activity_date) over past as active_days_to_date,
-        coalesce(sum(user_days.events) over past, 0) as events_to_date,
-        coalesce(sum(user_days.paid_events) over past, 0) as paid_events_to_date,
-        coalesce(sum(user_days.songs) over past, 0) as songs_to_date,
-        coalesce(sum(user_days.listening_milliseconds) over past, 0)
-            as listening_milliseconds_to_date,
-        coalesce(sum(user_days.thumbs_up) over past, 0) as thumbs_up_to_date,
-        coalesce(sum(user_days.thumbs_down) over past, 0) as thumbs_down_to_date,
-        coalesce(sum(user_days.playlist_adds) over past, 0) as playlist_adds_to_date,
-        coalesce(sum(user_days.friend_adds) over past, 0) as friend_adds_to_date,
-        coalesce(sum(user_days.adverts) over past, 0) as adverts_to_date,
-        coalesce(sum(user_days.errors) over past, 0) as errors_to_date,
-        coalesce(sum(user_days.home_visits) over past, 0) as home_visits_to_date,
-        coalesce(sum(user_days.help_visits) over past, 0) as help_visits_to_date,
-        coalesce(sum(user_days.settings_visits) over past, 0) as settings_visits_to_date,
-        coalesce(sum(user_days.logouts) over past, 0) as logouts_to_date,
-        coalesce(sum(user_days.upgrade_visits) over past, 0) as upgrade_visits_to_date,
-        coalesce(sum(user_days.downgrade_visits) over past, 0) as downgrade_visits_to_date,
-        coalesce(sum(user_days.cancellations) over past, 0) as cancellations_to_date,
-        coalesce(sum(transitions.session_starts) over past, 0) as session_starts_to_date,
-        coalesce(sum(transitions.idle_seconds) over past, 0) as idle_seconds_to_date,
-        coalesce(sum(transitions.events_after_song_paid) over past, 0)
-            as events_after_song_paid_to_date,
-        coalesce(sum(transitions.events_after_song_free) over past, 0)
-            as events_after_song_free_to_date,
-        coalesce(sum(transitions.session_ends_after_song_paid) over past, 0)
-            as session_ends_after_song_paid_to_date,
-        coalesce(sum(transitions.session_ends_after_song_free) over past, 0)
-            as session_ends_after_song_free_to_date,
-        coalesce(sum(transitions.session_ends_after_advert) over past, 0)
-            as session_ends_after_advert_to_date,
-        coalesce(sum(transitions.adverts_after_song_paid) over past, 0)
-            as adverts_after_song_paid_to_date,
-        coalesce(sum(transitions.adverts_after_song_free) over past, 0)
-            as adverts_after_song_free_to_date,
-        coalesce(sum(transitions.thumbs_up_after_song_paid) over past, 0)
-            as thumbs_up_after_song_paid_to_date,
-        coalesce(sum(transitions.thumbs_up_after_song_free) over past, 0)
-            as thumbs_up_after_song_free_to_date,
-        coalesce(sum(transitions.thumbs_down_after_song_paid) over past, 0)
-            as thumbs_down_after_song_paid_to_date,
-        coalesce(sum(transitions.thumbs_down_after_song_free) over past, 0)
-            as thumbs_down_after_song_free_to_date,
-        coalesce(sum(transitions.upgrade_visits_after_song_free) over past, 0)
-            as upgrade_visits_after_song_free_to_date,
-        coalesce(sum(transitions.downgrade_visits_after_song_paid) over past, 0)
+        user_id,
+        activity_date,
+        min(activity_date) over past as first_activity_date,
+        min(registered_at) over past as registered_at,
+        count(*) over past as active_days_to_date,
+        sum(events) over past as events_to_date,
+        sum(paid_events) over past as paid_events_to_date,
+        sum(songs) over past as songs_to_date,
+        sum(listening_milliseconds) over past as listening_milliseconds_to_date,
+        sum(thumbs_up) over past as thumbs_up_to_date,
+        sum(thumbs_down) over past as thumbs_down_to_date,
+        sum(playlist_adds) over past as playlist_adds_to_date,
+        sum(friend_adds) over past as friend_adds_to_date,
+        sum(adverts) over past as adverts_to_date,
+        sum(errors) over past as errors_to_date,
+        sum(home_visits) over past as home_visits_to_date,
+        sum(help_visits) over past as help_visits_to_date,
+        sum(settings_visits) over past as settings_visits_to_date,
+        sum(logouts) over past as logouts_to_date,
+        sum(upgrade_visits) over past as upgrade_visits_to_date,
+        sum(downgrade_visits) over past as downgrade_visits_to_date,
+        sum(cancellations) over past as cancellations_to_date,
+        sum(session_starts) over past as session_starts_to_date,
+        sum(idle_seconds) over past as idle_seconds_to_date,
+        sum(events_after_song_paid) over past as events_after_song_paid_to_date,
+        sum(events_after_song_free) over past as events_after_song_free_to_date,
+        sum(session_ends_after_song_paid) over past as session_ends_after_song_paid_to_date,
+        sum(session_ends_after_song_free) over past as session_ends_after_song_free_to_date,
+        sum(session_ends_after_advert) over past as session_ends_after_advert_to_date,
+        sum(adverts_after_song_paid) over past as adverts_after_song_paid_to_date,
+        sum(adverts_after_song_free) over past as adverts_after_song_free_to_date,
+        sum(thumbs_up_after_song_paid) over past as thumbs_up_after_song_paid_to_date,
+        sum(thumbs_up_after_song_free) over past as thumbs_up_after_song_free_to_date,
+        sum(thumbs_down_after_song_paid) over past as thumbs_down_after_song_paid_to_date,
+        sum(thumbs_down_after_song_free) over past as thumbs_down_after_song_free_to_date,
+        sum(upgrade_visits_after_song_free) over past as upgrade_visits_after_song_free_to_date,
+        sum(downgrade_visits_after_song_paid) over past
             as downgrade_visits_after_song_paid_to_date,
-        max(transitions.last_session_started_at) over past as last_session_started_at,
-        max(user_days.last_event_at) over past as last_event_at,
-        max(user_days.last_paid_event_at) over past as last_paid_event_at,
-        max(user_days.last_free_event_at) over past as last_free_event_at,
-        max(user_days.last_song_at) over past as last_song_at,
-        max(user_days.last_advert_at) over past as last_advert_at,
-        max(user_days.last_thumbs_up_at) over past as last_thumbs_up_at,
-        max(user_days.last_thumbs_down_at) over past as last_thumbs_down_at,
-        max(user_days.last_error_at) over past as last_error_at,
-        max(user_days.last_home_at) over past as last_home_at,
-        max(user_days.last_logout_at) over past as last_logout_at,
-        max(user_days.last_upgrade_visit_at) over past as last_upgrade_visit_at,
-        max(user_days.last_downgrade_visit_at) over past as last_downgrade_visit_at
-    from snapshots
-    left join user_days
-        on
-            snapshots.user_id = user_days.user_id
-            and snapshots.snapshot_date = date_add(user_days.activity_date, 1)
-    left join transitions
-        on
-            snapshots.user_id = transitions.user_id
-            and snapshots.snapshot_date = date_add(transitions.activity_date, 1)
+        max(last_session_started_at) over past as last_session_started_at,
+        max(last_event_at) over past as last_event_at,
+        max(last_paid_event_at) over past as last_paid_event_at,
+        max(last_free_event_at) over past as last_free_event_at,
+        max(last_song_at) over past as last_song_at,
+        max(last_advert_at) over past as last_advert_at,
+        max(last_thumbs_up_at) over past as last_thumbs_up_at,
+        max(last_thumbs_down_at) over past as last_thumbs_down_at,
+        max(last_error_at) over past as last_error_at,
+        max(last_home_at) over past as last_home_at,
+        max(last_logout_at) over past as last_logout_at,
+        max(last_upgrade_visit_at) over past as last_upgrade_visit_at,
+        max(last_downgrade_visit_at) over past as last_downgrade_visit_at
+    from paired_days
     window past as (
-        partition by snapshots.user_id
-        order by snapshots.snapshot_date
+        partition by user_id
+        order by activity_date
+        rows between unbounded preceding and current row
+    )
+
+
+),
+
+neighbours as (
+
+    select
+        *,
+        lead(activity_date) over user_dates as next_activity_date,
+        coalesce(datediff(activity_date, lag(activity_date) over user_dates) > 28, true)
+            as is_stretch_start
+    from totals
+    window user_dates as (partition by user_id order by activity_date)
+
+),
+
+stretches as (
+
+    select
+        * except (is_stretch_start),
+        max(case when is_stretch_start then activity_date end) over past as stretch_started_on
+    from neighbours
+    window past as (
+        partition by user_id
+        order by activity_date
         rows between unbounded preceding and current row
     )
 
 )
 
-select * from totals
+select * from stretches

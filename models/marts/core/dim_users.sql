@@ -1,3 +1,11 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='replace_changed',
+        on_schema_change='fail',
+    )
+}}
+
 with
 
 activity as (
@@ -17,7 +25,7 @@ activity as (
 
 ),
 
-last_profiles as (
+seen_profiles as (
 
     -- a join with the few last instants, not an aggregate: a `max_by` of strings sorts all events
     select
@@ -35,6 +43,7 @@ last_profiles as (
         on
             events.user_id = activity.user_id
             and events.event_at = activity.last_event_at
+    where {{ in_changed_dates('events.event_date') }}
 
 ),
 
@@ -56,8 +65,22 @@ profiles as (
             when user_agent like '%Linux%' then 'Linux'
             when user_agent is not null then 'other'
         end as platform
-    from last_profiles
+    from seen_profiles
     where profile_rank = 1
+    {%- if is_incremental() %}
+    union all
+    -- whose last event is on no changed date
+    select
+        user_id,
+        registered_at,
+        gender,
+        location,
+        metro_area,
+        state,
+        platform
+    from {{ this }}
+    where user_id not in (select user_id from seen_profiles)
+    {%- endif %}
 
 ),
 
@@ -71,23 +94,12 @@ sessions as (
 
 ),
 
-song_titles as (
-
-    select
-        user_id,
-        song
-    from {{ ref('stg_events') }}
-    where user_id is not null and page_category = 'song'
-    group by user_id, song
-
-),
-
 variety as (
 
     select
         user_id,
-        count(song) as distinct_songs
-    from song_titles
+        count(*) as distinct_songs
+    from {{ ref('stg_user_songs') }}
     group by user_id
 
 ),

@@ -1,3 +1,12 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='replace_changed',
+        partition_by=['change_date'],
+        on_schema_change='fail',
+    )
+}}
+
 with
 
 events as (
@@ -10,7 +19,10 @@ events as (
         page_category,
         is_paid
     from {{ ref('stg_events') }}
-    where user_id is not null and page_category in ('upgrade', 'downgrade', 'cancellation')
+    where
+        user_id is not null
+        and page_category in ('upgrade', 'downgrade', 'cancellation')
+        and {{ in_changed_dates('event_date') }}
 
 ),
 
@@ -21,11 +33,11 @@ changes as (
         user_id,
         event_at as changed_at,
         page_category as change_type,
-        min(event_date) as change_date,
+        event_date as change_date,
         min(session_id) as session_id,
         bool_or(is_paid) as is_paid_on_page
     from events
-    group by user_id, event_at, page_category
+    group by user_id, event_at, event_date, page_category
 
 )
 

@@ -1,8 +1,18 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='replace_changed',
+        partition_by=['activity_date'],
+        on_schema_change='fail',
+    )
+}}
+
 with
 
 session_days as (
 
     select * from {{ ref('stg_session_days') }}
+    where {{ in_changed_dates('activity_date') }}
 
 ),
 

@@ -1,0 +1,185 @@
+{#-
+    What a build has to do. Lines are appended to `base_events`; every table made of them is brought
+    up to date by replacing the dates whose lines changed since the last complete build: a
+    `dbt build` of everything in which all tests passed. It marks the version of every table that
+    it left with the tag `complete`, so that the work of a build that failed or was killed is done
+    again by the next one.
+-#}
+
+{#- on-run-start: what is as the last complete build left it. One look at the tags of all tables. -#}
+{% macro remember_what_is_unchanged() %}
+    {% set sources = graph.sources.values() | selectattr('source_name', 'equalto', 'ml') | list %}
+    {% set tables = [] %}
+    {% for node in table_nodes() + sources if relation_exists(node) %}{% do tables.append(node) %}{% endfor %}
+    {% set versions = {} %}
+    {% if tables %}
+        {% for row in run_query(refs_query(tables)).rows %}
+            {% do versions.setdefault(row[0], {}).update({row[1]: row[2]}) %}
+        {% endfor %}
+    {% endif %}
+    {% set unchanged = [] %}
+    {% for id, names in versions.items() if 'complete' in names and names['complete'] == names['main'] %}
+        {% do unchanged.append(id) %}
+    {% endfor %}
+    {% set counts = graph.nodes[model_id('stg_line_counts')] %}
+    {% set has_complete = 'complete' in versions.get(counts.unique_id, {}) %}
+    {% set is_same_project = has_complete and not flags.FULL_REFRESH and run_query(
+        "show tblproperties " ~ table_name(counts) ~ " ('churn.project')"
+    ).rows[0][1] == project_checksum() %}
+    {% do graph.update({'last': {
+        'unchanged': unchanged,
+        'has_complete': has_complete,
+        'is_same_project': is_same_project,
+        'is_unchanged': is_same_project and flags.WHICH == 'build'
+            and table_nodes() | rejectattr('unique_id', 'in', unchanged) | list | length == 0
+            and not has_news(),
+        'unchanged_test': run_query("select 0 as failures, false as should_warn, false as should_error"),
+    }}) %}
+{% endmacro %}
+
+
+{#- Whether the last complete build left this node as it would be now. -#}
+{% macro is_unchanged(node) %}
+    {% set last = graph.get('last') %}
+    {% if not last or flags.WHICH != 'build' or not last.is_same_project %}{{ return(false) }}{% endif %}
+    {% if node.resource_type == 'seed' %}{{ return(true) }}{% endif %}
+    {% if node.resource_type == 'source' %}{{ return(node.unique_id in last.unchanged) }}{% endif %}
+    {% if node.resource_type == 'model' and not last.is_unchanged %}{{ return(false) }}{% endif %}
+    {% for id in node.depends_on.nodes %}
+        {% set parent = graph.nodes.get(id) or graph.sources[id] %}
+        {% if parent.source_name != 'raw' and not is_unchanged(parent) %}{{ return(false) }}{% endif %}
+    {% endfor %}
+    {{ return(true) }}
+{% endmacro %}
+
+
+{#- on-run-end, when all passed. The table that `changes` reads comes last: with its tag, all have one. -#}
+{% macro mark_complete() %}
+    {% set sources = graph.sources.values() | selectattr('source_name', 'equalto', 'ml') | list %}
+    {% set counts = graph.nodes[model_id('stg_line_counts')] %}
+    {% for node in table_nodes() + sources if node.unique_id != counts.unique_id and current_snapshot(node) %}
+        {% do set_tag(node, 'complete') %}
+    {% endfor %}
+    {% do run_query(
+        "alter table " ~ table_name(counts) ~ " set tblproperties ('churn.project' = '" ~ project_checksum() ~ "')"
+    ) %}
+    {% do set_tag(counts, 'complete') %}
+{% endmacro %}
+
+
+{% macro model_id(name) %}{{ return('model.' ~ project_name ~ '.' ~ name) }}{% endmacro %}
+
+
+{#- Changes when the SQL, the contract or the settings of anything in the project do; macros have no
+    part in it. -#}
+{% macro project_checksum() %}
+    {% set parts = [dbt_version] %}
+    {% for node in graph.nodes.values() | sort(attribute='unique_id') if node.resource_type != 'unit_test' %}
+        {% do parts.append(node.unique_id ~ node.checksum.checksum ~ node.contract.checksum
+            ~ tojson(node.config, sort_keys=true) ~ tojson(node.get('test_metadata', {}), sort_keys=true)) %}
+    {% endfor %}
+    {{ return(local_md5(parts | join)) }}
+{% endmacro %}
+
+
+{#-
+    Since the last complete build: `dates` whose lines changed, oldest first; `has_lost_lines`,
+    whether lines were taken back (by reload_files, or as the log's period moved); and
+    `first_snapshot`, the earliest churn snapshot whose features or labels may have changed. None
+    where all is to be built. Asked once per run, after `stg_event_dates` was built.
+-#}
+{% macro changes() %}
+    {% set line_counts, event_dates = ref('stg_line_counts'), ref('stg_event_dates') %}
+    {% set last = graph.get('last') if execute else none %}
+    {% if not last or not last.is_same_project %}{{ return(none) }}{% endif %}
+    {% if 'changes' not in last %}
+        {% set rows = run_query(changes_query(line_counts, event_dates)).rows %}
+        {% set lost = [] %}
+        {% for row in rows if row[1] %}{% do lost.append(row[0]) %}{% endfor %}
+        {% do last.update({'changes': {
+            'dates': rows | map(attribute=0) | map('string') | list,
+            'has_lost_lines': lost | length > 0,
+        }}) %}
+    {% endif %}
+    {{ return(last.changes) }}
+{% endmacro %}
+
+
+{#- A line that is counted now and was not then, or the other way round. -#}
+{% macro changes_query(line_counts, event_dates) %}
+select
+    event_date,
+    min(surplus) < 0 as has_lost_lines
+from (
+    select
+        event_date,
+        sum(surplus) as surplus
+    from (
+        select event_date, source_file, counted_at, true as is_in_log_period, 1 as surplus
+        from {{ line_counts }}
+        union all
+        select event_date, source_file, counted_at, true, -1
+        from {{ line_counts }} version as of 'complete'
+        union all
+        select event_date, null, null, is_in_log_period, 1
+        from {{ event_dates }}
+        union all
+        select event_date, null, null, is_in_log_period, -1
+        from {{ event_dates }} version as of 'complete'
+    )
+    where event_date is not null
+    group by event_date, source_file, counted_at, is_in_log_period
+    having sum(surplus) <> 0
+)
+group by event_date
+order by event_date
+{% endmacro %}
+
+
+{#- Condition on a date: whether a build has to read and write it. -#}
+{% macro in_changed_dates(column) -%}
+    {%- set found = changes() -%}
+    {%- if found is none -%}
+        true
+    {%- elif not found.dates -%}
+        false
+    {%- else -%}
+        {{ column }} in (
+            {%- for date in found.dates %}date '{{ date }}'{{ ", " if not loop.last }}{% endfor -%}
+        )
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#- The same for tests of single events: `dbt test` looks at all of them. -#}
+{% macro in_tested_dates(column) -%}
+    {{ in_changed_dates(column) if flags.WHICH == 'build' else 'true' }}
+{%- endmacro %}
+
+
+{#-
+    The earliest snapshot date to build again: an event is in the features of the snapshots after it
+    and in the labels of the ten up to its date; a date that became complete lets labels mature; a
+    date that the log has more is a snapshot more.
+-#}
+{% macro first_changed_snapshot() %}
+    {% set calendar = ref('churn_calendar') %}
+    {% set found = changes() %}
+    {% if found is none %}{{ return(none) }}{% endif %}
+    {% if 'first_snapshot' not in found %}
+        {% set row = run_query(
+            "select least(min(date_sub(last_complete_date, 8)), date_add(min(last_event_date), 1)"
+            ~ (", date_sub(date '" ~ found.dates[0] ~ "', 9)" if found.dates else "")
+            ~ ") from (select * from " ~ calendar ~ " union all select * from " ~ calendar ~ " version as of 'complete')"
+        ).rows[0] %}
+        {% do found.update({'first_snapshot': row[0] | string}) %}
+    {% endif %}
+    {{ return(found.first_snapshot) }}
+{% endmacro %}
+
+
+{#- Condition on a snapshot date, `days_before` earlier ones included. -#}
+{% macro in_changed_snapshots(column, days_before=0) -%}
+    {%- set first = first_changed_snapshot() -%}
+    {{ "true" if first is none else column ~ " >= date '" ~ first ~ "'" ~ (" - interval " ~ days_before ~ " days" if days_before) }}
+{%- endmacro %}

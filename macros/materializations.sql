@@ -1,0 +1,90 @@
+{#-
+    dbt's own materializations, with two things added: a node that is as the last complete build left
+    it is not built again, and the incremental strategy `replace_changed`.
+-#}
+
+{% materialization table, adapter='spark' %}
+    {{ return(leave_unchanged() or dbt.materialization_table_spark()) }}
+{% endmaterialization %}
+
+
+{% materialization view, adapter='spark' %}
+    {{ return(leave_unchanged() or dbt.materialization_view_spark()) }}
+{% endmaterialization %}
+
+
+{% materialization incremental, adapter='spark' %}
+    {{ return(leave_unchanged() or dbt.materialization_incremental_spark()) }}
+{% endmaterialization %}
+
+
+{% materialization seed, adapter='spark' %}
+    {{ return(leave_unchanged() or dbt.materialization_seed_default()) }}
+{% endmaterialization %}
+
+
+{% materialization test, adapter='spark' %}
+    {% if is_unchanged(model) %}
+        {% do store_raw_result('main', message='unchanged', code='OK', rows_affected='', agate_table=graph.last.unchanged_test) %}
+        {{ return({'relations': []}) }}
+    {% endif %}
+    {{ return(dbt.materialization_test_default()) }}
+{% endmaterialization %}
+
+
+{% macro leave_unchanged() %}
+    {% if is_unchanged(model) %}
+        {% do store_raw_result('main', message='unchanged', code='OK', rows_affected='') %}
+        {{ return({'relations': [this]}) }}
+    {% endif %}
+    {{ return(none) }}
+{% endmacro %}
+
+
+{#- dbt asks this of every incremental model. What is made of `base_events` is made anew, in one
+    commit, where the project changed, and where it cannot be told which rows lost lines count in. -#}
+{% macro should_full_refresh() %}
+    {% if dbt.should_full_refresh() %}{{ return(true) }}{% endif %}
+    {% set strategy = config.get('incremental_strategy') %}
+    {% if strategy not in ['replace_changed', 'add_missing'] %}{{ return(false) }}{% endif %}
+    {% set found = changes() %}
+    {{ return(found is none or (not config.get('partition_by') and found.has_lost_lines)) }}
+{% endmacro %}
+
+
+{% macro dbt_spark_validate_get_incremental_strategy(raw_strategy, file_format) %}
+    {{ return(
+        raw_strategy if raw_strategy in ['replace_changed', 'add_missing']
+        else dbt.dbt_spark_validate_get_incremental_strategy(raw_strategy, file_format)
+    ) }}
+{% endmacro %}
+
+
+{#-
+    `replace_changed` puts the new rows in the place of those of the changed dates, or snapshots, by
+    which the table is partitioned: one commit, also where a date has no row left. A table without
+    partitions is replaced as a whole. `add_missing` appends.
+-#}
+{% macro dbt_spark_get_incremental_sql(strategy, source, target, existing, unique_key, incremental_predicates) %}
+    {% if strategy not in ['replace_changed', 'add_missing'] %}
+        {{ return(dbt.dbt_spark_get_incremental_sql(
+            strategy, source, target, existing, unique_key, incremental_predicates
+        )) }}
+    {% endif %}
+    {% set column = (config.get('partition_by') or [none])[0] %}
+    {% if strategy == 'add_missing' %}
+        {% set replaced = none %}
+    {% elif column is none %}
+        {% set replaced = 'true' %}
+    {% elif column == 'snapshot_date' %}
+        {% set replaced = in_changed_snapshots(column) %}
+    {% else %}
+        {% set replaced = in_changed_dates(column) %}
+    {% endif %}
+    {% if replaced == 'false' %}
+        {{ return('select 0') }}
+    {% endif %}
+    {% set columns = adapter.get_columns_in_relation(target) | map(attribute='quoted') | join(', ') %}
+    insert into {{ target }} {{ "replace where " ~ replaced if replaced }}
+    select {{ columns }} from {{ source }}
+{% endmacro %}

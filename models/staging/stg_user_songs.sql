@@ -1,0 +1,40 @@
+-- Which songs a user has played: a set grows, so only its new members are added.
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='add_missing',
+        on_schema_change='fail',
+    )
+}}
+
+with
+
+plays as (
+
+    select
+        user_id,
+        song
+    from {{ ref('stg_events') }}
+    where
+        user_id is not null
+        and page_category = 'song'
+        and song is not null
+        and {{ in_changed_dates('event_date') }}
+    group by user_id, song
+
+){% if is_incremental() %},
+
+new_songs as (
+
+    select plays.*
+    from plays
+    left anti join {{ this }} as known
+        on plays.user_id = known.user_id and plays.song = known.song
+
+)
+
+select * from new_songs
+{%- else %}
+
+select * from plays
+{%- endif %}
