@@ -8,33 +8,28 @@
 
 {#- on-run-start: what is as the last complete build left it. One look at the tags of all tables. -#}
 {% macro remember_what_is_unchanged() %}
-    {% set sources = graph.sources.values() | selectattr('source_name', 'equalto', 'ml') | list %}
-    {% set tables = [] %}
-    {% for node in table_nodes() + sources if relation_exists(node) %}{% do tables.append(node) %}{% endfor %}
-    {% set versions = {} %}
-    {% if tables %}
-        {% for row in run_query(refs_query(tables)).rows %}
-            {% do versions.setdefault(row[0], {}).update({row[1]: row[2]}) %}
-        {% endfor %}
-    {% endif %}
+    {% set versions = versions_of(table_nodes() + ml_sources()) %}
     {% set unchanged = [] %}
-    {% for id, names in versions.items() if 'complete' in names and names['complete'] == names['main'] %}
+    {% for id, tags in versions.items() if tags.get('complete') == tags.get('main') %}
         {% do unchanged.append(id) %}
     {% endfor %}
     {% set counts = graph.nodes[model_id('stg_line_counts')] %}
-    {% set has_complete = 'complete' in versions.get(counts.unique_id, {}) %}
-    {% set is_same_project = has_complete and not flags.FULL_REFRESH and run_query(
+    {% set is_same_project = 'complete' in versions[counts.unique_id] and not flags.FULL_REFRESH and run_query(
         "show tblproperties " ~ table_name(counts) ~ " ('churn.project')"
     ).rows[0][1] == project_checksum() %}
     {% do graph.update({'last': {
         'unchanged': unchanged,
-        'has_complete': has_complete,
         'is_same_project': is_same_project,
-        'is_unchanged': is_same_project and flags.WHICH == 'build'
+        'is_unchanged': is_same_project
             and table_nodes() | rejectattr('unique_id', 'in', unchanged) | list | length == 0
             and not has_news(),
         'unchanged_test': run_query("select 0 as failures, false as should_warn, false as should_error"),
     }}) %}
+    {% if graph.last.is_unchanged %}
+        {% do graph.last.update({'changes': {
+            'dates': [], 'has_lost_lines': false, 'first_snapshot': '9999-12-31'
+        }}) %}
+    {% endif %}
 {% endmacro %}
 
 
@@ -54,16 +49,22 @@
 
 
 {#- on-run-end, when all passed. The table that `changes` reads comes last: with its tag, all have one. -#}
-{% macro mark_complete() %}
-    {% set sources = graph.sources.values() | selectattr('source_name', 'equalto', 'ml') | list %}
+{% macro mark_complete(versions) %}
     {% set counts = graph.nodes[model_id('stg_line_counts')] %}
-    {% for node in table_nodes() + sources if node.unique_id != counts.unique_id and current_snapshot(node) %}
-        {% do set_tag(node, 'complete') %}
+    {% do versions.update(versions_of(ml_sources())) %}
+    {% for node in table_nodes() + ml_sources() if node.unique_id != counts.unique_id %}
+        {% set tags = versions[node.unique_id] %}
+        {% if tags.get('complete') != tags.get('main') %}{% do set_tag(node, 'complete') %}{% endif %}
     {% endfor %}
     {% do run_query(
         "alter table " ~ table_name(counts) ~ " set tblproperties ('churn.project' = '" ~ project_checksum() ~ "')"
     ) %}
     {% do set_tag(counts, 'complete') %}
+{% endmacro %}
+
+
+{% macro ml_sources() %}
+    {{ return(graph.sources.values() | selectattr('source_name', 'equalto', 'ml') | list) }}
 {% endmacro %}
 
 
@@ -75,7 +76,7 @@
 {% macro project_checksum() %}
     {% set parts = [dbt_version] %}
     {% for node in graph.nodes.values() | sort(attribute='unique_id') if node.resource_type != 'unit_test' %}
-        {% do parts.append(node.unique_id ~ node.checksum.checksum ~ node.contract.checksum
+        {% do parts.append(node.unique_id ~ node.checksum.checksum ~ node.get("contract", {}).get("checksum")
             ~ tojson(node.config, sort_keys=true) ~ tojson(node.get('test_metadata', {}), sort_keys=true)) %}
     {% endfor %}
     {{ return(local_md5(parts | join)) }}

@@ -19,6 +19,9 @@
 
 
 {% materialization seed, adapter='spark' %}
+    {% if is_unchanged(model) %}
+        {% do store_result('agate_table', response='OK', agate_table=load_agate_table()) %}
+    {% endif %}
     {{ return(leave_unchanged() or dbt.materialization_seed_default()) }}
 {% endmaterialization %}
 

@@ -49,7 +49,8 @@
         {{ return('') }}
     {% endif %}
 
-    {% set unaudited = unaudited_upstream(built, passed) %}
+    {% set versions = versions_of(table_nodes()) %}
+    {% set unaudited = unaudited_upstream(built, passed, versions) %}
     {% if unaudited | length > 0 %}
         {% do log(
             "Not published: " ~ unaudited[0] ~ " is upstream of what was built, and its tests have not"
@@ -63,16 +64,17 @@
     {% do run_query("create schema if not exists " ~ published_schema()) %}
     {% set built_ids = built | map(attribute='unique_id') | list %}
     {% for node in mart_nodes() if node.unique_id not in built_ids %}
-        {% set tags = tags_of(node) %}
+        {% set tags = versions[node.unique_id] %}
         {% if 'published' in tags %}{% do set_tag(node, build, tags['published']) %}{% endif %}
     {% endfor %}
     {% for node in built %}{% do set_tag(node, build) %}{% endfor %}
     {% for node in built %}{% do show_readers(node) %}{% endfor %}
     {% for node in table_nodes() if node.unique_id in passed and node.unique_id not in built_ids %}
-        {% do set_tag(node, 'published') %}
+        {% set names = versions[node.unique_id] %}
+        {% if names.get('published') != names['main'] %}{% do set_tag(node, 'published') %}{% endif %}
     {% endfor %}
     {% if table_nodes() | rejectattr('unique_id', 'in', passed) | list | length == 0 and tests_not_run(table_nodes(), passed) | length == 0 %}
-        {% do mark_complete() %}
+        {% do mark_complete(versions) %}
     {% endif %}
     {% do log("Published " ~ built | length ~ " marts in " ~ published_schema() ~ " as " ~ build ~ ".", info=True) %}
 {% endmacro %}
@@ -80,16 +82,17 @@
 
 {#- dbt run-operation publish_status: what readers see now, and which builds can be had back. -#}
 {% macro publish_status() %}
-    {% set builds = published_builds() %}
+    {% set versions = versions_of(mart_nodes()) %}
+    {% set builds = published_builds(versions) %}
     {% if builds | length == 0 %}
         {% do log("Nothing is published yet. Publish with: dbt build", info=True) %}
         {{ return('') }}
     {% endif %}
     {% for node in mart_nodes() %}
-        {% set tags = tags_of(node) %}
+        {% set tags = versions[node.unique_id] %}
         {% if 'published' in tags %}
             {% set build = build_of(tags) %}
-            {% set is_newest = tags['published'] == current_snapshot(node) %}
+            {% set is_newest = tags['published'] == tags['main'] %}
             {% do log(
                 published_schema() ~ "." ~ node.alias ~ ": " ~ build
                 ~ ("" if is_newest else " (a newer, unpublished version is built)"),
@@ -109,9 +112,10 @@
     the one that is published now. Built tables stay as they are.
 -#}
 {% macro rollback(build=none) %}
-    {% set builds = published_builds() %}
+    {% set versions = versions_of(mart_nodes()) %}
+    {% set builds = published_builds(versions) %}
     {% if build is none %}
-        {% set current = current_build() %}
+        {% set current = current_build(versions) %}
         {% set older = builds | select('lt', current) | list %}
         {% if older | length == 0 %}
             {{ exceptions.raise_compiler_error(
@@ -125,7 +129,7 @@
         ) }}
     {% endif %}
     {% for node in mart_nodes() %}
-        {% set tags = tags_of(node) %}
+        {% set tags = versions[node.unique_id] %}
         {% if build in tags %}
             {% do show_readers(node, tags[build]) %}
         {% elif 'published' in tags %}
@@ -148,20 +152,21 @@
     {% if keep_hours < 24 %}
         {{ exceptions.raise_compiler_error("keep_hours has to be 24 or more: files of a running build must stay") }}
     {% endif %}
-    {% set builds = published_builds() %}
-    {% set in_use = current_build() %}
+    {% set versions = versions_of(table_nodes()) %}
+    {% set builds = published_builds(versions) %}
+    {% set in_use = current_build(versions) %}
     {% set dropped = builds[var('builds_kept'):] | reject('equalto', in_use) | list %}
     {% set older_than = (run_started_at - modules.datetime.timedelta(hours=keep_hours)).strftime('%Y-%m-%d %H:%M:%S') %}
     {% for node in table_nodes() %}
         {% set table = table_name(node) %}
-        {% set tags = tags_of(node) %}
+        {% set tags = versions[node.unique_id] %}
+        {% set before = tags['main'] %}
         {% for build in dropped if build in tags %}
             {% do run_query("alter table " ~ table ~ " drop tag " ~ build) %}
         {% endfor %}
-        {% set before = current_snapshot(node) %}
         {% set compacted = run_query("call lake.system.rewrite_data_files(table => '" ~ table ~ "')").rows[0] %}
         {% set after = current_snapshot(node) %}
-        {% for tag, snapshot in tags.items() if snapshot == before and after != before and tag not in dropped %}
+        {% for tag, snapshot in tags.items() if snapshot == before and after != before and tag not in dropped + ['main'] %}
             {% do set_tag(node, tag, after) %}
         {% endfor %}
         {% set expired = run_query(
@@ -211,29 +216,27 @@
 {% endmacro %}
 
 
-{#- Node, name of a tag (or `main`), snapshot id: one query for all tables. -#}
-{% macro refs_query(nodes) %}
-    {% for node in nodes %}
-select '{{ node.unique_id }}', name, cast(snapshot_id as string) from {{ table_name(node) }}.refs
-        {% if not loop.last %}union all{% endif %}
-    {% endfor %}
-{% endmacro %}
-
-
 {% macro published_schema() %}{{ return(target.schema ~ '_published') }}{% endmacro %}
 
 
-{#- Snapshot id by tag name, of a mart that may not have been built yet. -#}
-{% macro tags_of(node) %}
-    {% set tags = {} %}
-    {% if relation_exists(node) %}
-        {% for row in run_query(
-            "select name, cast(snapshot_id as string) from " ~ table_name(node) ~ ".refs where type = 'TAG'"
-        ).rows %}
-            {% do tags.update({row[0]: row[1]}) %}
+{#- Snapshot ids by name of a tag, or `main`, by node: one query for all tables. Nothing for a table
+    that is not there. -#}
+{% macro versions_of(nodes) %}
+    {% set versions, selects = {}, [] %}
+    {% for node in nodes %}
+        {% do versions.update({node.unique_id: {}}) %}
+        {% if relation_exists(node) %}
+            {% do selects.append(
+                "select '" ~ node.unique_id ~ "', name, cast(snapshot_id as string) from " ~ table_name(node) ~ ".refs"
+            ) %}
+        {% endif %}
+    {% endfor %}
+    {% if selects %}
+        {% for row in run_query(selects | join(' union all ')).rows %}
+            {% do versions[row[0]].update({row[1]: row[2]}) %}
         {% endfor %}
     {% endif %}
-    {{ return(tags) }}
+    {{ return(versions) }}
 {% endmacro %}
 
 
@@ -266,32 +269,33 @@ select '{{ node.unique_id }}', name, cast(snapshot_id as string) from {{ table_n
 {#- The newest build whose tag is on the version that is published. -#}
 {% macro build_of(tags) %}
     {% set names = [] %}
-    {% for name, snapshot in tags.items() if name != 'published' and snapshot == tags['published'] %}
+    {% for name, snapshot in tags.items() if is_build(name) and snapshot == tags['published'] %}
         {% do names.append(name) %}
     {% endfor %}
     {{ return(names | sort | last | default('a build that is no longer kept', true)) }}
 {% endmacro %}
 
 
-{% macro published_builds() %}
+{% macro is_build(name) %}{{ return(name.startswith('build_')) }}{% endmacro %}
+
+
+{#- Builds that can be had back, newest first. -#}
+{% macro published_builds(versions) %}
     {% set names = [] %}
-    {% for node in mart_nodes() %}
-        {% for name in tags_of(node) if name != 'published' and name not in names %}
-            {% do names.append(name) %}
-        {% endfor %}
+    {% for tags in versions.values() %}
+        {% for name in tags if is_build(name) and name not in names %}{% do names.append(name) %}{% endfor %}
     {% endfor %}
     {{ return(names | sort(reverse=true)) }}
 {% endmacro %}
 
 
 {#- The newest build whose tags are on what is published of every mart. -#}
-{% macro current_build() %}
+{% macro current_build(versions) %}
     {% set marts = [] %}
-    {% for node in mart_nodes() %}
-        {% set tags = tags_of(node) %}
-        {% if 'published' in tags %}{% do marts.append(tags) %}{% endif %}
+    {% for node in mart_nodes() if 'published' in versions[node.unique_id] %}
+        {% do marts.append(versions[node.unique_id]) %}
     {% endfor %}
-    {% for build in published_builds() %}
+    {% for build in published_builds(versions) %}
         {% set others = [] %}
         {% for tags in marts if tags.get(build) != tags['published'] %}{% do others.append(1) %}{% endfor %}
         {% if marts and not others %}{{ return(build) }}{% endif %}
@@ -314,13 +318,13 @@ select '{{ node.unique_id }}', name, cast(snapshot_id as string) from {{ table_n
 
 {#- Names of the tables that the built marts are made from, that are not part of this build, and whose
     current version is not the one that passed. -#}
-{% macro unaudited_upstream(built, passed) %}
+{% macro unaudited_upstream(built, passed, versions) %}
     {% set upstream = [] %}
     {% for node in built %}{% do add_upstream(node, upstream) %}{% endfor %}
     {% set unaudited = [] %}
     {% for node in table_nodes() if node.unique_id in upstream and node.unique_id not in passed %}
-        {% set tags = tags_of(node) %}
-        {% if 'published' not in tags or tags['published'] != current_snapshot(node) %}
+        {% set tags = versions[node.unique_id] %}
+        {% if 'published' not in tags or tags['published'] != tags['main'] %}
             {% do unaudited.append(node.name) %}
         {% endif %}
     {% endfor %}
@@ -342,6 +346,6 @@ select '{{ node.unique_id }}', name, cast(snapshot_id as string) from {{ table_n
 
 
 {% macro what_readers_see() %}
-    {% set build = current_build() %}
+    {% set build = current_build(versions_of(mart_nodes())) %}
     {{ return("Readers still see " ~ build ~ "." if build else "Nothing is published yet.") }}
 {% endmacro %}

@@ -161,6 +161,7 @@
     columns source_file, file_bytes and file_modified_at of `landed`. -#}
 {% macro is_in_files(file_path, condition) -%}
     {%- if not is_run() -%}{{ return('true') }}{%- endif -%}
+    {%- if is_unchanged(model) -%}{{ return('false') }}{%- endif -%}
     {%- set files = run_query("select file_path from " ~ landed_files() ~ " where " ~ condition) -%}
     {%- if files | length == 0 -%}
         false
@@ -201,6 +202,7 @@
 {% macro is_in_uncounted_file(source_file) -%}
     {%- set seen_files = ref('base_files') -%}
     {%- if not is_run() or not is_incremental() -%}{{ return('true') }}{%- endif -%}
+    {%- if is_unchanged(model) -%}{{ return('false') }}{%- endif -%}
     {%- set files = run_query(
         "select source_file from " ~ seen_files ~ " where lines > 0"
         ~ " and source_file not in (select source_file from " ~ this ~ ")"
