@@ -13,8 +13,13 @@
 {% endmaterialization %}
 
 
+{#- dbt drops the table before a full refresh; as a table, it is replaced in one commit, so that a build
+    that fails or is killed leaves it as it was, and earlier versions stay. -#}
 {% materialization incremental, adapter='spark' %}
-    {{ return(leave_unchanged() or dbt.materialization_incremental_spark()) }}
+    {{ return(
+        leave_unchanged()
+        or (dbt.materialization_table_spark() if should_full_refresh() else dbt.materialization_incremental_spark())
+    ) }}
 {% endmaterialization %}
 
 

@@ -75,17 +75,3 @@
         'write.metadata.metrics.column.event_at': 'full',
     }) }}
 {% endmacro %}
-
-
-{#- dbt drops the table before the full refresh of an incremental model. Iceberg replaces it in
-    one commit, so nothing is dropped: a build that fails or is killed leaves the table as it was. -#}
-{% macro spark__drop_relation(relation) -%}
-    {% set is_replaced = relation.type == 'table' and model is defined
-        and model.resource_type == 'model' and relation.identifier == model.alias
-        and config.get('materialized') == 'incremental' %}
-    {% if not is_replaced %}
-        {%- call statement('drop_relation', auto_begin=False) -%}
-            drop {{ relation.type }} if exists {{ relation }}
-        {%- endcall %}
-    {% endif %}
-{% endmacro %}

@@ -23,8 +23,8 @@ from ml.session import spark_session
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "data" / "sample"
 
-# when a line was loaded is the one thing that tells two builds of the same lines apart
-LOAD_TIMES = ("loaded_at",)
+# when a line was loaded and counted is the one thing that tells two builds of the same lines apart
+LOAD_TIMES = ("loaded_at", "counted_at")
 NO_UNIT_TESTS = ("--exclude-resource-type", "unit_test")
 NO_TESTS = (*NO_UNIT_TESTS, "--exclude-resource-type", "test")
 
