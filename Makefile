@@ -1,7 +1,7 @@
 # `make` lists the targets. Everything below .venv is made by the first of them that needs it.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo build test lint train evaluate score freshness status simulate calibrate \
-	bench-build bench-duckdb lock clean
+	bench-build bench-incremental bench-duckdb lock clean
 SHELL := /bin/sh
 
 # The environment's own programs come first, its java among them. A JAVA_HOME or SPARK_HOME of the
@@ -18,7 +18,7 @@ RAW ?=
 ARGS ?=
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make .venv: Python packages, Java, jars (PYTHON=<path> chooses the Python)
 
@@ -61,6 +61,9 @@ calibrate: $(READY) ## Simulated figures beside the real ones
 
 bench-build: $(READY) ## Time and memory of a full build, and its slowest nodes
 	@python -m benchmarks.build_time $(ARGS)
+
+bench-incremental: $(READY) ## One more day on top of a log: time and events read (ARGS='--raw <folder>')
+	@python -m benchmarks.one_more_day $(ARGS)
 
 bench-duckdb: $(READY) ## The same tables with DuckDB: rows compared, both timed
 	@python -m benchmarks.compare_duckdb $(ARGS)

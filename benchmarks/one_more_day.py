@@ -1,0 +1,191 @@
+"""What one more day costs: a whole build, the last full day on top, and a build without news.
+
+The day is cut from the log by its timestamps; dates after it are left out. All builds run every
+data test, in one warehouse, in one sitting. Events read: rows that Spark's scans of the raw logs and
+of `base_events` gave, by its event log. Exit status 1 when a build failed or was not published,
+never because of a time.
+
+example:
+  python -m benchmarks.one_more_day --raw data/raw
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from statistics import median
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from benchmarks.dbt_runs import (
+    BenchmarkError,
+    DbtRun,
+    busy_warning,
+    existing_folder,
+    run_dbt,
+    shown_memory,
+    shown_seconds,
+    temporary_work_folder,
+)
+from benchmarks.make_duckdb_tables import log_files
+
+DAY = 86_400_000
+TIMESTAMP = re.compile(rb'"ts"\s*:\s*(\d+)')
+SCANS = re.compile(r"Scan.*\b(base_events|raw_events|raw_lines)\b")
+
+
+def cut_off_last_day(raw: Path, earlier: Path, day: Path) -> tuple[str, int]:
+    """Copy the log without its last full day into `earlier`, the day into the file `day`.
+
+    The last full day is the last with at least half the median number of lines. Returns its date
+    and its lines. Lines without a timestamp stay with the earlier ones.
+    """
+    files = log_files(raw)
+    lines_of = Counter(_day(line) for file in files for line in _lines(file))
+    lines_of.pop(None, None)
+    usual = median(lines_of.values())
+    last = max(date for date, lines in lines_of.items() if lines >= usual / 2)
+    earlier.mkdir(parents=True)
+    with day.open("wb") as of_day:
+        for number, file in enumerate(files):
+            with (earlier / f"{number:04}.json").open("wb") as out:
+                for line in _lines(file):
+                    number_of_day = _day(line)
+                    if number_of_day == last:
+                        of_day.write(line)
+                    elif number_of_day is None or number_of_day < last:
+                        out.write(line)
+    date = datetime.fromtimestamp(last * DAY / 1000, timezone.utc).date()
+    return date.isoformat(), lines_of[last]
+
+
+def _lines(file: Path) -> Iterator[bytes]:
+    with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as lines:
+        yield from lines
+
+
+def _day(line: bytes) -> int | None:
+    found = TIMESTAMP.search(line)
+    return int(found[1]) // DAY if found else None
+
+
+def events_read(event_log: Path) -> int:
+    """Rows that scans of raw logs and of `base_events` gave, by the event log of one Spark run."""
+    counters: set[int] = set()
+    rows = 0
+
+    def look_at(plan: dict) -> None:
+        if SCANS.search(plan["nodeName"] + plan["simpleString"][:200]):
+            counters.update(
+                metric["accumulatorId"]
+                for metric in plan["metrics"]
+                if metric["name"] == "number of output rows"
+            )
+        for child in plan["children"]:
+            look_at(child)
+
+    for file in event_log.rglob("*"):
+        if not file.is_file() or file.name.startswith("appstatus"):
+            continue
+        for text in file.open(encoding="utf-8"):
+            event = json.loads(text)
+            if plan := event.get("sparkPlanInfo"):
+                look_at(plan)
+            elif event["Event"] == "SparkListenerTaskEnd":
+                rows += sum(
+                    int(each.get("Update") or 0)
+                    for each in event["Task Info"]["Accumulables"]
+                    if each["ID"] in counters
+                )
+    return rows
+
+
+def build(label: str, folder: Path, raw: Path, progress: Progress) -> tuple[DbtRun, int]:
+    """One `dbt build` with all data tests, and the events that it read."""
+    task = progress.add_task(label)
+    event_log = folder / "events" / re.sub(r"\W+", "_", label)
+    event_log.mkdir(parents=True)
+    os.environ["PYSPARK_SUBMIT_ARGS"] = (
+        f"--conf spark.eventLog.enabled=true --conf spark.eventLog.dir={event_log.as_uri()} "
+        "--conf spark.eventLog.compress=false pyspark-shell"
+    )
+    run = run_dbt(
+        "build",
+        ["--exclude-resource-type", "unit_test"],
+        folder,
+        raw,
+        lambda text: progress.update(task, description=f"{label}: node {text}"),
+    )
+    progress.remove_task(task)
+    if run.failed or not re.search(r"\bPublished |Nothing new", run.usage.output):
+        failed = ", ".join(run.failed) or "nothing"
+        raise BenchmarkError(f"{label}: not published; failed: {failed}")
+    return run, events_read(event_log)
+
+
+def main() -> int:
+    """Command line of the benchmark; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.one_more_day",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--raw", required=True, help="folder of raw logs, of many days")
+    console = Console()
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    try:
+        raw = existing_folder(parser.parse_args().raw)
+        with (
+            temporary_work_folder(keep=False) as folder,
+            Progress(*columns, console=console, transient=True) as progress,
+        ):
+            landing, day = folder / "raw", folder / "day.json"
+            cutting = progress.add_task("cutting the last day off the log")
+            date, lines = cut_off_last_day(raw, landing, day)
+            progress.remove_task(cutting)
+            runs = {"everything before": build("everything before", folder, landing, progress)}
+            day.rename(landing / day.name)
+            runs[f"{date}, {lines:,} lines"] = build("one more day", folder, landing, progress)
+            runs["nothing new"] = build("nothing new", folder, landing, progress)
+    except BenchmarkError as error:
+        print(error, file=sys.stderr)
+        return 1
+    show(runs, console)
+    return 0
+
+
+def show(runs: dict[str, tuple[DbtRun, int]], console: Console) -> None:
+    """Print what each build took, the first being the measure of the others."""
+    table = Table(title="dbt build with all data tests")
+    table.add_column("what landed")
+    for name in ("wall", "of the first", "processor", "memory", "events read", "of the first"):
+        table.add_column(name, justify="right")
+    (first, first_events), *_ = runs.values()
+    for label, (run, events) in runs.items():
+        usage = run.usage
+        table.add_row(
+            label,
+            f"{usage.wall_seconds:.1f} s",
+            f"{usage.wall_seconds / first.usage.wall_seconds:.2f}",
+            shown_seconds(usage.cpu_seconds),
+            shown_memory(usage.peak_bytes),
+            f"{events:,}",
+            f"{events / max(first_events, 1):.3f}",
+        )
+    console.print(table)
+    if warning := busy_warning([run.usage for run, _ in runs.values()]):
+        console.print(f"[yellow]{warning}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
