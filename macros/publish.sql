@@ -128,6 +128,7 @@
             "No build " ~ build ~ ". Kept are: " ~ (builds | join(', ') or 'none')
         ) }}
     {% endif %}
+    {% do take_lock() %}
     {% for node in mart_nodes() %}
         {% set tags = versions[node.unique_id] %}
         {% if build in tags %}
@@ -138,6 +139,7 @@
             {% do run_query("alter table " ~ table_name(node) ~ " drop tag published") %}
         {% endif %}
     {% endfor %}
+    {% do release_lock() %}
     {% do log("Readers now see " ~ build ~ ".", info=True) %}
 {% endmacro %}
 
@@ -152,6 +154,7 @@
     {% if keep_hours < 24 %}
         {{ exceptions.raise_compiler_error("keep_hours has to be 24 or more: files of a running build must stay") }}
     {% endif %}
+    {% do take_lock() %}
     {% set versions = versions_of(table_nodes()) %}
     {% set builds = published_builds(versions) %}
     {% set in_use = current_build(versions) %}
@@ -181,6 +184,7 @@
             info=True
         ) %}
     {% endfor %}
+    {% do release_lock() %}
     {% if dropped %}
         {% do log("Builds that can no longer be had back: " ~ dropped | join(', '), info=True) %}
     {% endif %}

@@ -5,6 +5,7 @@
         {% do create_raw_tables() %}
         {% if flags.WHICH in ['build', 'run'] %}
             {% do check_landing_folder() %}
+            {% do take_lock() %}
             {% do create_ml_tables() %}
             {% do remember_what_is_unchanged() %}
         {% endif %}
@@ -12,9 +13,15 @@
 {% endmacro %}
 
 
+{#- on-run-end, whatever came of the run. -#}
+{% macro end_run() %}
+    {% if execute and flags.WHICH in ['build', 'run'] %}{% do release_lock() %}{% endif %}
+{% endmacro %}
+
+
 {#- Iceberg writes the path of the warehouse into its metadata, so it has to be absolute. -#}
 {% macro check_warehouse_path() %}
-    {% if target.method == 'session' and not flags.PROFILES_DIR.startswith('/') %}
+    {% if is_embedded() and not flags.PROFILES_DIR.startswith('/') %}
         {{ exceptions.raise_compiler_error(
             "--profiles-dir has to be an absolute path (or left out, in the folder of the project); "
             ~ "it is " ~ flags.PROFILES_DIR

@@ -116,7 +116,7 @@ def test_a_build_with_nothing_new_commits_and_publishes_nothing(make_project: Ma
     project = make_project("nothing_new")
     events = make_log(users=3, days=35, seed=2)
     (project.raw / "a.json").write_text("\n".join(map(json.dumps, events)) + "\n")
-    (project.raw / "empty.json").touch()
+    (project.raw / "blank.json").write_text("\n")
     built = project.build().ok()
     (name,) = re.findall(r"build_\w+", built.lines_with("Published")[0])
     before, seen = every_version(project), project.published()
@@ -126,8 +126,8 @@ def test_a_build_with_nothing_new_commits_and_publishes_nothing(make_project: Ma
     assert every_version(project) == before
     assert project.published() == seen
 
-    # a vanished file is news, a failed test does not become old news
-    (project.raw / "empty.json").unlink()
+    # a file that vanished is news
+    (project.raw / "blank.json").unlink()
     assert project.build(*NO_UNIT_TESTS).ok().lines_with("Published")
     assert project.build().ok().lines_with("Nothing new")
 
