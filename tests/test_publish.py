@@ -68,7 +68,7 @@ def history(make_project: MakeProject, tmp_path_factory: pytest.TempPathFactory)
         steps[name] = Step(run, of.published(), of.versions())
 
     step("tests left out", project, "build", "--select", "+fct_user_days", *NO_TESTS)
-    step("run", project, "run")
+    step("run", project, "run", "--select", "fct_user_days")
     step("good", project, "build", *NO_UNIT_TESTS)
 
     # from here on with more rows, a column more, and at first a test that fails

@@ -596,7 +596,10 @@ def test_help_shows_commands_that_work(capsys: pytest.CaptureFixture[str]) -> No
 @pytest.fixture(scope="module")
 def comparison() -> pd.DataFrame:
     settings = Settings(calibration.USERS, calibration.START, calibration.END, seed=1)
-    measured = calibration.measure_simulated(settings)
+    with pytest.MonkeyPatch.context() as patch:
+        # the same events in fewer steps, for more memory
+        patch.setattr(log_files, "CHUNK_USERS", 4 * log_files.CHUNK_USERS)
+        measured = calibration.measure_simulated(settings)
     return calibration.compare(measured, calibration.real_figures())
 
 
