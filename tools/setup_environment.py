@@ -38,9 +38,9 @@ JAVA_VERSIONS = ("17", "21")  # those that Spark 4.1 supports
 # at a module it does not know. Other Javas print a warning because of it. So it is always dropped.
 # JAVA_HOME: the launcher starts Spark with $JAVA_HOME/bin/java, which must be this file again.
 # Spark's class path is its conf folder, one jar, and all jars, this one again. Java uses no archive
-# of classes where the path holds a folder with a file in it, Java 21 none where a jar is there twice.
-# So the folder is left out, and what Spark looks for in it, the log settings, is named; the jars are
-# listed once each. An archive that is not of this Java and class path is passed over.
+# of classes where the path holds a folder with a file in it, Java 21 none where a jar is there
+# twice. So the folder is left out, and what Spark looks for in it, the log settings, is named; the
+# jars are listed once each. An archive of another Java or class path is passed over.
 SHIM_TEXT = """\
 #!/bin/sh
 # Made by tools/setup_environment.py: starts Java {versions}, without the vector module.
