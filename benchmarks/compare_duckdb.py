@@ -116,7 +116,7 @@ def run_duckdb(database: Path, raw_folder: Path, memory: str, work_folder: Path)
 
 
 def spark_tables(work_folder: Path) -> list[SparkTable]:
-    """The tables that dbt made, by name, from its manifest and Iceberg's metadata.
+    """The tables that dbt made below `work_folder`, from its manifest and Iceberg's metadata.
 
     Raises BenchmarkError when a table has delete files, which reading its data files would miss.
     """
@@ -322,11 +322,13 @@ def compare(raw_folder: Path, work_folder: Path, memory: str, console: Console) 
             read_once(log_files(raw_folder))
         except FileNotFoundError as error:
             raise BenchmarkError(str(error)) from error
+        # a warehouse for each: dbt would leave out what the build before has made
+        models_folder, build_folder = work_folder / "models", work_folder / "build"
         say("Spark: models")
         models = run_dbt(
             "build",
-            ["--full-refresh", "--resource-type", "model", "--resource-type", "seed"],
-            work_folder,
+            ["--resource-type", "model", "--resource-type", "seed"],
+            models_folder,
             raw_folder,
             lambda text: say(f"Spark: models, {text}"),
         )
@@ -338,8 +340,8 @@ def compare(raw_folder: Path, work_folder: Path, memory: str, console: Console) 
         say("Spark: models and data tests")
         build = run_dbt(
             "build",
-            ["--full-refresh", "--exclude-resource-type", "unit_test"],
-            work_folder,
+            ["--exclude-resource-type", "unit_test"],
+            build_folder,
             raw_folder,
             lambda text: say(f"Spark: models and data tests, {text}"),
         )
@@ -348,7 +350,7 @@ def compare(raw_folder: Path, work_folder: Path, memory: str, console: Console) 
         database.parent.mkdir()
         made = run_duckdb(database, raw_folder, memory, work_folder)
         say("Spark: list of data files")
-        tables = spark_tables(work_folder)
+        tables = spark_tables(build_folder)
         comparisons = compare_tables(database, tables, memory, lambda name: say(f"compare {name}"))
     show_rows(comparisons, console)
     show_times(models, build, made, console)

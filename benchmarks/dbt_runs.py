@@ -159,9 +159,11 @@ def run_dbt(
 ) -> DbtRun:
     """Run `dbt <command>` on the `local` target, all output below `work_folder`.
 
-    The warehouse is `<work_folder>/warehouse`. `on_progress` gets texts such as "3 of 18". Nodes
-    may fail: see `DbtRun.failed`. Raises BenchmarkError when dbt ends before it runs any.
+    The warehouse is `<work_folder>/warehouse`, empty in a new folder. `on_progress` gets texts such
+    as "3 of 18". Nodes may fail: see `DbtRun.failed`. Raises BenchmarkError when dbt ends before it
+    runs any.
     """
+    (work_folder / "warehouse").mkdir(parents=True, exist_ok=True)
     target = work_folder / "target"
     results_file = target / "run_results.json"
     results_file.unlink(missing_ok=True)
@@ -205,9 +207,8 @@ def dbt_environment(work_folder: Path) -> dict[str, str]:
 
 @contextmanager
 def temporary_work_folder(keep: bool, parent: Path | None = None) -> Iterator[Path]:
-    """A folder for warehouse, target and logs, removed at the end unless `keep`."""
+    """A folder for warehouses, targets and logs, removed at the end unless `keep`."""
     folder = Path(mkdtemp(prefix="churn_benchmark_", dir=parent)).resolve()
-    (folder / "warehouse").mkdir()
     try:
         yield folder
     finally:
