@@ -5,8 +5,8 @@ time and the memory of both. Exit status 1 when a table differs, 2 when a part d
 because of a time.
 
 Left out of the comparison are columns that no two runs share: content hashes (each engine has its
-own), when a line was loaded, times of files, and the text of quarantined lines. `churn_risk` reads
-what the ML step writes, so DuckDB does not make it.
+own), when a line was loaded and counted, times of files, and the text of quarantined lines.
+`churn_risk` reads what the ML step writes, so DuckDB does not make it.
 
 example:
   python -m benchmarks.compare_duckdb --raw data/raw
@@ -47,6 +47,7 @@ from benchmarks.make_duckdb_tables import log_files
 NOT_COMPARED_COLUMNS = {
     "content_hash",
     "loaded_at",
+    "counted_at",
     "file_modified_at",
     "source_file_modified_at",
     "raw_line",

@@ -191,6 +191,7 @@ select
     max(source_file_bytes) as file_bytes,
     max(source_file_modified_at) as file_modified_at,
     min(loaded_at) as loaded_at,
+    now() as counted_at,
     count(*) as lines
 from base_events
 group by source_file, event_date;
@@ -493,6 +494,15 @@ where user_id is not null
 group by user_id, session_id, event_date;
 
 
+create table stg_user_songs as
+select
+    user_id,
+    song
+from stg_events
+where user_id is not null and page_category = 'song' and song is not null
+group by user_id, song;
+
+
 create table user_day_transitions as
 with
 
@@ -697,9 +707,8 @@ variety as (
 
     select
         user_id,
-        count(distinct song) as distinct_songs
-    from stg_events
-    where user_id is not null and page_category = 'song'
+        count(*) as distinct_songs
+    from stg_user_songs
     group by user_id
 
 ),
