@@ -5,11 +5,12 @@
 --
 -- The same result, not the same text: each statement is written as one would write it for DuckDB.
 -- What is not the same:
---   * content_hash is DuckDB's own 64-bit hash, so its values, and the last tie-break in
---     user_day_transitions, are not compared;
+--   * content_hash is DuckDB's own 64-bit hash: its values are not compared, and events that nothing
+--     else puts in order may be paired in another one in user_day_transitions;
 --   * a line that is not JSON or has a wrong type is read as nulls (ignore_errors), so that input
 --     with such lines shows other reasons here, and no text of the line;
---   * churn_risk is left out, as it reads what the ML step writes.
+--   * churn_risk is left out, as it reads what the ML step writes, and so is the view
+--     stg_events_rejected, which no table reads.
 
 create table page_catalogue as
 select *
@@ -512,16 +513,19 @@ pairs as (
         user_id,
         event_date,
         event_at,
+        session_id,
         page_category,
-        session_id is distinct from lag(session_id) over user_events as is_session_start,
+        is_paid,
         lag(event_at) over user_events as previous_event_at,
+        lag(session_id) over user_events as previous_session_id,
         lag(page_category) over user_events as previous_page_category,
-        lag(is_paid) over user_events as was_paid
+        lag(is_paid) over user_events as was_paid,
+        lead(event_at) over user_events is null as is_last
     from stg_events
     where user_id is not null
     window user_events as (
-        partition by user_id
-        order by event_at, session_id, item_in_session, content_hash
+        partition by user_id, event_date
+        order by event_at, session_id, item_in_session nulls first, content_hash
     )
 
 ),
@@ -530,6 +534,8 @@ flagged_pairs as (
 
     select
         *,
+        previous_event_at is null as is_first,
+        session_id <> previous_session_id as is_session_change,
         previous_page_category = 'song' and was_paid as follows_paid_song,
         previous_page_category = 'song' and not was_paid as follows_free_song,
         previous_page_category = 'advert' as follows_advert
@@ -540,43 +546,50 @@ flagged_pairs as (
 select
     user_id,
     event_date as activity_date,
-    count(*) filter (where is_session_start) as session_starts,
-    max(event_at) filter (where is_session_start) as last_session_started_at,
+    min(event_at) as first_event_at,
+    max(session_id) filter (where is_first) as first_session_id,
+    max(page_category) filter (where is_first) as first_page_category,
+    max(event_at) as last_event_at,
+    max(session_id) filter (where is_last) as last_session_id,
+    max(page_category) filter (where is_last) as last_page_category,
+    bool_or(is_paid) filter (where is_last) as last_is_paid,
+    count(*) filter (where is_session_change) as session_changes,
+    max(event_at) filter (where is_session_change) as last_session_change_at,
     cast(
         coalesce(
             sum(epoch_ms(event_at) // 1000 - epoch_ms(previous_event_at) // 1000)
-                filter (where is_session_start),
+                filter (where is_session_change),
             0
         ) as bigint
     ) as idle_seconds,
     count(*) filter (where follows_paid_song) as events_after_song_paid,
     count(*) filter (where follows_free_song) as events_after_song_free,
-    count(*) filter (where follows_paid_song and is_session_start)
+    count(*) filter (where follows_paid_song and is_session_change)
         as session_ends_after_song_paid,
-    count(*) filter (where follows_free_song and is_session_start)
+    count(*) filter (where follows_free_song and is_session_change)
         as session_ends_after_song_free,
-    count(*) filter (where follows_advert and is_session_start) as session_ends_after_advert,
-    count(*) filter (where follows_paid_song and not is_session_start and page_category = 'advert')
+    count(*) filter (where follows_advert and is_session_change) as session_ends_after_advert,
+    count(*) filter (where follows_paid_song and not is_session_change and page_category = 'advert')
         as adverts_after_song_paid,
-    count(*) filter (where follows_free_song and not is_session_start and page_category = 'advert')
+    count(*) filter (where follows_free_song and not is_session_change and page_category = 'advert')
         as adverts_after_song_free,
     count(*) filter (
-        where follows_paid_song and not is_session_start and page_category = 'thumbs_up'
+        where follows_paid_song and not is_session_change and page_category = 'thumbs_up'
     ) as thumbs_up_after_song_paid,
     count(*) filter (
-        where follows_free_song and not is_session_start and page_category = 'thumbs_up'
+        where follows_free_song and not is_session_change and page_category = 'thumbs_up'
     ) as thumbs_up_after_song_free,
     count(*) filter (
-        where follows_paid_song and not is_session_start and page_category = 'thumbs_down'
+        where follows_paid_song and not is_session_change and page_category = 'thumbs_down'
     ) as thumbs_down_after_song_paid,
     count(*) filter (
-        where follows_free_song and not is_session_start and page_category = 'thumbs_down'
+        where follows_free_song and not is_session_change and page_category = 'thumbs_down'
     ) as thumbs_down_after_song_free,
     count(*) filter (
-        where follows_free_song and not is_session_start and page_category = 'upgrade_visit'
+        where follows_free_song and not is_session_change and page_category = 'upgrade_visit'
     ) as upgrade_visits_after_song_free,
     count(*) filter (
-        where follows_paid_song and not is_session_start and page_category = 'downgrade_visit'
+        where follows_paid_song and not is_session_change and page_category = 'downgrade_visit'
     ) as downgrade_visits_after_song_paid
 from flagged_pairs
 group by user_id, event_date;
@@ -762,131 +775,148 @@ left join cancellations on activity.user_id = cancellations.user_id;
 create table churn_running_totals as
 with
 
-user_spans as (
+days as (
 
     select
-        user_id,
-        min(activity_date) as first_activity_date,
-        max(activity_date) as last_activity_date
-    from fct_user_days
-    group by user_id
+        days.*,
+        transitions.* exclude (user_id, activity_date, first_event_at, last_event_at),
+        lag(days.activity_date) over user_dates as previous_activity_date,
+        lead(days.activity_date) over user_dates as next_activity_date,
+        lag(days.last_event_at) over user_dates as previous_event_at,
+        lag(transitions.last_session_id) over user_dates as previous_session_id,
+        lag(transitions.last_page_category) over user_dates as previous_page_category,
+        lag(transitions.last_is_paid) over user_dates as was_paid
+    from fct_user_days as days
+    inner join user_day_transitions as transitions using (user_id, activity_date)
+    window user_dates as (partition by days.user_id order by days.activity_date)
 
 ),
 
-snapshots as (
+flagged_days as (
 
     select
-        user_id,
-        first_activity_date,
-        first_activity_date + cast(
-            unnest(
-                range(
-                    1,
-                    least(last_activity_date + 28, last_event_date + 1) - first_activity_date + 1
-                )
-            ) as integer
-        ) as snapshot_date
-    from user_spans
-    cross join churn_calendar
+        *,
+        coalesce(activity_date - previous_activity_date > 28, true) as is_stretch_start,
+        first_session_id is distinct from previous_session_id as is_session_start,
+        previous_page_category = 'song' and was_paid as follows_paid_song,
+        previous_page_category = 'song' and not was_paid as follows_free_song,
+        if(not is_session_start and follows_paid_song, first_page_category, null)
+            as page_after_song_paid,
+        if(not is_session_start and follows_free_song, first_page_category, null)
+            as page_after_song_free
+    from days
+
+),
+
+paired_days as (
+
+    select
+        * replace (
+            idle_seconds + if(
+                is_session_start and previous_event_at is not null,
+                epoch_ms(first_event_at) // 1000 - epoch_ms(previous_event_at) // 1000,
+                0
+            ) as idle_seconds,
+            events_after_song_paid + if(follows_paid_song, 1, 0) as events_after_song_paid,
+            events_after_song_free + if(follows_free_song, 1, 0) as events_after_song_free,
+            session_ends_after_song_paid + if(is_session_start and follows_paid_song, 1, 0)
+                as session_ends_after_song_paid,
+            session_ends_after_song_free + if(is_session_start and follows_free_song, 1, 0)
+                as session_ends_after_song_free,
+            session_ends_after_advert
+            + if(is_session_start and previous_page_category = 'advert', 1, 0)
+                as session_ends_after_advert,
+            adverts_after_song_paid + if(page_after_song_paid = 'advert', 1, 0)
+                as adverts_after_song_paid,
+            adverts_after_song_free + if(page_after_song_free = 'advert', 1, 0)
+                as adverts_after_song_free,
+            thumbs_up_after_song_paid + if(page_after_song_paid = 'thumbs_up', 1, 0)
+                as thumbs_up_after_song_paid,
+            thumbs_up_after_song_free + if(page_after_song_free = 'thumbs_up', 1, 0)
+                as thumbs_up_after_song_free,
+            thumbs_down_after_song_paid + if(page_after_song_paid = 'thumbs_down', 1, 0)
+                as thumbs_down_after_song_paid,
+            thumbs_down_after_song_free + if(page_after_song_free = 'thumbs_down', 1, 0)
+                as thumbs_down_after_song_free,
+            upgrade_visits_after_song_free + if(page_after_song_free = 'upgrade_visit', 1, 0)
+                as upgrade_visits_after_song_free,
+            downgrade_visits_after_song_paid
+            + if(page_after_song_paid = 'downgrade_visit', 1, 0)
+                as downgrade_visits_after_song_paid
+        ),
+        session_changes + if(is_session_start, 1, 0) as session_starts,
+        coalesce(last_session_change_at, if(is_session_start, first_event_at, null))
+            as last_session_started_at
+    from flagged_days
 
 )
 
 select
-    snapshots.user_id,
-    snapshots.snapshot_date,
-    cast(snapshots.snapshot_date - snapshots.first_activity_date as integer)
-        as days_since_first_event,
-    min(days.registered_at) over past as registered_at,
-    count(days.activity_date) over past as active_days_to_date,
-    cast(coalesce(sum(days.events) over past, 0) as bigint)
-        as events_to_date,
-    cast(coalesce(sum(days.paid_events) over past, 0) as bigint)
-        as paid_events_to_date,
-    cast(coalesce(sum(days.songs) over past, 0) as bigint)
-        as songs_to_date,
-    cast(coalesce(sum(days.listening_milliseconds) over past, 0) as bigint)
-        as listening_milliseconds_to_date,
-    cast(coalesce(sum(days.thumbs_up) over past, 0) as bigint)
-        as thumbs_up_to_date,
-    cast(coalesce(sum(days.thumbs_down) over past, 0) as bigint)
-        as thumbs_down_to_date,
-    cast(coalesce(sum(days.playlist_adds) over past, 0) as bigint)
-        as playlist_adds_to_date,
-    cast(coalesce(sum(days.friend_adds) over past, 0) as bigint)
-        as friend_adds_to_date,
-    cast(coalesce(sum(days.adverts) over past, 0) as bigint)
-        as adverts_to_date,
-    cast(coalesce(sum(days.errors) over past, 0) as bigint)
-        as errors_to_date,
-    cast(coalesce(sum(days.home_visits) over past, 0) as bigint)
-        as home_visits_to_date,
-    cast(coalesce(sum(days.help_visits) over past, 0) as bigint)
-        as help_visits_to_date,
-    cast(coalesce(sum(days.settings_visits) over past, 0) as bigint)
-        as settings_visits_to_date,
-    cast(coalesce(sum(days.logouts) over past, 0) as bigint)
-        as logouts_to_date,
-    cast(coalesce(sum(days.upgrade_visits) over past, 0) as bigint)
-        as upgrade_visits_to_date,
-    cast(coalesce(sum(days.downgrade_visits) over past, 0) as bigint)
-        as downgrade_visits_to_date,
-    cast(coalesce(sum(days.cancellations) over past, 0) as bigint)
-        as cancellations_to_date,
-    cast(coalesce(sum(transitions.session_starts) over past, 0) as bigint)
-        as session_starts_to_date,
-    cast(coalesce(sum(transitions.idle_seconds) over past, 0) as bigint)
-        as idle_seconds_to_date,
-    cast(coalesce(sum(transitions.events_after_song_paid) over past, 0) as bigint)
-        as events_after_song_paid_to_date,
-    cast(coalesce(sum(transitions.events_after_song_free) over past, 0) as bigint)
-        as events_after_song_free_to_date,
-    cast(coalesce(sum(transitions.session_ends_after_song_paid) over past, 0) as bigint)
+    user_id,
+    activity_date,
+    min(activity_date) over past as first_activity_date,
+    min(registered_at) over past as registered_at,
+    count(*) over past as active_days_to_date,
+    cast(sum(events) over past as bigint) as events_to_date,
+    cast(sum(paid_events) over past as bigint) as paid_events_to_date,
+    cast(sum(songs) over past as bigint) as songs_to_date,
+    cast(sum(listening_milliseconds) over past as bigint) as listening_milliseconds_to_date,
+    cast(sum(thumbs_up) over past as bigint) as thumbs_up_to_date,
+    cast(sum(thumbs_down) over past as bigint) as thumbs_down_to_date,
+    cast(sum(playlist_adds) over past as bigint) as playlist_adds_to_date,
+    cast(sum(friend_adds) over past as bigint) as friend_adds_to_date,
+    cast(sum(adverts) over past as bigint) as adverts_to_date,
+    cast(sum(errors) over past as bigint) as errors_to_date,
+    cast(sum(home_visits) over past as bigint) as home_visits_to_date,
+    cast(sum(help_visits) over past as bigint) as help_visits_to_date,
+    cast(sum(settings_visits) over past as bigint) as settings_visits_to_date,
+    cast(sum(logouts) over past as bigint) as logouts_to_date,
+    cast(sum(upgrade_visits) over past as bigint) as upgrade_visits_to_date,
+    cast(sum(downgrade_visits) over past as bigint) as downgrade_visits_to_date,
+    cast(sum(cancellations) over past as bigint) as cancellations_to_date,
+    cast(sum(session_starts) over past as bigint) as session_starts_to_date,
+    cast(sum(idle_seconds) over past as bigint) as idle_seconds_to_date,
+    cast(sum(events_after_song_paid) over past as bigint) as events_after_song_paid_to_date,
+    cast(sum(events_after_song_free) over past as bigint) as events_after_song_free_to_date,
+    cast(sum(session_ends_after_song_paid) over past as bigint)
         as session_ends_after_song_paid_to_date,
-    cast(coalesce(sum(transitions.session_ends_after_song_free) over past, 0) as bigint)
+    cast(sum(session_ends_after_song_free) over past as bigint)
         as session_ends_after_song_free_to_date,
-    cast(coalesce(sum(transitions.session_ends_after_advert) over past, 0) as bigint)
+    cast(sum(session_ends_after_advert) over past as bigint)
         as session_ends_after_advert_to_date,
-    cast(coalesce(sum(transitions.adverts_after_song_paid) over past, 0) as bigint)
-        as adverts_after_song_paid_to_date,
-    cast(coalesce(sum(transitions.adverts_after_song_free) over past, 0) as bigint)
-        as adverts_after_song_free_to_date,
-    cast(coalesce(sum(transitions.thumbs_up_after_song_paid) over past, 0) as bigint)
+    cast(sum(adverts_after_song_paid) over past as bigint) as adverts_after_song_paid_to_date,
+    cast(sum(adverts_after_song_free) over past as bigint) as adverts_after_song_free_to_date,
+    cast(sum(thumbs_up_after_song_paid) over past as bigint)
         as thumbs_up_after_song_paid_to_date,
-    cast(coalesce(sum(transitions.thumbs_up_after_song_free) over past, 0) as bigint)
+    cast(sum(thumbs_up_after_song_free) over past as bigint)
         as thumbs_up_after_song_free_to_date,
-    cast(coalesce(sum(transitions.thumbs_down_after_song_paid) over past, 0) as bigint)
+    cast(sum(thumbs_down_after_song_paid) over past as bigint)
         as thumbs_down_after_song_paid_to_date,
-    cast(coalesce(sum(transitions.thumbs_down_after_song_free) over past, 0) as bigint)
+    cast(sum(thumbs_down_after_song_free) over past as bigint)
         as thumbs_down_after_song_free_to_date,
-    cast(coalesce(sum(transitions.upgrade_visits_after_song_free) over past, 0) as bigint)
+    cast(sum(upgrade_visits_after_song_free) over past as bigint)
         as upgrade_visits_after_song_free_to_date,
-    cast(coalesce(sum(transitions.downgrade_visits_after_song_paid) over past, 0) as bigint)
+    cast(sum(downgrade_visits_after_song_paid) over past as bigint)
         as downgrade_visits_after_song_paid_to_date,
-    max(transitions.last_session_started_at) over past as last_session_started_at,
-    max(days.last_event_at) over past as last_event_at,
-    max(days.last_paid_event_at) over past as last_paid_event_at,
-    max(days.last_free_event_at) over past as last_free_event_at,
-    max(days.last_song_at) over past as last_song_at,
-    max(days.last_advert_at) over past as last_advert_at,
-    max(days.last_thumbs_up_at) over past as last_thumbs_up_at,
-    max(days.last_thumbs_down_at) over past as last_thumbs_down_at,
-    max(days.last_error_at) over past as last_error_at,
-    max(days.last_home_at) over past as last_home_at,
-    max(days.last_logout_at) over past as last_logout_at,
-    max(days.last_upgrade_visit_at) over past as last_upgrade_visit_at,
-    max(days.last_downgrade_visit_at) over past as last_downgrade_visit_at
-from snapshots
-left join fct_user_days as days
-    on
-        snapshots.user_id = days.user_id
-        and snapshots.snapshot_date = days.activity_date + 1
-left join user_day_transitions as transitions
-    on
-        snapshots.user_id = transitions.user_id
-        and snapshots.snapshot_date = transitions.activity_date + 1
+    max(last_session_started_at) over past as last_session_started_at,
+    max(last_event_at) over past as last_event_at,
+    max(last_paid_event_at) over past as last_paid_event_at,
+    max(last_free_event_at) over past as last_free_event_at,
+    max(last_song_at) over past as last_song_at,
+    max(last_advert_at) over past as last_advert_at,
+    max(last_thumbs_up_at) over past as last_thumbs_up_at,
+    max(last_thumbs_down_at) over past as last_thumbs_down_at,
+    max(last_error_at) over past as last_error_at,
+    max(last_home_at) over past as last_home_at,
+    max(last_logout_at) over past as last_logout_at,
+    max(last_upgrade_visit_at) over past as last_upgrade_visit_at,
+    max(last_downgrade_visit_at) over past as last_downgrade_visit_at,
+    next_activity_date,
+    max(activity_date) filter (where is_stretch_start) over past as stretch_started_on
+from paired_days
 window past as (
-    partition by snapshots.user_id
-    order by snapshots.snapshot_date
+    partition by user_id
+    order by activity_date
     rows between unbounded preceding and current row
 );
 
@@ -894,12 +924,60 @@ window past as (
 create table churn_features as
 with
 
+snapshots as (
+
+    -- what is known of a user after a date is known until the next date with an event
+    select
+        user_id,
+        activity_date,
+        -- `least` passes over the null of a user's last date
+        least(28, next_activity_date - activity_date, last_event_date + 1 - activity_date)
+            as days_known,
+        activity_date + cast(unnest(generate_series(1, days_known)) as integer) as snapshot_date
+    from churn_running_totals
+    cross join churn_calendar
+    where cancellations_to_date = 0
+
+),
+
+past_days as (
+
+    -- day_7: the user's last date before the last 7 days. Three columns are sorted for it, and the
+    -- wide rows then joined: an asof join would sort those.
+    select
+        user_id,
+        activity_date,
+        snapshot_date,
+        max(activity_date) over (
+            partition by user_id order by snapshot_date
+            range between unbounded preceding and interval 1 day preceding
+        ) as day_1,
+        max(activity_date) over (
+            partition by user_id order by snapshot_date
+            range between unbounded preceding and interval 3 days preceding
+        ) as day_3,
+        max(activity_date) over (
+            partition by user_id order by snapshot_date
+            range between unbounded preceding and interval 7 days preceding
+        ) as day_7,
+        max(activity_date) over (
+            partition by user_id order by snapshot_date
+            range between unbounded preceding and interval 14 days preceding
+        ) as day_14,
+        max(activity_date) over (
+            partition by user_id order by snapshot_date
+            range between unbounded preceding and interval 28 days preceding
+        ) as day_28
+    from snapshots
+
+),
+
 population as (
 
-    -- a user has one row per date, so the row of n days before is found by its date
     select
         totals.*,
-        epoch_ms(cast(totals.snapshot_date as timestamp)) // 1000 as snapshot_seconds,
+        past_days.snapshot_date,
+        epoch_ms(cast(past_days.snapshot_date as timestamp)) // 1000 as snapshot_seconds,
         totals.active_days_to_date - coalesce(days_1.active_days_to_date, 0)
             as active_days_last_1_days,
         totals.active_days_to_date - coalesce(days_3.active_days_to_date, 0)
@@ -996,20 +1074,18 @@ population as (
             as downgrade_visits_last_28_days,
         totals.upgrade_visits_to_date - coalesce(days_28.upgrade_visits_to_date, 0)
             as upgrade_visits_last_28_days
-    from churn_running_totals as totals
+    from past_days
+    inner join churn_running_totals as totals using (user_id, activity_date)
     left join churn_running_totals as days_1
-        on totals.user_id = days_1.user_id and totals.snapshot_date - 1 = days_1.snapshot_date
+        on past_days.user_id = days_1.user_id and past_days.day_1 = days_1.activity_date
     left join churn_running_totals as days_3
-        on totals.user_id = days_3.user_id and totals.snapshot_date - 3 = days_3.snapshot_date
+        on past_days.user_id = days_3.user_id and past_days.day_3 = days_3.activity_date
     left join churn_running_totals as days_7
-        on totals.user_id = days_7.user_id and totals.snapshot_date - 7 = days_7.snapshot_date
+        on past_days.user_id = days_7.user_id and past_days.day_7 = days_7.activity_date
     left join churn_running_totals as days_14
-        on totals.user_id = days_14.user_id and totals.snapshot_date - 14 = days_14.snapshot_date
+        on past_days.user_id = days_14.user_id and past_days.day_14 = days_14.activity_date
     left join churn_running_totals as days_28
-        on totals.user_id = days_28.user_id and totals.snapshot_date - 28 = days_28.snapshot_date
-    where
-        totals.cancellations_to_date = 0
-        and totals.active_days_to_date > coalesce(days_28.active_days_to_date, 0)
+        on past_days.user_id = days_28.user_id and past_days.day_28 = days_28.activity_date
 
 ),
 
@@ -1032,7 +1108,7 @@ select
 
     coalesce(last_paid_event_at >= last_free_event_at, paid_events_to_date > 0) as is_paid,
     cast(snapshot_date - cast(registered_at as date) as integer) as tenure_days,
-    days_since_first_event,
+    cast(snapshot_date - first_activity_date as integer) as days_since_first_event,
     case last_event_at
         when last_song_at then 'song'
         when last_advert_at then 'advert'
