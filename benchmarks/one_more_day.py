@@ -1,8 +1,8 @@
 """What one more day costs: a whole build, the last full day on top, and a build without news.
 
 The day is cut from the log by its timestamps; dates after it are left out. All builds run every
-data test, in one warehouse, in one sitting. Events read: rows that Spark's scans of the raw logs and
-of `base_events` gave, by its event log. Exit status 1 when a build failed or was not published,
+data test, in one warehouse, in one sitting. Events read: rows that Spark's scans of the raw logs
+and of `base_events` gave, by its event log. Exit status 1 when a build failed or was not published,
 never because of a time.
 
 example:

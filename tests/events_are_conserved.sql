@@ -1,6 +1,6 @@
--- Of each date, the lines are events, quarantined lines or duplicates, and the events with a user are
--- in one session and one user-day each; sessions, users and files add up to the same. One row per
--- sum that does not. The lines of no date are those that were rejected when they were parsed.
+-- Of each date, the lines are events, quarantined lines or duplicates, and the events with a user
+-- are in one session and one user-day each; sessions, users and files add up to the same. One row
+-- per sum that does not. The lines of no date are those that were rejected when they were parsed.
 with
 
 staged as (

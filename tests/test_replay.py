@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import MakeProject
 from tests.make_log import DAY, START, Event, make_log
-from tests.warehouse import LOAD_TIMES, NO_TESTS, NO_UNIT_TESTS, Project, assert_same_rows
+from tests.warehouse import LOAD_TIMES, NO_TESTS, Project, assert_same_rows
 
 EXAMPLES = int(os.environ.get("CHURN_REPLAYS", "1"))
 BUILDS = 4
@@ -38,7 +38,7 @@ def events_of_a_messy_log(source: random.Random) -> list[Event]:
         day = (event["ts"] // 1000 - START) // DAY
         first_day_away = away.get(event["userId"], 10_000)
         if not first_day_away <= day < first_day_away + 32 and (
-            event["userId"] != users[3] or day in (3, 50)
+            event["userId"] != users[3] or day in (3, 68)
         ):
             kept.append(event)
     return kept
@@ -112,13 +112,19 @@ def take_some_lines_back(project: Project, arrivals: list[Delivery]) -> None:
     project.run_operation("reload_files", files=[delivery.name]).ok()
 
 
-def test_a_build_with_nothing_new_commits_and_publishes_nothing(make_project: MakeProject) -> None:
-    project = make_project("nothing_new")
-    events = make_log(users=3, days=35, seed=2)
-    (project.raw / "a.json").write_text("\n".join(map(json.dumps, events)) + "\n")
-    (project.raw / "blank.json").write_text("\n")
-    built = project.build().ok()
-    (name,) = re.findall(r"build_\w+", built.lines_with("Published")[0])
+def test_one_more_day_and_nothing_new(make_project: MakeProject) -> None:
+    """Nothing is committed without news; a day reopens few snapshots, of whom is back, too."""
+    project = make_project("one_more_day")
+    events = [
+        event
+        for event in make_log(users=6, days=100, seed=7)
+        if event["userId"] != "7" or not 10 <= (event["ts"] // 1000 - START) // DAY < 91
+    ]
+    last_day = (START + 98 * DAY) * 1000
+    earlier = [json.dumps(event) for event in events if event["ts"] < last_day]
+    later = [json.dumps(event) for event in events if event["ts"] >= last_day]
+    (project.raw / "earlier.json").write_text("\n".join(earlier) + "\n")
+    (name,) = re.findall(r"build_\w+", project.build().ok().lines_with("Published")[0])
     before, seen = every_version(project), project.published()
 
     again = project.build().ok()
@@ -126,10 +132,16 @@ def test_a_build_with_nothing_new_commits_and_publishes_nothing(make_project: Ma
     assert every_version(project) == before
     assert project.published() == seen
 
-    # a file that vanished is news
-    (project.raw / "blank.json").unlink()
-    assert project.build(*NO_UNIT_TESTS).ok().lines_with("Published")
-    assert project.build().ok().lines_with("Nothing new")
+    (project.raw / "later.json").write_text("\n".join(later) + "\n")
+    assert project.build().ok().lines_with("Published")
+    features = project.table("churn_features")
+    old = project.table("churn_features", version_of(before, "churn_features"))
+    untouched = "snapshot_date < date '2018-12-01'"
+    assert set(features.where(untouched).inputFiles()) == set(old.where(untouched).inputFiles())
+    whole = make_project("all_days", raw=project.raw)
+    whole.build("--full-refresh", *NO_TESTS).ok()
+    for table in project.nodes():
+        assert_same_rows(project.table(table), whole.table(table), table, LOAD_TIMES)
 
 
 def every_version(project: Project) -> dict[str, list[tuple]]:
@@ -143,3 +155,8 @@ def every_version(project: Project) -> dict[str, list[tuple]]:
         ]
         for name in names
     }
+
+
+def version_of(versions: dict[str, list[tuple]], table: str) -> int:
+    """The snapshot that was current."""
+    return next(row[2] for row in versions[table] if row[0] == "main")

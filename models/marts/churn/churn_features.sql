@@ -50,7 +50,9 @@ snapshots as (
         ) as snapshot_date
     from {{ ref('churn_running_totals') }} as days
     cross join calendar
-    where {{ in_changed_snapshots('days.activity_date', days_before=57) }}
+    where
+        {{ in_changed_snapshots('days.activity_date', days_before=57) }}
+        or {{ in_changed_snapshots('days.next_activity_date', days_before=28) }}
 
 ),
 

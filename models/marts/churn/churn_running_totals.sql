@@ -89,21 +89,29 @@ paired_days as (
             as session_ends_after_song_free,
         session_ends_after_advert + if(previous_page_category = 'advert' and is_session_start, 1, 0)
             as session_ends_after_advert,
-        adverts_after_song_paid + if(continues_paid_song and first_page_category = 'advert', 1, 0)
+        adverts_after_song_paid
+        + if(continues_paid_song and first_page_category = 'advert', 1, 0)
             as adverts_after_song_paid,
-        adverts_after_song_free + if(continues_free_song and first_page_category = 'advert', 1, 0)
+        adverts_after_song_free
+        + if(continues_free_song and first_page_category = 'advert', 1, 0)
             as adverts_after_song_free,
-        thumbs_up_after_song_paid + if(continues_paid_song and first_page_category = 'thumbs_up', 1, 0)
+        thumbs_up_after_song_paid
+        + if(continues_paid_song and first_page_category = 'thumbs_up', 1, 0)
             as thumbs_up_after_song_paid,
-        thumbs_up_after_song_free + if(continues_free_song and first_page_category = 'thumbs_up', 1, 0)
+        thumbs_up_after_song_free
+        + if(continues_free_song and first_page_category = 'thumbs_up', 1, 0)
             as thumbs_up_after_song_free,
-        thumbs_down_after_song_paid + if(continues_paid_song and first_page_category = 'thumbs_down', 1, 0)
+        thumbs_down_after_song_paid
+        + if(continues_paid_song and first_page_category = 'thumbs_down', 1, 0)
             as thumbs_down_after_song_paid,
-        thumbs_down_after_song_free + if(continues_free_song and first_page_category = 'thumbs_down', 1, 0)
+        thumbs_down_after_song_free
+        + if(continues_free_song and first_page_category = 'thumbs_down', 1, 0)
             as thumbs_down_after_song_free,
-        upgrade_visits_after_song_free + if(continues_free_song and first_page_category = 'upgrade_visit', 1, 0)
+        upgrade_visits_after_song_free
+        + if(continues_free_song and first_page_category = 'upgrade_visit', 1, 0)
             as upgrade_visits_after_song_free,
-        downgrade_visits_after_song_paid + if(continues_paid_song and first_page_category = 'downgrade_visit', 1, 0)
+        downgrade_visits_after_song_paid
+        + if(continues_paid_song and first_page_category = 'downgrade_visit', 1, 0)
             as downgrade_visits_after_song_paid
     from continued_days
 
