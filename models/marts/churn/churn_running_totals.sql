@@ -178,7 +178,6 @@ totals as (
         rows between unbounded preceding and current row
     )
 
-
 ),
 
 neighbours as (
