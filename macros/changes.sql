@@ -14,9 +14,14 @@
         {% do unchanged.append(id) %}
     {% endfor %}
     {% set counts = graph.nodes[model_id('stg_line_counts')] %}
-    {% set is_same_project = 'complete' in versions[counts.unique_id] and not flags.FULL_REFRESH and run_query(
+    {% set is_marked = 'complete' in versions[counts.unique_id] %}
+    {% set is_same_project = is_marked and not flags.FULL_REFRESH and run_query(
         "show tblproperties " ~ table_name(counts) ~ " ('churn.project')"
     ).rows[0][1] == project_checksum() %}
+    {% if is_marked and not is_same_project %}
+        {#- if this run fails, going back to the text of before does not bring back the rows of before -#}
+        {% do run_query("alter table " ~ table_name(counts) ~ " set tblproperties ('churn.project' = 'changing')") %}
+    {% endif %}
     {% do graph.update({'last': {
         'unchanged': unchanged,
         'is_same_project': is_same_project,

@@ -24,6 +24,7 @@ class Step:
     run: Run
     published: Seen
     versions: dict[str, int] = field(default_factory=dict)
+    mark: str = ""
 
     @property
     def name(self) -> str:
@@ -55,6 +56,13 @@ def add_a_column(root: Path, project: Project) -> None:
     properties.write_text(yaml.safe_dump(described, sort_keys=False))
 
 
+def mark_of_project(project: Project) -> str:
+    """What the tables say of the text that they were built from."""
+    relation = project.relation("stg_line_counts")
+    spark = project.table("stg_line_counts").sparkSession
+    return spark.sql(f"show tblproperties {relation} ('churn.project')").first().value
+
+
 @pytest.fixture(scope="module")
 def history(make_project: MakeProject, tmp_path_factory: pytest.TempPathFactory) -> History:
     project = make_project("publish")
@@ -65,7 +73,7 @@ def history(make_project: MakeProject, tmp_path_factory: pytest.TempPathFactory)
 
     def step(name: str, of: Project, *command: str) -> None:
         run = of.dbt(*command)
-        steps[name] = Step(run, of.published(), of.versions())
+        steps[name] = Step(run, of.published(), of.versions(), mark_of_project(of))
 
     step("tests left out", project, "build", "--select", "+fct_user_days", *NO_TESTS)
     step("run", project, "run", "--select", "fct_user_days")
@@ -123,6 +131,13 @@ def test_a_failing_test_keeps_every_published_row(history: History) -> None:
     built = history.project.table(CHANGED, after.versions[CHANGED])
     assert built.columns == [*before.published[CHANGED][0], "planted"]
     assert built.count() > len(before.published[CHANGED][1])
+
+
+def test_a_failed_build_of_a_changed_project_is_no_ground_to_build_on(history: History) -> None:
+    """Else the text of before would find rows of the other text, and leave them."""
+    marks = {name: history.steps[name].mark for name in ("good", "failed", "mended")}
+    assert marks["failed"] == "changing"
+    assert len({*marks.values()}) == 3
 
 
 def test_a_failed_build_says_in_one_line_what_failed_and_what_readers_see(
