@@ -22,19 +22,77 @@
 {%- endmacro %}
 
 
-{#- A line of JSON without its texts. Escapes go first, so that no pattern looks back. -#}
-{% macro without_texts(line) -%}
-    regexp_replace(regexp_replace({{ line }}, '[\\\\].', ''), '"[^"]*"', '')
+{#- The fields of a line that are texts, as another type. -#}
+{% macro raw_text_fields(type) -%}
+    {{ raw_event_fields() | replace(' string', ' ' ~ type) | replace('_corrupt_record ' ~ type, '_corrupt_record string') }}
 {%- endmacro %}
 
 
-{#- What a line is made of, each object a 0, nested up to six levels: '0' is one object, '00' two. -#}
-{% macro outline(line) -%}
-    {%- set outline = namespace(sql=without_texts(line)) -%}
-    {%- for level in range(6) -%}
-        {%- set outline.sql = "regexp_replace(" ~ outline.sql ~ ", '[{][^{}]*[}]', '0')" -%}
-    {%- endfor -%}
-    trim(both ' \t' from {{ outline.sql }})
+{#- A text of a rejected line; of a nested value, which may hold a name, only that it was one. -#}
+{% macro unless_nested(text) -%}
+    if(has_nested_value and {{ text }} rlike '^[{\\[]', '***', {{ text }})
+{%- endmacro %}
+
+
+{#- JSON as RFC 8259 has it: Spark's reader by itself takes single quotes and NaN as well. -#}
+{% macro json_options() -%}
+    {{ return({
+        'mode': 'PERMISSIVE',
+        'columnNameOfCorruptRecord': '_corrupt_record',
+        'allowSingleQuotes': 'false',
+        'allowNonNumericNumbers': 'false',
+    }) }}
+{%- endmacro %}
+
+
+{#- The fields of a line, `_corrupt_record` among them where it is not null. -#}
+{% macro parsed(line, fields) -%}
+    from_json(
+        {{ line }},
+        '{{ fields }}',
+        map({% for option in json_options().items() %}'{{ option | join("', '") }}'{{ ", " if not loop.last }}{% endfor %})
+    )
+{%- endmacro %}
+
+
+{#- A line of JSON with a 0 for each text. Escapes go first, so that no pattern looks back. -#}
+{% macro without_texts(line) -%}
+    regexp_replace(regexp_replace({{ line }}, '[\\\\].', ''), '"[^"]*"', '0')
+{%- endmacro %}
+
+
+{#- Whether a line is one object of single values, if it is JSON: a brace at the front, the first closing
+    brace at the end, no list; what looks otherwise may have a brace or a bracket in a text. -#}
+{% macro is_flat_object(line) -%}
+    (
+        startswith({{ line }}, '{')
+        and octet_length(substring_index({{ line }}, '}', 1)) = octet_length({{ line }}) - 1
+        and not (contains({{ line }}, '[') and {{ line }} rlike ':\\s*\\[')
+        or {{ without_texts(line) }} rlike '^[{][^{}\\[\\]]*[}][ \\t]*\\z'
+    )
+{%- endmacro %}
+
+
+{#- Whether a line is one object and nothing else: it makes lists of two and of three elements, where
+    one that closes the list itself makes two lists of one length. -#}
+{% macro is_one_object(line) -%}
+    (
+        startswith(ltrim(' \t', {{ line }}), '{')
+        and coalesce(json_array_length(concat('[', {{ line }}, ',0]')), 0) = 2
+        and coalesce(json_array_length(concat('[', {{ line }}, ',0,0]')), 0) = 3
+    )
+{%- endmacro %}
+
+
+{#- Whether a line is JSON of any kind, found by reading it as a field that no one asks for; it must
+    not hold the next key, either. -#}
+{% macro is_json(line) -%}
+    (
+        is_valid_utf8({{ line }})
+        and coalesce(json_array_length(concat('[', {{ line }}, ',0]')), 0) = 2
+        and {{ parsed("concat('{\"line\":', " ~ line ~ ", '}')", 'other string, _corrupt_record string') }}._corrupt_record
+        is null
+    )
 {%- endmacro %}
 
 
@@ -55,8 +113,9 @@
         create table {{ raw_table('events') }} ({{ raw_event_fields() }})
         using json
         options (
-            mode 'PERMISSIVE',
-            columnNameOfCorruptRecord '_corrupt_record',
+            {%- for name, value in json_options().items() %}
+            {{ name }} '{{ value }}',
+            {%- endfor %}
             {{ folder_options }}
         )
         location '{{ raw_location() }}'
@@ -217,11 +276,13 @@
 {%- endmacro %}
 
 
-{#- Blanks out first and last names, also where the line is cut, quoted oddly, or json within json. -#}
+{#- Blanks out first and last names, also where the line is cut, quoted oddly, or json within json; where
+    the key has letters as escapes; and what a line that lost its front begins with. Zeros go: they
+    are every second byte of UTF-16. No pattern can backtrack in a text, however long. -#}
 {% macro mask_names(line) -%}
     regexp_replace(
-        {{ line }},
-        '(?is)((?:first|last)[_ -]?name\\W{0,3}[:=]\\s*)(\\\\+".*?(?:\\\\+"|$)|"(?:[^"\\\\]|\\\\.)*"?|\'(?:[^\'\\\\]|\\\\.)*\'?|[\\[{][^\\]}]*[\\]}]?|[^,}\\]]*)',
+        regexp_replace(replace({{ line }}, chr(0), ''), '^(?:[^\\[{"]*+"){1,3}(?=\\s*[,}])', '***'),
+        '(?is)((?:(?:first|last)[_ -]?name|\\\\u00[4-7][0-9a-f][^":]*+")\\W{0,9}\\s*[:=>]\\s*)(\\\\+".*?(?:\\\\+"|$)|"(?:[^"\\\\]|\\\\.)*+"?|\'(?:[^\'\\\\]|\\\\.)*+\'?|[\\[{].*|[^,}\\]]*)',
         '$1"***"'
     )
 {%- endmacro %}

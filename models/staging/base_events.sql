@@ -46,8 +46,8 @@ irregular_files as (
 
     select
         value,
-        startswith(ltrim(value), '{') as is_object,
-        {{ outline('value') }} as outline,
+        {{ is_flat_object('value') }} as is_flat_object,
+        {{ is_flat_object('value') }} or {{ is_one_object('value') }} as is_one_object,
         {{ file_name_in_folder('_metadata.file_path') }} as source_file,
         _metadata.file_size as source_file_bytes,
         _metadata.file_modification_time as source_file_modified_at
@@ -62,15 +62,16 @@ irregular_lines as (
 
     select
         value,
-        is_object and outline <> '0' as is_several_values,
+        is_one_object,
         case
-            when is_object and outline = '0' and is_valid_utf8(value)
-                then from_json(
-                        value,
-                        '{{ raw_event_fields() }}',
-                        map('mode', 'PERMISSIVE', 'columnNameOfCorruptRecord', '_corrupt_record')
-                    )
+            when is_one_object and is_valid_utf8(value)
+                then {{ parsed('value', raw_event_fields()) }}
         end as fields,
+        -- the reader gives a nested value to a text field as its json: a variant knows the type
+        case
+            when is_one_object and is_valid_utf8(value) and not is_flat_object
+                then {{ parsed('value', raw_text_fields('variant')) }}
+        end as texts,
         source_file,
         source_file_bytes,
         source_file_modified_at
@@ -85,17 +86,12 @@ raw_lines as (
     select
         fields.* except (_corrupt_record),
         case when fields is null then value else fields._corrupt_record end as _corrupt_record,
-        is_several_values,
-        -- the reader gives a nested value to a text field as json
-        fields.page rlike '^[{\\[]' or fields.userId rlike '^[{\\[]'
-        or exists(
-            array(
-                fields.auth, fields.method, fields.level, fields.location, fields.userAgent,
-                fields.gender, fields.artist, fields.song
-            ),
-            text -> text rlike '^[{\\[]"'
-        )
-            as has_nested_value,
+        not is_one_object and startswith(ltrim(' \t', value), '{') as is_several_values,
+        coalesce(
+            texts._corrupt_record is not null
+            or {{ without_texts('to_json(texts)') }} rlike '.[{\\[]',
+            false
+        ) as has_nested_value,
         source_file,
         source_file_bytes,
         source_file_modified_at
@@ -110,7 +106,7 @@ checked as (
         *,
         case
             when is_several_values then 'not_json'
-            when _corrupt_record is not null and get_json_object(_corrupt_record, '$') is null
+            when _corrupt_record is not null and not {{ is_json('_corrupt_record') }}
                 then 'not_json'
             when _corrupt_record is not null then 'wrong_type'
             when has_nested_value then 'wrong_type'
@@ -119,7 +115,7 @@ checked as (
             when ts is null then 'missing_timestamp'
             -- outside of 2000 to 2099; `stg_event_dates` finds what is years from the log itself
             when ts not between 946684800000 and 4102444799999 then 'timestamp_out_of_range'
-            when coalesce(page, '') = '' then 'missing_page'
+            when coalesce(trim(page), '') = '' then 'missing_page'
             when sessionid is null then 'missing_session'
             when length < 0 or length > 86400 then 'length_out_of_range'
             when registration < 0 or registration > 4102444799999 then 'registration_out_of_range'
@@ -140,20 +136,20 @@ quarantined as (
                         named_struct(
                             'ts', ts,
                             -- of a nested value, which may hold a name, only that it was one
-                            'userId', regexp_replace(userid, '(?s)^[\\[{].*', '***'),
+                            'userId', {{ unless_nested('userid') }},
                             'sessionId', sessionid,
-                            'page', regexp_replace(page, '(?s)^[\\[{].*', '***'),
-                            'auth', regexp_replace(auth, '(?s)^[\\[{]".*', '***'),
-                            'method', regexp_replace(method, '(?s)^[\\[{]".*', '***'),
+                            'page', {{ unless_nested('page') }},
+                            'auth', {{ unless_nested('auth') }},
+                            'method', {{ unless_nested('method') }},
                             'status', status,
-                            'level', regexp_replace(level, '(?s)^[\\[{]".*', '***'),
+                            'level', {{ unless_nested('level') }},
                             'itemInSession', iteminsession,
-                            'location', regexp_replace(location, '(?s)^[\\[{]".*', '***'),
-                            'userAgent', regexp_replace(useragent, '(?s)^[\\[{]".*', '***'),
+                            'location', {{ unless_nested('location') }},
+                            'userAgent', {{ unless_nested('useragent') }},
                             'registration', registration,
-                            'gender', regexp_replace(gender, '(?s)^[\\[{]".*', '***'),
-                            'artist', regexp_replace(artist, '(?s)^[\\[{]".*', '***'),
-                            'song', regexp_replace(song, '(?s)^[\\[{]".*', '***'),
+                            'gender', {{ unless_nested('gender') }},
+                            'artist', {{ unless_nested('artist') }},
+                            'song', {{ unless_nested('song') }},
                             'length', length
                         )
                     )
@@ -173,9 +169,9 @@ events as (
         {{ mask_names('rejected_line') }} as raw_line,
         case when reject_reason is null then cast(timestamp_millis(ts) as date) end as event_date,
         case when reject_reason is null then timestamp_millis(ts) end as event_at,
-        -- logged-out visitors: an empty id, or a pseudo-user whose profile is empty
+        -- logged-out visitors: an empty or blank id, or a pseudo-user whose profile is empty
         case
-            when userid = '' or (registration is null and gender is null) then null
+            when trim(userid) = '' or (registration is null and gender is null) then null
             when reject_reason = 'wrong_type' then null
             else userid
         end as user_id,

@@ -18,13 +18,7 @@ raw_lines as (
         _metadata.file_size as file_bytes,
         _metadata.file_modification_time as file_modified_at,
         startswith(value, '{') or trim(both ' \t' from value) <> '' as has_text,
-        -- a brace at the front, the first closing brace at the end, no list; what looks otherwise
-        -- may have a brace or a bracket in a text
-        startswith(value, '{')
-        and octet_length(substring_index(value, '}', 1)) = octet_length(value) - 1
-        and not (contains(value, '[') and value rlike ':\\s*\\[')
-        or {{ without_texts('value') }} rlike '^[{][^{}\\[\\]]*[}]\\s*$'
-            as is_one_flat_object
+        {{ is_flat_object('value') }} as is_flat_object
     from {{ source('raw', 'lines') }}
     where {{ is_in_changed_file('_metadata.file_path') }}
 
@@ -37,7 +31,7 @@ file_lines as (
         file_bytes,
         file_modified_at,
         count_if(has_text) as lines,
-        count_if(not is_one_flat_object and has_text) as irregular_lines
+        count_if(not is_flat_object and has_text) as irregular_lines
     from raw_lines
     group by source_file, file_bytes, file_modified_at
 
