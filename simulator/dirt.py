@@ -79,7 +79,7 @@ def kinds(last_millisecond: int) -> list[Kind]:
         # lines that are no object of single values
         Kind("list", "rejected:wrong_type", lambda line: b"[" + line + b"]"),
         Kind("number", "rejected:wrong_type", lambda line: b"42"),
-        Kind("not_utf8", "rejected:wrong_type", lambda line: line.replace(
+        Kind("not_utf8", "rejected:not_json", lambda line: line.replace(
             b'"song":"', b'"song":"\xf6')),
         Kind("words", "rejected:not_json", lambda line: b"upstream timed out"),
         Kind("html", "rejected:not_json", lambda line: b"<html>502 Bad Gateway</html>"),

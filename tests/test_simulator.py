@@ -249,9 +249,7 @@ def reason(line: bytes, settings: Settings) -> str | None:
     """Why a line is no event, by the rules of the models, in a few lines of Python."""
     try:
         event = json.loads(line.decode())
-    except UnicodeDecodeError:
-        return "wrong_type"
-    except ValueError:
+    except ValueError:  # not UTF-8 is one, too
         return "not_json"
     if not isinstance(event, dict):
         return "wrong_type"
