@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from benchmarks.dbt_runs import (
@@ -25,6 +24,7 @@ from benchmarks.dbt_runs import (
     DbtRun,
     busy_warning,
     existing_folder,
+    progress_line,
     run_dbt,
     shown_memory,
     shown_seconds,
@@ -37,8 +37,7 @@ SLOWEST = 5
 def time_builds(raw_folder: Path, repeat: int, console: Console) -> list[DbtRun]:
     """Build `repeat` times, each in a new warehouse."""
     runs = []
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with progress_line(console) as progress:
         task = progress.add_task("")
         for number in range(1, repeat + 1):
             label = f"build {number} of {repeat}"

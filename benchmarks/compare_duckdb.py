@@ -24,7 +24,6 @@ from pathlib import Path
 
 import duckdb
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from benchmarks.dbt_runs import (
@@ -37,6 +36,7 @@ from benchmarks.dbt_runs import (
     dbt_environment,
     existing_folder,
     measured,
+    progress_line,
     run_dbt,
     shown_memory,
     shown_seconds,
@@ -312,8 +312,7 @@ def show_times(models: DbtRun, build: DbtRun, made: DuckdbRun, console: Console)
 
 def compare(raw_folder: Path, work_folder: Path, memory: str, console: Console) -> bool:
     """Build, compare and print; returns whether every table is equal."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with progress_line(console) as progress:
         task = progress.add_task("reading the files once")
 
         def say(text: str) -> None:

@@ -17,6 +17,9 @@ from datetime import datetime
 from pathlib import Path
 from tempfile import mkdtemp
 
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 POLL_SECONDS = 0.2
 LAST_LINES = 30
@@ -214,6 +217,12 @@ def temporary_work_folder(keep: bool, parent: Path | None = None) -> Iterator[Pa
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def progress_line(console: Console) -> Progress:
+    """What is being done, and since when; gone at the end."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True)
 
 
 def existing_folder(text: str) -> Path:

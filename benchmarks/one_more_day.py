@@ -24,7 +24,7 @@ from pathlib import Path
 from statistics import median
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 from rich.table import Table
 
 from benchmarks.dbt_runs import (
@@ -32,6 +32,7 @@ from benchmarks.dbt_runs import (
     DbtRun,
     busy_warning,
     existing_folder,
+    progress_line,
     run_dbt,
     shown_memory,
     shown_seconds,
@@ -94,9 +95,7 @@ def events_read(event_log: Path) -> int:
         for child in plan["children"]:
             look_at(child)
 
-    for file in event_log.rglob("*"):
-        if not file.is_file() or file.name.startswith("appstatus"):
-            continue
+    for file in event_log.rglob("events_*"):
         for text in file.open(encoding="utf-8"):
             event = json.loads(text)
             if plan := event.get("sparkPlanInfo"):
@@ -142,12 +141,11 @@ def main() -> int:
     )
     parser.add_argument("--raw", required=True, help="folder of raw logs, of many days")
     console = Console()
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     try:
         raw = existing_folder(parser.parse_args().raw)
         with (
             temporary_work_folder(keep=False) as folder,
-            Progress(*columns, console=console, transient=True) as progress,
+            progress_line(console) as progress,
         ):
             landing, day = folder / "raw", folder / "day.json"
             cutting = progress.add_task("cutting the last day off the log")
@@ -157,7 +155,7 @@ def main() -> int:
             day.rename(landing / day.name)
             runs[f"{date}, {lines:,} lines"] = build("one more day", folder, landing, progress)
             runs["nothing new"] = build("nothing new", folder, landing, progress)
-    except BenchmarkError as error:
+    except (BenchmarkError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 1
     show(runs, console)

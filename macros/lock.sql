@@ -7,15 +7,16 @@
 {% macro take_lock() %}
     {% if not is_embedded() %}{{ return('') }}{% endif %}
     {% do run_query("create schema if not exists " ~ audit_schema()) %}
+    {% set process = this_process() %}
     {% set waited = namespace(seconds=0) %}
     {% for attempt in range(var('wait_seconds') + 2) %}
-        {% set holder = claim_lock() %}
+        {% set holder = claim_lock(process) %}
         {% if holder.get('invocation') == invocation_id %}{{ return('') }}{% endif %}
         {% if not holder %}
             {#- it has just ended -#}
-        {% elif not is_alive(holder) %}
+        {% elif not is_alive(holder, process) %}
             {#- a process that is gone can no longer give it back; of two that see it, one can rename it -#}
-            {% if claim_lock().get('invocation') == holder.invocation %}
+            {% if claim_lock(process).get('invocation') == holder.invocation %}
                 {% do run_query(
                     "alter table " ~ lock_table() ~ " rename to " ~ audit_schema() ~ ".ended_"
                     ~ holder.invocation.replace('-', '_')
@@ -37,8 +38,7 @@
 
 
 {#- Makes the table, unless it is there; returns what it says, nothing if it is gone again. -#}
-{% macro claim_lock() %}
-    {% set process = this_process() %}
+{% macro claim_lock(process) %}
     {% do run_query(
         "create table if not exists " ~ lock_table() ~ " (nothing int) using iceberg comment '"
         ~ [invocation_id, flags.WHICH, process[0], process[1], run_started_at.strftime('%Y-%m-%d %H:%M:%S')]
@@ -64,8 +64,7 @@
 
 
 {#- This process runs one command at a time; what another host does is not known. -#}
-{% macro is_alive(holder) %}
-    {% set process = this_process() %}
+{% macro is_alive(holder, process) %}
     {% if holder.host != process[1] %}{{ return(true) }}{% endif %}
     {% if holder.process == process[0] %}{{ return(false) }}{% endif %}
     {{ return(run_query(

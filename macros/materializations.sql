@@ -1,6 +1,6 @@
 {#-
     dbt's own materializations, with two things added: a node that is as the last complete build left
-    it is not built again, and the incremental strategy `replace_changed`.
+    it is not built again, and the incremental strategies `replace_changed` and `add_missing`.
 -#}
 
 {% materialization table, adapter='spark' %}
@@ -33,7 +33,7 @@
 
 {% materialization test, adapter='spark' %}
     {% if is_unchanged(model) %}
-        {% do store_raw_result('main', message='unchanged', code='OK', rows_affected='', agate_table=graph.last.unchanged_test) %}
+        {% do store_raw_result('main', message='unchanged', code='OK', rows_affected='', agate_table=graph.last.passed) %}
         {{ return({'relations': []}) }}
     {% endif %}
     {{ return(dbt.materialization_test_default()) }}
@@ -54,15 +54,18 @@
 {% macro should_full_refresh() %}
     {% if dbt.should_full_refresh() %}{{ return(true) }}{% endif %}
     {% set strategy = config.get('incremental_strategy') %}
-    {% if strategy not in ['replace_changed', 'add_missing'] %}{{ return(false) }}{% endif %}
+    {% if strategy not in own_strategies() %}{{ return(false) }}{% endif %}
     {% set found = changes() %}
     {{ return(found is none or (not config.get('partition_by') and found.has_lost_lines)) }}
 {% endmacro %}
 
 
+{% macro own_strategies() %}{{ return(['replace_changed', 'add_missing']) }}{% endmacro %}
+
+
 {% macro dbt_spark_validate_get_incremental_strategy(raw_strategy, file_format) %}
     {{ return(
-        raw_strategy if raw_strategy in ['replace_changed', 'add_missing']
+        raw_strategy if raw_strategy in own_strategies()
         else dbt.dbt_spark_validate_get_incremental_strategy(raw_strategy, file_format)
     ) }}
 {% endmacro %}
@@ -74,7 +77,7 @@
     partitions is replaced as a whole. `add_missing` appends.
 -#}
 {% macro dbt_spark_get_incremental_sql(strategy, source, target, existing, unique_key, incremental_predicates) %}
-    {% if strategy not in ['replace_changed', 'add_missing'] %}
+    {% if strategy not in own_strategies() %}
         {{ return(dbt.dbt_spark_get_incremental_sql(
             strategy, source, target, existing, unique_key, incremental_predicates
         )) }}

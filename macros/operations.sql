@@ -7,9 +7,7 @@
 {% macro reload_files(files) %}
     {% set names = [files] if files is string else files %}
     {% if not names %}{{ exceptions.raise_compiler_error("Name a file: --args '{files: [...]}'") }}{% endif %}
-    {% set quoted = [] %}
-    {% for name in names %}{% do quoted.append(sql_string(name)) %}{% endfor %}
-    {% set condition = "source_file in (" ~ quoted | join(', ') ~ ")" %}
+    {% set condition = is_one_of('source_file', names) %}
     {% set counts = {} %}
     {% for row in run_query(
         "select source_file, count(*) from " ~ ref('base_events') ~ " where " ~ condition ~ " group by source_file"

@@ -185,6 +185,20 @@
 {%- endmacro %}
 
 
+{#- Condition: the value of a column is one of these texts. -#}
+{% macro is_one_of(column, texts) -%}
+    {%- if not texts -%}
+        false
+    {%- else -%}
+        {{ column }} in (
+            {%- for text in texts %}
+            {{ sql_string(text) }}{{ "," if not loop.last }}
+            {%- endfor %}
+        )
+    {%- endif -%}
+{%- endmacro %}
+
+
 {#- Condition of `base_files`: the files that are new in the landing folder or look changed. -#}
 {% macro is_in_changed_file(file_path) -%}
     {%- if is_incremental() -%}
@@ -222,15 +236,7 @@
     {%- if not is_run() -%}{{ return('true') }}{%- endif -%}
     {%- if is_unchanged(model) -%}{{ return('false') }}{%- endif -%}
     {%- set files = run_query("select file_path from " ~ landed_files() ~ " where " ~ condition) -%}
-    {%- if files | length == 0 -%}
-        false
-    {%- else -%}
-        {{ file_path }} in (
-            {%- for row in files.rows %}
-            {{ sql_string(row[0]) }}{{ "," if not loop.last }}
-            {%- endfor %}
-        )
-    {%- endif -%}
+    {{ is_one_of(file_path, files.rows | map(attribute=0) | list) }}
 {%- endmacro %}
 
 
@@ -266,13 +272,7 @@
         "select source_file from " ~ seen_files ~ " where lines > 0"
         ~ " and source_file not in (select source_file from " ~ this ~ ")"
     ) -%}
-    {%- if files | length == 0 -%}
-        false
-    {%- else -%}
-        {{ source_file }} in (
-            {%- for row in files.rows %}{{ sql_string(row[0]) }}{{ ", " if not loop.last }}{% endfor -%}
-        )
-    {%- endif -%}
+    {{ is_one_of(source_file, files.rows | map(attribute=0) | list) }}
 {%- endmacro %}
 
 

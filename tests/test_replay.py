@@ -1,5 +1,6 @@
 """Files in any split, any order, with overlaps and empty runs, come to the tables of one build."""
 
+import itertools
 import json
 import os
 import random
@@ -15,6 +16,7 @@ from tests.make_log import DAY, START, Event, make_log
 from tests.warehouse import LOAD_TIMES, NO_TESTS, Project, assert_same_rows
 
 EXAMPLES = int(os.environ.get("CHURN_REPLAYS", "1"))
+EXAMPLE_NUMBERS = itertools.count()
 BUILDS = 4
 YEARS = 3 * 365 * DAY * 1000
 
@@ -85,9 +87,8 @@ def deliveries(draw: st.DrawFn) -> list[Delivery]:
 def test_any_split_in_any_order_comes_to_the_same(
     make_project: MakeProject, arrivals: list[Delivery]
 ) -> None:
-    replays = sum(1 for _ in make_project.__dict__.setdefault("replays", []))
-    make_project.__dict__["replays"].append(1)
-    project = make_project(f"replay_{replays}")
+    example = next(EXAMPLE_NUMBERS)
+    project = make_project(f"replay_{example}")
     for number in range(BUILDS):
         for delivery in arrivals:
             if delivery.build == number:
@@ -98,7 +99,7 @@ def test_any_split_in_any_order_comes_to_the_same(
             take_some_lines_back(project, arrivals)
         build = project.build().ok()
         assert build.lines_with(r"\bPublished |Nothing new"), build.output
-    whole = make_project(f"replayed_{replays}", raw=project.raw)
+    whole = make_project(f"replayed_{example}", raw=project.raw)
     whole.build("--full-refresh", *NO_TESTS).ok()
     for name in project.nodes():
         assert_same_rows(project.table(name), whole.table(name), name, LOAD_TIMES)
@@ -145,7 +146,7 @@ def test_one_more_day_and_nothing_new(make_project: MakeProject) -> None:
 
 
 def every_version(project: Project) -> dict[str, list[tuple]]:
-    """All snapshots and tags of every table, and where its metadata is."""
+    """All snapshots and tags of every table."""
     spark = project.table("page_catalogue").sparkSession
     names = [*project.tables(), "page_catalogue"]
     return {
