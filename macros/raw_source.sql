@@ -253,10 +253,11 @@
 {#- Whether the listing has what the ledger does not know yet: a file, a change, a loss. -#}
 {% macro has_news() -%}
     {%- set files, ledger = table_name(graph.nodes[model_id('base_files')]), table_name(graph.nodes[model_id('ingested_files')]) -%}
+    {%- set known = "(select source_file, file_bytes, file_modified_at from " ~ files
+        ~ " union all select source_file, file_bytes, file_modified_at from " ~ ledger ~ ")" -%}
     {{ return(run_query(
         "select 1 from " ~ landed_files()
-        ~ " where not exists (select * from " ~ files ~ " as seen where " ~ same_file('seen') ~ ")"
-        ~ " and not exists (select * from " ~ ledger ~ " as known where " ~ same_file('known') ~ ")"
+        ~ " where not exists (select * from " ~ known ~ " as known where " ~ same_file('known') ~ ")"
         ~ " union all select 1 from " ~ ledger ~ " where file_status <> 'vanished'"
         ~ " and source_file not in (select source_file from " ~ landed_files() ~ ") limit 1"
     ) | length > 0) }}

@@ -80,5 +80,6 @@
         'write.parquet.row-group-size-bytes': '33554432',
         'write.metadata.metrics.default': 'none',
         'write.metadata.metrics.column.event_at': 'full',
+        'write.metadata.metrics.column.source_file': 'full',
     }) }}
 {% endmacro %}
