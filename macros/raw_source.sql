@@ -137,9 +137,24 @@
 {% endmacro %}
 
 
+{#- Lists the landing folder once, for all questions of a run. A query with several conditions on the
+    table of files itself would read what is in them. -#}
+{% macro list_landing_folder() %}
+    {% do run_query(
+        "create or replace global temporary view landed_files as select _metadata.file_path as file_path, "
+        ~ file_name_in_folder('_metadata.file_path') ~ " as source_file, "
+        ~ "_metadata.file_size as file_bytes, _metadata.file_modification_time as file_modified_at "
+        ~ "from " ~ raw_table('files')
+    ) %}
+    {% do run_query("cache table " ~ landed_files()) %}
+{% endmacro %}
+
+
+{% macro landed_files() %}{{ return('global_temp.landed_files') }}{% endmacro %}
+
+
 {% macro check_landing_folder() %}
-    {% set files = run_query("select count(*) from " ~ raw_table('files')).rows[0][0] %}
-    {% if files == 0 %}
+    {% if run_query("select count(*) from " ~ landed_files()).rows[0][0] == 0 %}
         {{ exceptions.raise_compiler_error(
             "No raw logs in " ~ raw_location() ~ " (looked for " ~ var('raw_file_glob')
             ~ " in it and below). Put the log files there, or name their folder: "
@@ -235,18 +250,8 @@
 {% macro is_in_files(file_path, condition) -%}
     {%- if not is_run() -%}{{ return('true') }}{%- endif -%}
     {%- if is_unchanged(model) -%}{{ return('false') }}{%- endif -%}
-    {%- set files = run_query("select file_path from " ~ landed_files() ~ " where " ~ condition) -%}
+    {%- set files = run_query("select file_path from " ~ landed_files() ~ " as landed where " ~ condition) -%}
     {{ is_one_of(file_path, files.rows | map(attribute=0) | list) }}
-{%- endmacro %}
-
-
-{#- The listing, as a subquery. -#}
-{% macro landed_files() -%}
-    (select _metadata.file_path as file_path,
-        {{ file_name_in_folder('_metadata.file_path') }} as source_file,
-        _metadata.file_size as file_bytes,
-        _metadata.file_modification_time as file_modified_at
-    from {{ raw_table('files') }}) as landed
 {%- endmacro %}
 
 
@@ -256,7 +261,7 @@
     {%- set known = "(select source_file, file_bytes, file_modified_at from " ~ files
         ~ " union all select source_file, file_bytes, file_modified_at from " ~ ledger ~ ")" -%}
     {{ return(run_query(
-        "select 1 from " ~ landed_files()
+        "select 1 from " ~ landed_files() ~ " as landed"
         ~ " where not exists (select * from " ~ known ~ " as known where " ~ same_file('known') ~ ")"
         ~ " union all select 1 from " ~ ledger ~ " where file_status <> 'vanished'"
         ~ " and source_file not in (select source_file from " ~ landed_files() ~ ") limit 1"

@@ -3,6 +3,7 @@
     {% if execute and flags.WHICH in ['build', 'run', 'test', 'freshness', 'seed'] %}
         {% do check_warehouse_path() %}
         {% do create_raw_tables() %}
+        {% if is_run() %}{% do list_landing_folder() %}{% endif %}
         {% if flags.WHICH in ['build', 'run'] %}
             {% do check_landing_folder() %}
             {% do take_lock() %}

@@ -35,13 +35,17 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def make_project(warehouse: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeProject:
-    """Make a Project with an empty landing folder (or `raw`) and a schema of its own."""
+    """Make a Project with a schema of its own and an empty landing folder (or `raw`).
+
+    The folder is a link, as data/raw is.
+    """
 
     def make(schema: str, raw: Path | None = None, root: Path = ROOT) -> Project:
         folder = tmp_path_factory.mktemp(schema)
         if raw is None:
             raw = folder / "raw"
-            raw.mkdir()
+            (folder / "landing").mkdir()
+            raw.symlink_to("landing")
         return Project(schema, raw, folder, root)
 
     return make
