@@ -498,10 +498,10 @@ group by user_id, session_id, event_date;
 create table stg_user_songs as
 select
     user_id,
-    song
+    hash(song) as song_hash
 from stg_events
 where user_id is not null and page_category = 'song' and song is not null
-group by user_id, song;
+group by user_id, hash(song);
 
 
 create table user_day_transitions as

@@ -30,6 +30,7 @@
             and not has_news(),
         'nodes': {},
     }}) %}
+    {% do run_query("set churn.is_same_project = " ~ is_same_project) %}
     {% if is_same_project %}
         {#- what a test that is not run reports -#}
         {% do graph.last.update({'passed': run_query(
@@ -90,13 +91,15 @@
 {% macro model_id(name) %}{{ return('model.' ~ project_name ~ '.' ~ name) }}{% endmacro %}
 
 
-{#- Changes when the SQL, the contract or the settings of anything in the project do; macros have no
-    part in it. -#}
+{#- Changes when the SQL, the contract, the settings or a macro of the project do. -#}
 {% macro project_checksum() %}
     {% set parts = [dbt_version] %}
     {% for node in graph.nodes.values() | sort(attribute='unique_id') if node.resource_type != 'unit_test' %}
         {% do parts.append(node.unique_id ~ node.checksum.checksum ~ node.get("contract", {}).get("checksum")
             ~ tojson(node.config, sort_keys=true) ~ tojson(node.get('test_metadata', {}), sort_keys=true)) %}
+    {% endfor %}
+    {% for name, generator in context[project_name].items() | sort %}
+        {% do parts.append(generator.macro.macro_sql) %}
     {% endfor %}
     {{ return(local_md5(parts | join)) }}
 {% endmacro %}

@@ -228,13 +228,37 @@
 {#- Condition of an incremental load: the files of the landing folder that were never loaded, with or
     without irregular lines. One that changed since `base_files` saw it waits for the next build. -#}
 {% macro is_in_new_file(file_path, is_irregular) -%}
-    {%- set condition = "exists (select * from " ~ ref('base_files') ~ " as seen where "
-        ~ same_file('seen') ~ " and (irregular_lines > 0) = " ~ is_irregular ~ ")" -%}
-    {%- if is_incremental() -%}
-        {%- set condition = condition ~ " and source_file not in (select source_file from " ~ this ~ ")" -%}
+    {%- set files = ref('base_files') -%}
+    {%- if not is_run() -%}{{ return('true') }}{%- endif -%}
+    {%- if is_unchanged(model) -%}{{ return('false') }}{%- endif -%}
+    {%- if 'new_files' not in graph -%}
+        {%- do graph.update({'new_files': find_new_files(files)}) -%}
     {%- endif -%}
-    {{ is_in_files(file_path, condition) }}
+    {{ is_one_of(file_path, graph.new_files[is_irregular]) }}
 {%- endmacro %}
+
+
+{#- Paths of files that `base_events` has not loaded, by whether they have irregular lines. Files that
+    are counted are loaded; of the others, which a killed build may have left, the events tell, read
+    where the bounds of file names allow for them. Asked once per run. -#}
+{% macro find_new_files(files) %}
+    {% set counts = graph.nodes[model_id('stg_line_counts')] %}
+    {% set uncounted = run_query(
+        "select landed.source_file, landed.file_path, seen.irregular_lines > 0 from " ~ landed_files()
+        ~ " as landed inner join " ~ files ~ " as seen on " ~ same_file('seen')
+        ~ (" where landed.source_file not in (select source_file from " ~ table_name(counts) ~ ")"
+            if is_incremental() and relation_exists(counts) else "")
+    ).rows %}
+    {% set loaded = [] %}
+    {% if is_incremental() and uncounted %}
+        {% set loaded = run_query(
+            "select distinct source_file from " ~ this ~ " where " ~ is_one_of('source_file', uncounted | map(attribute=0) | list)
+        ).rows | map(attribute=0) | list %}
+    {% endif %}
+    {% set new_files = {true: [], false: []} %}
+    {% for row in uncounted if row[0] not in loaded %}{% do new_files[row[2]].append(row[1]) %}{% endfor %}
+    {{ return(new_files) }}
+{% endmacro %}
 
 
 {#- Whether a row of `base_files` is the file of the listing in `is_in_files`, unchanged. -#}

@@ -194,9 +194,13 @@ events as (
         case
             when reject_reason is null then floor(length * 1000 + 0.5)
         end as song_milliseconds,
+        -- a null leaves the hash as it is, so it also has to see which fields are null
         xxhash64(
             ts, userid, sessionid, page, auth, method, status, level, iteminsession, location,
-            useragent, registration, gender, artist, song, length
+            useragent, registration, gender, artist, song, length,
+            userid is null, page is null, auth is null, method is null, status is null,
+            level is null, iteminsession is null, location is null, useragent is null,
+            registration is null, gender is null, artist is null, song is null, length is null
         ) as content_hash
     from quarantined
 
