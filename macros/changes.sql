@@ -174,9 +174,17 @@ order by event_date
 {%- endmacro %}
 
 
-{#- The same for tests of single events: `dbt test` looks at all of them. -#}
+{#- The same for a column of dates or of snapshot dates. -#}
+{% macro in_changed(column) -%}
+    {{ in_changed_snapshots(column) if column == 'snapshot_date' else in_changed_dates(column) }}
+{%- endmacro %}
+
+
+{#- The same for tests: `dbt test` looks at all dates. Whatever the command, dbt has to see what this
+    refers to: a `dbt build` takes the project as parsed by the command before. -#}
 {% macro in_tested_dates(column) -%}
-    {{ in_changed_dates(column) if flags.WHICH == 'build' else 'true' }}
+    {%- set condition = in_changed(column) -%}
+    {{ condition if flags.WHICH == 'build' else 'true' }}
 {%- endmacro %}
 
 

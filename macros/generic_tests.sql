@@ -1,20 +1,45 @@
-{#- The columns are the grain: no two rows share them, and none is null but those of `may_be_null`.
-    One scan. With `date_column`, a build looks at the dates that it changed only. -#}
-{% test grain(model, columns, may_be_null=[], date_column=none) %}
+{#-
+    The columns are the grain: no two rows share them, and none is null but those of `may_be_null`.
+    And every row satisfies every rule; one that comes out null is broken. `rules` maps a name to SQL.
+    One scan for all, as each test of its own costs more than the data does. One row per broken rule.
+    With `date_column`, a build looks at the dates that it changed only.
+-#}
+{% test grain(model, columns, may_be_null=[], rules={}, date_column=none) %}
 
-select
-    {{ columns | join(', ') }},
-    count(*) as rows_found
-from {{ model }}
-where {{ in_tested_dates(date_column) if date_column else 'true' }}
-group by {{ columns | join(', ') }}
-having count(*) > 1 {%- for column in columns if column not in may_be_null %} or {{ column }} is null {%- endfor %}
+with
+
+keys as (
+
+    select
+        {{ columns | join(', ') }},
+        count(*) as rows_of_key
+        {%- for name, rule in rules.items() %},
+        count_if(not coalesce({{ rule }}, false)) as {{ name }}
+        {%- endfor %}
+    from {{ model }}
+    where {{ in_tested_dates(date_column) if date_column else 'true' }}
+    group by {{ columns | join(', ') }}
+
+),
+
+broken as (
+
+    select
+        coalesce(sum(rows_of_key - 1), 0) as one_row_per_key,
+        count_if({{ columns | reject('in', may_be_null) | join(' is null or ') }} is null) as key_is_not_null
+        {%- for name in rules %},
+        coalesce(sum({{ name }}), 0) as {{ name }}
+        {%- endfor %}
+    from keys
+
+)
+
+{{ rules_with_rows(['one_row_per_key', 'key_is_not_null'] + rules | list) }}
 
 {% endtest %}
 
 
-{#- Every row satisfies every rule; a rule that comes out null is broken. One scan for all rules of
-    a model: each test of its own costs more than the data does. `rules` maps a name to SQL. -#}
+{#- The rules alone, for a table that has no key. -#}
 {% test rows_satisfy(model, rules, date_column=none) %}
 
 with
@@ -28,24 +53,26 @@ broken as (
     from {{ model }}
     where {{ date_column ~ ' is null or ' ~ in_tested_dates(date_column) if date_column else 'true' }}
 
-),
+)
 
-rules as (
+{{ rules_with_rows(rules | list) }}
 
+{% endtest %}
+
+
+{#- One row per rule of which `broken`, one row, counts rows that break it. -#}
+{% macro rules_with_rows(names) -%}
+select * from (
     select stack(
-        {{ rules | length }}
-        {%- for name in rules %},
+        {{ names | length }}
+        {%- for name in names %},
         '{{ name }}', {{ name }}
         {%- endfor %}
     ) as (broken_rule, broken_rows)
     from broken
-
 )
-
-select * from rules
 where broken_rows > 0
-
-{% endtest %}
+{%- endmacro %}
 
 
 {#- Each value of `column` is a value of `field` in `to`. -#}

@@ -100,10 +100,8 @@
         {% set replaced = none %}
     {% elif column is none %}
         {% set replaced = 'true' %}
-    {% elif column == 'snapshot_date' %}
-        {% set replaced = in_changed_snapshots(column) %}
     {% else %}
-        {% set replaced = in_changed_dates(column) %}
+        {% set replaced = in_changed(column) %}
     {% endif %}
     {% if replaced == 'false' %}
         {{ return('select 0') }}
