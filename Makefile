@@ -1,7 +1,7 @@
 # `make` lists the targets. Everything below .venv is made by the first of them that needs it.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo build test lint train evaluate score freshness status simulate calibrate \
-	bench-build bench-incremental bench-duckdb lock clean
+	bench-build bench-incremental bench-daily bench-duckdb lock clean
 SHELL := /bin/sh
 
 # The environment's own programs come first, its java among them. A JAVA_HOME or SPARK_HOME of the
@@ -64,6 +64,9 @@ bench-build: $(READY) ## Time and memory of a full build, and its slowest nodes
 
 bench-incremental: $(READY) ## One more day on top of a log: time and events read (ARGS='--raw <folder>')
 	@python -m benchmarks.one_more_day $(ARGS)
+
+bench-daily: $(READY) ## 62 daily loads: does a day cost the same at the end? (ARGS='--days 62')
+	@python -m benchmarks.daily_loads $(ARGS)
 
 bench-duckdb: $(READY) ## The same tables with DuckDB: rows compared, both timed
 	@python -m benchmarks.compare_duckdb $(ARGS)

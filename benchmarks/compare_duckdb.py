@@ -4,8 +4,9 @@ Builds both from the same files in one sitting, compares every table row for row
 time and the memory of both. Exit status 1 when a table differs, 2 when a part did not run; never
 because of a time.
 
-Left out of the comparison are columns that no two runs share: hashes (each engine has its own), when
-a line was loaded and counted, times of files, and the text of quarantined lines. `churn_risk` reads what the ML step writes, so DuckDB does not make it.
+Left out of the comparison are columns that no two runs share: hashes (each engine has its own),
+when a line was loaded and counted, times of files, and the text of quarantined lines. `churn_risk`
+reads what the ML step writes, so DuckDB does not make it.
 
 example:
   python -m benchmarks.compare_duckdb --raw data/raw
