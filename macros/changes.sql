@@ -9,6 +9,7 @@
 {#- on-run-start: what is as the last complete build left it. One look at the tags of all tables. -#}
 {% macro remember_what_is_unchanged() %}
     {% set versions = versions_of(table_nodes() + ml_sources()) %}
+    {% do finish_publishing(versions) %}
     {% set unchanged = [] %}
     {% for id, tags in versions.items() if tags.get('complete') == tags.get('main') %}
         {% do unchanged.append(id) %}
