@@ -1,7 +1,7 @@
 # `make` lists the targets. Everything below .venv is made by the first of them that needs it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo build test lint train evaluate score freshness status simulate calibrate \
-	bench-build bench-incremental bench-daily bench-duckdb lock clean
+.PHONY: help setup demo build test faults lint train evaluate score freshness status simulate \
+	calibrate bench-build bench-incremental bench-daily bench-duckdb lock clean
 SHELL := /bin/sh
 
 # The environment's own programs come first, its java among them. A JAVA_HOME or SPARK_HOME of the
@@ -34,6 +34,9 @@ build: $(READY) ## Build, test and publish all tables (ARGS='--select ...')
 
 test: $(READY) ## Run the test suite (ARGS='-k publish')
 	@pytest $(ARGS)
+
+faults: $(READY) ## Kill 30 builds at random moments, then fill the disk, and more (some 35 minutes)
+	@CHURN_FAULTS=30 pytest -s -n 0 tests/test_faults.py $(ARGS)
 
 lint: $(READY) ## Check style, descriptions, contracts and grain tests
 	@sh tools/lint.sh $(ARGS)

@@ -22,6 +22,7 @@ from ml.session import spark_session
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "data" / "sample"
+BIN = Path(sys.executable).parent
 
 # when a line was loaded and counted is the one thing that tells two builds of the same lines apart
 LOAD_TIMES = ("loaded_at", "counted_at")
@@ -67,13 +68,17 @@ class Project:
         """`dbt run-operation <macro>`."""
         return self.dbt("run-operation", macro, "--args", json.dumps(arguments))
 
-    def dbt(self, *arguments: str, fresh: bool = False, **variables: Any) -> Run:
-        """One dbt command; `variables` go into --vars beside `raw_path`."""
-        command = [
+    def command(self, *arguments: str, **variables: Any) -> list[str]:
+        """Arguments of a dbt command; `variables` go into --vars beside `raw_path`."""
+        return [
             *("--no-use-colors", "--log-path", str(self.folder / "logs"), *arguments),
             *("--target-path", str(self.folder / "target")),
             *("--vars", json.dumps({"raw_path": str(self.raw), **variables})),
         ]
+
+    def dbt(self, *arguments: str, fresh: bool = False, **variables: Any) -> Run:
+        """One dbt command, to its end."""
+        command = self.command(*arguments, **variables)
         if fresh:
             run = run_process("dbt", *command, cwd=self.root, CHURN_SCHEMA=self.schema)
             self.refresh()
@@ -162,17 +167,20 @@ def active_spark() -> SparkSession:
 
 def run_process(program: str | Path, *arguments: str, cwd: Path = ROOT, **variables: str) -> Run:
     """Run a program of this environment as a user does; `variables` go into its environment."""
-    bin_folder = Path(sys.executable).parent
-    path = f"{bin_folder}{os.pathsep}{os.environ['PATH']}"
     process = subprocess.run(
-        [bin_folder / program, *arguments],
+        [BIN / program, *arguments],
         cwd=cwd,
-        env={**os.environ, "PATH": path, **variables},
+        env=user_environment(**variables),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
     return Run(process.returncode, process.stdout)
+
+
+def user_environment(**variables: str) -> dict[str, str]:
+    """Variables of a shell in which this environment is active, and `variables`."""
+    return {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **variables}
 
 
 def copy_of_project(folder: Path) -> Path:
