@@ -1,6 +1,7 @@
 {#-
-    dbt's own materializations, with two things added: a node that is as the last complete build left
-    it is not built again, and the incremental strategies `replace_changed` and `add_missing`.
+    dbt's own materializations, with three things added: a node that is as the last complete build left
+    it is not built again, the incremental strategies `replace_changed` and `add_missing`, and a test
+    that finds something shows some of it.
 -#}
 
 {% materialization table, adapter='spark' %}
@@ -36,7 +37,9 @@
         {% do store_raw_result('main', message='unchanged', code='OK', rows_affected='', agate_table=graph.last.passed) %}
         {{ return({'relations': []}) }}
     {% endif %}
-    {{ return(dbt.materialization_test_default()) }}
+    {% set result = dbt.materialization_test_default() %}
+    {% if load_result('main').table.rows[0]['failures'] | int > 0 %}{% do show_failures() %}{% endif %}
+    {{ return(result) }}
 {% endmaterialization %}
 
 
@@ -68,6 +71,25 @@
     {% endif %}
     {{ return(dbt.materialization_unit_default()) }}
 {% endmaterialization %}
+
+
+{#- dbt's own line says how many rows a test found, not which: logs up to three, and keeps the first for
+    the line that says why nothing was published. -#}
+{% macro show_failures() %}
+    {% set found = run_query("select * from (" ~ sql ~ "\n) limit 3") %}
+    {% set messages = [] %}
+    {% for row in found.rows %}
+        {% if 'message' in found.column_names %}
+            {% do messages.append(row['message']) %}
+        {% else %}
+            {% set values = [] %}
+            {% for name in found.column_names %}{% do values.append(name ~ '=' ~ row[name]) %}{% endfor %}
+            {% do messages.append(values | join(', ')) %}
+        {% endif %}
+        {% do log(model.name ~ ": " ~ messages | last, info=True) %}
+    {% endfor %}
+    {% do graph.setdefault('first_failures', {}).update({model.unique_id: messages[0]}) %}
+{% endmacro %}
 
 
 {% macro leave_unchanged() %}

@@ -24,8 +24,10 @@
 
     {% if failed | length > 0 %}
         {% set culprits = failed | rejectattr('status', 'equalto', 'skipped') | list or failed %}
+        {% set found = graph.get('first_failures', {}).get(culprits[0].node.unique_id) %}
         {% do log(
             "Not published: " ~ culprits[0].node.name ~ " " ~ verdict(culprits[0].status)
+            ~ (" (" ~ found ~ ")" if found else "")
             ~ (" and " ~ (culprits | length - 1) ~ " more" if culprits | length > 1 else "")
             ~ ". " ~ what_readers_see(),
             info=True

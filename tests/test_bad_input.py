@@ -269,10 +269,17 @@ def test_every_line_is_accounted_for(corpus: Corpus) -> None:
 
 
 def test_an_unknown_page_is_a_warning_with_its_count(corpus: Corpus) -> None:
-    (line_of_test,) = corpus.build.lines_with(r"WARN 1 unknown_pages")
-    assert "WARN" in line_of_test
+    assert corpus.build.lines_with(r"WARN \d+ log_anomalies")
     unknown = corpus.project.table("stg_events").where("page_category = 'unknown'")
-    assert [row.page for row in unknown.collect()] == ["Karaoke"]
+    (event,) = unknown.collect()
+    assert event.page == "Karaoke"
+    found = corpus.project.table("stg_log_anomalies").where("finding = 'unknown_pages'")
+    (finding,) = found.collect()
+    assert re.fullmatch(
+        rf"{event.event_date}: 1 of \d+ events \(.* %\) on pages that the catalogue lacks: Karaoke",
+        finding.message,
+    )
+    assert corpus.build.lines_with(f"log_anomalies: {re.escape(finding.message)}")
 
 
 def test_no_name_is_in_any_table(corpus: Corpus) -> None:

@@ -144,8 +144,10 @@ def test_a_failed_build_of_a_changed_project_is_no_ground_to_build_on(history: H
 def test_a_failed_build_says_in_one_line_what_failed_and_what_readers_see(
     history: History,
 ) -> None:
-    (line,) = history.steps["failed"].run.lines_with("ublished")
-    assert "Not published: planted_failure failed" in line
+    failed = history.steps["failed"].run
+    (line,) = failed.lines_with("ublished")
+    assert "Not published: planted_failure failed (user_id=" in line
+    assert len(failed.lines_with(r"planted_failure: user_id=\d+, .*, planted=1$")) == 3
     assert f"Readers still see {history.steps['good'].name}." in line
 
 

@@ -1,0 +1,14 @@
+-- What looks wrong in the log: an error keeps the build unpublished, a warning only says so. A
+-- build looks at the dates that it changed, and at those that compare with them. A known outage is
+-- accepted with --vars '{accepted_dates: [2018-10-05]}'. One row per finding.
+{{ config(warn_if='> 0', error_if='> count_if(severity = 1)') }}
+
+select
+    severity,
+    message
+from {{ ref('stg_log_anomalies') }}
+where
+    finding = 'rejected_lines'
+    or finding in ('missing_date', 'volume') and {{ in_changed_snapshots('event_date') }}
+    or finding = 'unknown_pages' and {{ in_tested_dates('event_date') }}
+order by severity desc, source_file nulls first, event_date

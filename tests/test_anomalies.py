@@ -1,0 +1,51 @@
+"""A date that the log lacks keeps a build unpublished, until somebody says that it is known."""
+
+import json
+import os
+import time
+
+from tests.conftest import MakeProject
+from tests.make_log import DAY, START
+from tests.warehouse import Project
+
+
+def write_dates(project: Project, days: dict[int, int]) -> None:
+    """So many lines on these days after the first of October, of one user."""
+    lines = [
+        json.dumps({
+            "ts": (START + day * DAY + 60 * number) * 1000, "userId": "7", "sessionId": day,
+            "page": "Home", "auth": "Logged In", "method": "GET", "status": 200, "level": "paid",
+            "itemInSession": number, "registration": 1_535_000_000_000, "gender": "F",
+        })
+        for day, count in days.items()
+        for number in range(count)
+    ]  # fmt: skip
+    (project.raw / "log.json").write_text("\n".join(lines) + "\n")
+
+
+def test_a_missing_date_is_an_error_until_it_is_accepted(make_project: MakeProject) -> None:
+    project = make_project("anomalies")
+    write_dates(project, {**dict.fromkeys(range(7), 1000), 8: 1000, 9: 1})
+    message = "2018-10-08: no line, where 1,000 are usual"
+
+    failed = project.build()
+    assert failed.status == 1
+    assert failed.lines_with(rf"^\S+ +log_anomalies: {message}$")
+    (line,) = failed.lines_with("Not published")
+    assert f"Not published: log_anomalies failed ({message}). Nothing is published yet" in line
+
+    accepted = project.build(accepted_dates=["2018-10-08"]).ok()
+    assert accepted.lines_with(rf"log_anomalies: {message} \(accepted\)")
+    assert accepted.lines_with("WARN 1 log_anomalies")
+    assert accepted.lines_with("Published 8 marts")
+
+
+def test_freshness_looks_at_the_newest_file(make_project: MakeProject) -> None:
+    project = make_project("freshness")
+    write_dates(project, {0: 1})
+    log = project.raw / "log.json"
+    for days, status, verdict in ((0, 0, "PASS"), (2, 0, "WARN"), (4, 1, "ERROR STALE")):
+        os.utime(log, (time.time() - days * DAY,) * 2)
+        run = project.dbt("source", "freshness")
+        assert run.status == status
+        assert run.lines_with(f"{verdict} freshness of raw.events")
