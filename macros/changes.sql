@@ -1,29 +1,31 @@
 {#-
     What a build has to do. Lines are appended to `base_events`; every table made of them is brought
     up to date by replacing the dates whose lines changed since the last complete build: a
-    `dbt build` of everything in which all tests passed. It marks the version of every table that
-    it left with the tag `complete`, so that the work of a build that failed or was killed is done
-    again by the next one.
+    `dbt build` of everything in which all tests passed. Properties of `stg_line_counts` name it, and
+    its tag is on the version of every table that it left, so that the work of a build that failed or
+    was killed is done again by the next one.
 -#}
 
 {#- on-run-start: what is as the last complete build left it. One look at the tags of all tables. -#}
 {% macro remember_what_is_unchanged() %}
     {% set versions = versions_of(table_nodes() + ml_sources()) %}
     {% do finish_publishing(versions) %}
+    {% set mark = mark_of_last_build() %}
+    {% set complete = mark.get('churn.complete', '') %}
+    {% set is_marked = complete in versions[model_id('stg_line_counts')] %}
     {% set unchanged = [] %}
-    {% for id, tags in versions.items() if tags.get('complete') == tags.get('main') %}
+    {% for id, tags in versions.items() if tags.get(complete) == tags.get('main') %}
         {% do unchanged.append(id) %}
     {% endfor %}
-    {% set counts = graph.nodes[model_id('stg_line_counts')] %}
-    {% set is_marked = 'complete' in versions[counts.unique_id] %}
-    {% set is_same_project = is_marked and not flags.FULL_REFRESH and run_query(
-        "show tblproperties " ~ table_name(counts) ~ " ('churn.project')"
-    ).rows[0][1] == project_checksum() %}
+    {% set is_same_project = is_marked and not flags.FULL_REFRESH
+        and mark['churn.project'] == project_checksum() %}
     {% if is_marked and not is_same_project %}
         {#- if this run fails, going back to the text of before does not bring back the rows of before -#}
-        {% do run_query("alter table " ~ table_name(counts) ~ " set tblproperties ('churn.project' = 'changing')") %}
+        {% do set_mark({'churn.project': 'changing'}) %}
     {% endif %}
     {% do graph.update({'last': {
+        'complete': complete,
+        'versions': versions,
         'unchanged': unchanged,
         'is_same_project': is_same_project,
         'is_unchanged': is_same_project
@@ -69,19 +71,51 @@
 {% endmacro %}
 
 
-{#- on-run-end, when all passed. The table that `changes` reads comes last: with its tag, all have one. -#}
-{% macro mark_complete(versions) %}
-    {% set counts = graph.nodes[model_id('stg_line_counts')] %}
-    {% do versions.update(versions_of(ml_sources())) %}
-    {% for node in table_nodes() + ml_sources() if node.unique_id != counts.unique_id %}
-        {% set tags = versions[node.unique_id] %}
-        {% if tags.get('complete') != tags.get('main') %}{% do set_tag(node, 'complete') %}{% endif %}
-    {% endfor %}
-    {% do run_query(
-        "alter table " ~ table_name(counts) ~ " set tblproperties ('churn.project' = '" ~ project_checksum() ~ "')"
-    ) %}
-    {% do set_tag(counts, 'complete') %}
+{#- on-run-end, when all passed and all tables have the tag of the build. -#}
+{% macro mark_complete(build) %}
+    {% set project = project_checksum() %}
+    {% do set_mark({
+        'churn.complete': build,
+        'churn.project': project,
+        'churn.project_of.' ~ build: project,
+    }) %}
 {% endmacro %}
+
+
+{#- The mark: `churn.complete`, the last complete build, and `churn.project`, the checksum of the project
+    that the tables were made by, or `changing`. `churn.project_of.<build>` is the checksum of each complete
+    build that is kept. -#}
+{% macro mark_of_last_build() %}
+    {% set mark = {} %}
+    {% if relation_exists(graph.nodes[model_id('stg_line_counts')]) %}
+        {% for row in run_query("show tblproperties " ~ counts_table()).rows %}
+            {% do mark.update({row[0]: row[1]}) %}
+        {% endfor %}
+    {% endif %}
+    {{ return(mark) }}
+{% endmacro %}
+
+
+{% macro set_mark(properties) %}
+    {% set settings = [] %}
+    {% for name, value in properties.items() %}{% do settings.append("'" ~ name ~ "' = '" ~ value ~ "'") %}{% endfor %}
+    {% do run_query("alter table " ~ counts_table() ~ " set tblproperties (" ~ settings | join(', ') ~ ")") %}
+{% endmacro %}
+
+
+{% macro counts_table() %}{{ return(table_name(graph.nodes[model_id('stg_line_counts')])) }}{% endmacro %}
+
+
+{#- Condition on when a file was loaded: by the last complete build or later; always where there is none. -#}
+{% macro is_loaded_lately(loaded_at) -%}
+    {%- if flags.WHICH != 'build' or changes() is none -%}{{ return('true') }}{%- endif -%}
+    {%- set start = modules.datetime.datetime.strptime(graph.last.complete.split('_')[1], '%Y%m%dT%H%M%SZ') -%}
+    {{ loaded_at }} >= timestamp '{{ start }}'
+{%- endmacro %}
+
+
+{#- A table as the last complete build left it. -#}
+{% macro at_last_build(table) %}{{ return(table ~ " version as of '" ~ graph.last.complete ~ "'") }}{% endmacro %}
 
 
 {% macro ml_sources() %}
@@ -143,13 +177,13 @@ from (
         from {{ line_counts }}
         union all
         select event_date, source_file, counted_at, true, -1
-        from {{ line_counts }} version as of 'complete'
+        from {{ at_last_build(line_counts) }}
         union all
         select event_date, null, null, is_in_log_period, 1
         from {{ event_dates }}
         union all
         select event_date, null, null, is_in_log_period, -1
-        from {{ event_dates }} version as of 'complete'
+        from {{ at_last_build(event_dates) }}
     )
     where event_date is not null
     group by event_date, source_file, counted_at, is_in_log_period
@@ -160,10 +194,11 @@ order by event_date
 {% endmacro %}
 
 
-{#- Condition on a date: whether a build has to read and write it. -#}
+{#- Condition on a date: whether a build has to read and write it. All dates where a table is made anew,
+    as those without partitions are when lines were lost. -#}
 {% macro in_changed_dates(column) -%}
     {%- set found = changes() -%}
-    {%- if found is none -%}
+    {%- if found is none or should_full_refresh() -%}
         true
     {%- elif not found.dates -%}
         false
@@ -202,7 +237,7 @@ order by event_date
         {% set row = run_query(
             "select least(min(date_sub(last_complete_date, 8)), date_add(min(last_event_date), 1)"
             ~ (", date_sub(date '" ~ found.dates[0] ~ "', 9)" if found.dates else "")
-            ~ ") from (select * from " ~ calendar ~ " union all select * from " ~ calendar ~ " version as of 'complete')"
+            ~ ") from (select * from " ~ calendar ~ " union all select * from " ~ at_last_build(calendar) ~ ")"
         ).rows[0] %}
         {% do found.update({'first_snapshot': row[0] | string}) %}
     {% endif %}

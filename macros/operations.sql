@@ -1,10 +1,26 @@
+{#- dbt run-operation help_operations: what can be done beside dbt build. More in `_operations.yml`. -#}
+{% macro help_operations() %}
+    {% for line in [
+        "publish_status                                      what readers see, which builds are kept",
+        "rollback                                            readers: back to the build before",
+        "rollback --args '{build: <name or invocation id>}'  readers: to that build",
+        "rollback --args '{build: <name>, built: true}'      readers and all tables",
+        "reload_files --args '{files: [<source_file>]}'      forget what these files held; then dbt build",
+        "rebuild_dates --args '{first: <date>, last: <date>}'  make these dates again; then dbt build",
+        "maintain --args '{keep_hours: 72}'                  compact, expire snapshots, remove orphans",
+    ] %}
+        {% do log("dbt run-operation " ~ line, info=True) %}
+    {% endfor %}
+{% endmacro %}
+
+
 {#-
     dbt run-operation reload_files --args '{files: [events-2018-10-01.json]}'
     Takes back what was loaded from these files (names as in `ingested_files`); the next dbt build
     loads what they hold by then, nothing where they are gone. Readers see no difference until that
     build has passed. A kill on the way does no harm: run it again, or build.
 -#}
-{% macro reload_files(files) %}
+{% macro reload_files(files=[]) %}
     {% set names = [files] if files is string else files %}
     {% if not names %}{{ exceptions.raise_compiler_error("Name a file: --args '{files: [...]}'") }}{% endif %}
     {% set condition = is_one_of('source_file', names) %}
@@ -39,16 +55,15 @@
     The next dbt build makes everything of these dates again from `base_events`, as it does of dates
     with new lines.
 -#}
-{% macro rebuild_dates(first, last) %}
+{% macro rebuild_dates(first=none, last=none) %}
+    {% if not first or not last %}
+        {{ exceptions.raise_compiler_error("Name the dates: --args '{first: 2018-10-01, last: 2018-10-07}'") }}
+    {% endif %}
     {% set counts = ref('stg_line_counts') %}
-    {% set days = [] %}
-    {% for day in [first, last] %}
-        {% do days.append("date '" ~ modules.datetime.date.fromisoformat(day | string) ~ "'") %}
-    {% endfor %}
-    {% set condition = "event_date between " ~ days[0] ~ " and " ~ days[1] %}
+    {% set condition = "event_date between " ~ sql_date(first) ~ " and " ~ sql_date(last) %}
     {% set dates = run_query("select count(distinct event_date) from " ~ counts ~ " where " ~ condition).rows[0][0] %}
     {% if dates == 0 %}
-        {{ exceptions.raise_compiler_error("No date from " ~ first ~ " to " ~ last ~ " has a line.") }}
+        {{ exceptions.raise_compiler_error("No date from " ~ first ~ " to " ~ last ~ " has a line, so nothing was changed.") }}
     {% endif %}
     {% do take_lock() %}
     {% do run_query("update " ~ counts ~ " set counted_at = current_timestamp() where " ~ condition) %}

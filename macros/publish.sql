@@ -1,13 +1,12 @@
 {#-
-    Write, audit, publish. A build writes the marts in place; readers see them through views of
-    the tag `published`, which moves only when the whole build passed. Each build also gets a tag
-    of its own on every mart, so that going back is a matter of moving tags.
+    Write, audit, publish. A build writes the tables in place; readers see the marts through views of
+    the tag `published`, which moves only when the whole build passed. Each published build also gets a
+    tag of its own on every table, so that going back is a matter of moving tags, and a table that has
+    one on its version is known to have passed.
 -#}
 
-{#- on-run-end: publishes the marts of a `dbt build`, or says in one line why not. -#}
-{% macro publish(results) %}
-    {% if not execute or flags.WHICH != 'build' %}{{ return('') }}{% endif %}
-
+{#- on-run-end: publishes the marts of a `dbt build` and returns its name, or says in one line why not. -#}
+{% macro publish(results, versions) %}
     {% set failed = [] %}
     {% set passed = [] %}
     {% for result in results %}
@@ -29,14 +28,14 @@
             "Not published: " ~ culprits[0].node.name ~ " " ~ verdict(culprits[0].status)
             ~ (" (" ~ found ~ ")" if found else "")
             ~ (" and " ~ (culprits | length - 1) ~ " more" if culprits | length > 1 else "")
-            ~ ". " ~ what_readers_see(),
+            ~ ". " ~ what_readers_see(versions),
             info=True
         ) %}
         {{ return('') }}
     {% endif %}
     {% if built | length == 0 %}
         {% if graph.last.is_unchanged %}
-            {% do log("Nothing new in " ~ raw_location() ~ ", so nothing was built. " ~ what_readers_see(), info=True) %}
+            {% do log("Nothing new in " ~ raw_location() ~ ", so nothing was built. " ~ what_readers_see(versions), info=True) %}
         {% endif %}
         {{ return('') }}
     {% endif %}
@@ -45,40 +44,41 @@
     {% if untested | length > 0 %}
         {% do log(
             "Not published: this build left out " ~ untested | length ~ " data tests of what it built, "
-            ~ untested[0].name ~ " among them. " ~ what_readers_see(),
+            ~ untested[0].name ~ " among them. " ~ what_readers_see(versions),
             info=True
         ) %}
         {{ return('') }}
     {% endif %}
 
-    {% set versions = versions_of(table_nodes()) %}
     {% set unaudited = unaudited_upstream(built, passed, versions) %}
     {% if unaudited | length > 0 %}
         {% do log(
             "Not published: " ~ unaudited[0] ~ " is upstream of what was built, and its tests have not"
-            ~ " passed since it changed. Build it too: dbt build. " ~ what_readers_see(),
+            ~ " passed since it changed. Build it too: dbt build. " ~ what_readers_see(versions),
             info=True
         ) %}
         {{ return('') }}
     {% endif %}
 
     {% set build = "build_" ~ run_started_at.strftime('%Y%m%dT%H%M%SZ') ~ "_" ~ invocation_id[:8] %}
-    {% do run_query("create schema if not exists " ~ published_schema()) %}
-    {% set built_ids = built | map(attribute='unique_id') | list %}
-    {% for node in mart_nodes() if node.unique_id not in built_ids %}
+    {% set is_complete = table_nodes() | rejectattr('unique_id', 'in', passed) | list | length == 0
+        and tests_not_run(table_nodes(), passed) | length == 0 %}
+    {% for node in table_nodes() + (ml_sources() if is_complete else []) %}
         {% set tags = versions[node.unique_id] %}
-        {% if 'published' in tags %}{% do set_tag(node, build, tags['published']) %}{% endif %}
+        {% set version = tags.get('main') if is_complete or node.unique_id in passed else audited_version(node, tags) %}
+        {% if version %}{% do set_tag(node, build, version) %}{% endif %}
     {% endfor %}
-    {% for node in built %}{% do set_tag(node, build) %}{% endfor %}
-    {% for node in built %}{% do show_readers(node) %}{% endfor %}
-    {% for node in table_nodes() if node.unique_id in passed and node.unique_id not in built_ids %}
-        {% set names = versions[node.unique_id] %}
-        {% if names.get('published') != names['main'] %}{% do set_tag(node, 'published') %}{% endif %}
+
+    {#- from here on readers see the new build: as little as can be is left to do -#}
+    {% set views = published_views() %}
+    {% for node in built %}
+        {% set tags = versions[node.unique_id] %}
+        {% do show_readers(node, tags['main'], has_right_view=node.alias in views
+            and graph.last.is_same_project and tags.get('published') == tags.get(graph.last.complete)) %}
     {% endfor %}
-    {% if table_nodes() | rejectattr('unique_id', 'in', passed) | list | length == 0 and tests_not_run(table_nodes(), passed) | length == 0 %}
-        {% do mark_complete(versions) %}
-    {% endif %}
+    {% if is_complete %}{% do mark_complete(build) %}{% endif %}
     {% do log("Published " ~ built | length ~ " marts in " ~ published_schema() ~ " as " ~ build ~ ".", info=True) %}
+    {{ return(build) }}
 {% endmacro %}
 
 
@@ -109,28 +109,17 @@
 
 
 {#-
-    dbt run-operation rollback [--args '{build: build_20261124T101500Z_0a1b2c3d}']
+    dbt run-operation rollback [--args '{build: build_20261124T101500Z_0a1b2c3d, built: true}']
     Readers see every mart as it was published by that build; without a name, by the build before
-    the one that is published now. Built tables stay as they are.
+    the one that is published now. Built tables stay as they are, but for `built`: then they, too, go
+    back, staging and all, and the next dbt build loads again what came after. A kill on the way: run
+    it again.
 -#}
-{% macro rollback(build=none) %}
-    {% set versions = versions_of(mart_nodes()) %}
-    {% set builds = published_builds(versions) %}
-    {% if build is none %}
-        {% set current = current_build(versions) %}
-        {% set older = builds | select('lt', current) | list %}
-        {% if older | length == 0 %}
-            {{ exceptions.raise_compiler_error(
-                "No build before " ~ current ~ " is kept. See: dbt run-operation publish_status"
-            ) }}
-        {% endif %}
-        {% set build = older[0] %}
-    {% elif build not in builds %}
-        {{ exceptions.raise_compiler_error(
-            "No build " ~ build ~ ". Kept are: " ~ (builds | join(', ') or 'none')
-        ) }}
-    {% endif %}
+{% macro rollback(build=none, built=false) %}
     {% do take_lock() %}
+    {% set versions = versions_of(table_nodes()) %}
+    {% set build = build_to_go_back_to(build, versions) %}
+    {% if built %}{% do take_back_tables(build, versions) %}{% endif %}
     {% for node in mart_nodes() %}
         {% set tags = versions[node.unique_id] %}
         {% if build in tags %}
@@ -142,7 +131,64 @@
         {% endif %}
     {% endfor %}
     {% do release_lock() %}
-    {% do log("Readers now see " ~ build ~ ".", info=True) %}
+    {% do log("Readers now see " ~ build ~ (", and all tables are as it left them." if built else "."), info=True) %}
+{% endmacro %}
+
+
+{#- The name of a build that is kept: the one that is named, by itself or by the id of its invocation, else
+    the one before what readers see. -#}
+{% macro build_to_go_back_to(build, versions) %}
+    {% set builds = published_builds(versions) %}
+    {% if build is none %}
+        {% set current = current_build(versions) %}
+        {% set chosen = builds | select('lt', current) | list %}
+        {% if not chosen %}
+            {{ exceptions.raise_compiler_error(
+                "No build before " ~ current ~ " is kept. See: dbt run-operation publish_status"
+            ) }}
+        {% endif %}
+    {% else %}
+        {% set chosen = [] %}
+        {% for name in builds if name == build or name.split('_') | last == build[:8] and build | length == 36 %}
+            {% do chosen.append(name) %}
+        {% endfor %}
+        {% if not chosen %}
+            {{ exceptions.raise_compiler_error(
+                "No build " ~ build ~ ". Kept are: " ~ (builds | join(', ') or 'none')
+            ) }}
+        {% endif %}
+    {% endif %}
+    {{ return(chosen[0]) }}
+{% endmacro %}
+
+
+{#-
+    Every table at its version of a build. The mark says `changing` meanwhile, and for good where the
+    build was of a part only, or the tables were made by another text since, as their columns stay those
+    of now: the next build then makes all that is made of `base_events` anew.
+-#}
+{% macro take_back_tables(build, versions) %}
+    {% for node in table_nodes() if build not in versions[node.unique_id] %}
+        {{ exceptions.raise_compiler_error(
+            node.name ~ " has no version of " ~ build ~ ", so nothing was changed. Go back to the project's text of "
+            ~ "that build first, or take back only what readers see, without `built`."
+        ) }}
+    {% endfor %}
+    {% set mark = mark_of_last_build() %}
+    {% set project = mark.get('churn.project_of.' ~ build) %}
+    {% do set_mark({'churn.project': 'changing'}) %}
+    {#- base_events last: what is counted or listed twice is mended by a build, a line is not -#}
+    {% for node in table_nodes() | reverse %}
+        {% set tags = versions[node.unique_id] %}
+        {% if tags[build] != tags['main'] %}
+            {% do run_query(
+                "call lake.system.set_current_snapshot(table => '" ~ table_name(node) ~ "', snapshot_id => " ~ tags[build] ~ ")"
+            ) %}
+        {% endif %}
+    {% endfor %}
+    {% if project and project == mark['churn.project'] %}
+        {% do set_mark({'churn.complete': build, 'churn.project': project}) %}
+    {% endif %}
 {% endmacro %}
 
 
@@ -157,12 +203,13 @@
         {{ exceptions.raise_compiler_error("keep_hours has to be 24 or more: files of a running build must stay") }}
     {% endif %}
     {% do take_lock() %}
-    {% set versions = versions_of(table_nodes()) %}
+    {% set nodes = table_nodes() + ml_sources() %}
+    {% set versions = versions_of(nodes) %}
     {% set builds = published_builds(versions) %}
-    {% set in_use = current_build(versions) %}
-    {% set dropped = builds[var('builds_kept'):] | reject('equalto', in_use) | list %}
+    {% set in_use = [current_build(versions), mark_of_last_build().get('churn.complete')] %}
+    {% set dropped = builds[var('builds_kept'):] | reject('in', in_use) | list %}
     {% set older_than = (run_started_at - modules.datetime.timedelta(hours=keep_hours)).strftime('%Y-%m-%d %H:%M:%S') %}
-    {% for node in table_nodes() %}
+    {% for node in nodes if versions[node.unique_id] %}
         {% set table = table_name(node) %}
         {% set tags = versions[node.unique_id] %}
         {% set before = tags['main'] %}
@@ -186,6 +233,12 @@
             info=True
         ) %}
     {% endfor %}
+    {% if dropped %}
+        {% do run_query(
+            "alter table " ~ counts_table() ~ " unset tblproperties if exists ('churn.project_of."
+            ~ dropped | join("', 'churn.project_of.") ~ "')"
+        ) %}
+    {% endif %}
     {% do release_lock() %}
     {% if dropped %}
         {% do log("Builds that can no longer be had back: " ~ dropped | join(', '), info=True) %}
@@ -262,13 +315,33 @@
 {% endmacro %}
 
 
-{#- The view is replaced with the tag: its columns are those of the version that it shows. -#}
-{% macro show_readers(node, snapshot=none) %}
+{#- The view is replaced with the tag, unless it is the right one: its columns are those of the version
+    that it shows. -#}
+{% macro show_readers(node, snapshot, has_right_view=false) %}
     {% do set_tag(node, 'published', snapshot) %}
-    {% do run_query(
-        "create or replace view " ~ published_schema() ~ "." ~ node.alias
-        ~ " as select * from " ~ table_name(node) ~ " version as of 'published'"
-    ) %}
+    {% if not has_right_view %}
+        {% do run_query(
+            "create or replace view " ~ published_schema() ~ "." ~ node.alias
+            ~ " as select * from " ~ table_name(node) ~ " version as of 'published'"
+        ) %}
+    {% endif %}
+{% endmacro %}
+
+
+{#- Names of the views for readers, whose schema is made if it is not there. -#}
+{% macro published_views() %}
+    {% do run_query("create schema if not exists " ~ published_schema()) %}
+    {{ return(run_query("show views in " ~ published_schema()).rows | map(attribute=1) | list) }}
+{% endmacro %}
+
+
+{#- The version of a table that passed last: of a mart what readers see, else the version that it has, if a
+    published build had it too, else that of the newest such build. -#}
+{% macro audited_version(node, tags) %}
+    {% if node.schema == target.schema ~ '_marts' %}{{ return(tags.get('published')) }}{% endif %}
+    {% set builds = published_builds({node.unique_id: tags}) %}
+    {% for build in builds if tags[build] == tags['main'] %}{{ return(tags['main']) }}{% endfor %}
+    {{ return(tags[builds[0]] if builds else none) }}
 {% endmacro %}
 
 
@@ -330,7 +403,7 @@
     {% set unaudited = [] %}
     {% for node in table_nodes() if node.unique_id in upstream and node.unique_id not in passed %}
         {% set tags = versions[node.unique_id] %}
-        {% if 'published' not in tags or tags['published'] != tags['main'] %}
+        {% if not tags or tags['main'] != audited_version(node, tags) %}
             {% do unaudited.append(node.name) %}
         {% endif %}
     {% endfor %}
@@ -351,7 +424,7 @@
 {% endmacro %}
 
 
-{% macro what_readers_see() %}
-    {% set build = current_build(versions_of(mart_nodes())) %}
+{% macro what_readers_see(versions) %}
+    {% set build = current_build(versions) %}
     {{ return("Readers still see " ~ build ~ "." if build else "Nothing is published yet.") }}
 {% endmacro %}

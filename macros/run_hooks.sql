@@ -15,8 +15,15 @@
 
 
 {#- on-run-end, whatever came of the run. -#}
-{% macro end_run() %}
-    {% if execute and flags.WHICH in ['build', 'run'] %}{% do release_lock() %}{% endif %}
+{% macro end_run(results) %}
+    {% if not execute or flags.WHICH not in ['build', 'run'] %}{{ return('') }}{% endif %}
+    {% set built = [] %}
+    {% for result in results if result.node.resource_type == 'model' and not is_unchanged(result.node) %}
+        {% do built.append(result) %}
+    {% endfor %}
+    {% set versions = versions_of(table_nodes() + ml_sources()) if built else graph.last.versions %}
+    {% if flags.WHICH == 'build' %}{% do publish(results, versions) %}{% endif %}
+    {% do release_lock() %}
 {% endmacro %}
 
 

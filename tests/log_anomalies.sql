@@ -1,6 +1,7 @@
 -- What looks wrong in the log: an error keeps the build unpublished, a warning only says so. A
--- build looks at the dates that it changed, and at those that compare with them. A known outage is
--- accepted with --vars '{accepted_dates: [2018-10-05]}'. One row per finding.
+-- build looks at the dates that it changed, those that compare with them, and the files that came
+-- with it or with the complete build before. A known outage is accepted with
+-- --vars '{accepted_dates: [2018-10-05]}'. One row per finding.
 {{ config(warn_if='> 0', error_if='> count_if(severity = 1)') }}
 
 select
@@ -8,7 +9,7 @@ select
     message
 from {{ ref('stg_log_anomalies') }}
 where
-    finding = 'rejected_lines'
+    finding = 'rejected_lines' and {{ is_loaded_lately('loaded_at') }}
     or finding in ('missing_date', 'volume') and {{ in_changed_snapshots('event_date') }}
     or finding = 'unknown_pages' and {{ in_tested_dates('event_date') }}
 order by severity desc, source_file nulls first, event_date

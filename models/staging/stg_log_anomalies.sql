@@ -1,5 +1,5 @@
 -- A view over small tables, but for the one look at the pages. The test `log_anomalies` reads it
--- for the dates of a build. Thresholds are vars, see dbt_project.yml.
+-- for the dates and files of a build. Thresholds are vars, see dbt_project.yml.
 {{ config(materialized='view') }}
 
 with
@@ -15,6 +15,7 @@ files as (
 
     select
         source_file,
+        loaded_at,
         lines,
         rejected_lines,
         {{ is_one_of('source_file', var('accepted_files')) }} as is_accepted
@@ -126,6 +127,7 @@ file_findings as (
 
     select
         source_file,
+        loaded_at,
         rejected_lines > lines * {{ var('rejected_error_share') }} as is_extreme,
         lines >= {{ var('usual_lines_min') }} as is_large,
         is_accepted,
@@ -173,6 +175,7 @@ findings as (
         finding,
         event_date,
         cast(null as string) as source_file,
+        cast(null as timestamp) as loaded_at,
         is_extreme,
         is_large,
         is_accepted,
@@ -183,6 +186,7 @@ findings as (
         'rejected_lines' as finding,
         cast(null as date) as event_date,
         source_file,
+        loaded_at,
         is_extreme,
         is_large,
         is_accepted,
@@ -193,6 +197,7 @@ findings as (
         'unknown_pages' as finding,
         event_date,
         cast(null as string) as source_file,
+        cast(null as timestamp) as loaded_at,
         is_extreme,
         is_large,
         is_accepted,
@@ -207,6 +212,7 @@ with_severity as (
         finding,
         event_date,
         source_file,
+        loaded_at,
         case when is_extreme and is_large and not is_accepted then 2 else 1 end as severity,
         message || if(is_extreme and is_large and is_accepted, ' (accepted)', '') as message
     from findings
