@@ -65,7 +65,7 @@
     {% if node.resource_type == 'model' and not last.is_unchanged %}{{ return(false) }}{% endif %}
     {% for id in node.depends_on.nodes %}
         {% set parent = graph.nodes.get(id) or graph.sources[id] %}
-        {% if parent.source_name != 'raw' and not is_unchanged(parent) %}{{ return(false) }}{% endif %}
+        {% if parent.source_name not in ['raw', 'audit'] and not is_unchanged(parent) %}{{ return(false) }}{% endif %}
     {% endfor %}
     {{ return(true) }}
 {% endmacro %}

@@ -203,7 +203,7 @@
         {{ exceptions.raise_compiler_error("keep_hours has to be 24 or more: files of a running build must stay") }}
     {% endif %}
     {% do take_lock() %}
-    {% set nodes = table_nodes() + ml_sources() %}
+    {% set nodes = table_nodes() + ml_sources() + [graph.sources['source.' ~ project_name ~ '.audit.model_builds']] %}
     {% set versions = versions_of(nodes) %}
     {% set builds = published_builds(versions) %}
     {% set in_use = [current_build(versions), mark_of_last_build().get('churn.complete')] %}

@@ -1,4 +1,5 @@
-{#- on-run-start: the raw tables, and the two tables that ml/ fills, empty until it has run. -#}
+{#- on-run-start: the raw tables, the two tables that ml/ fills, empty until it has run, and the table
+    that says what each run built. -#}
 {% macro prepare_run() %}
     {% if execute and flags.WHICH in ['build', 'run', 'test', 'freshness', 'seed'] %}
         {% do check_warehouse_path() %}
@@ -8,6 +9,7 @@
             {% do check_landing_folder() %}
             {% do take_lock() %}
             {% do create_ml_tables() %}
+            {% do create_audit_table() %}
             {% do remember_what_is_unchanged() %}
         {% endif %}
     {% endif %}
@@ -22,7 +24,8 @@
         {% do built.append(result) %}
     {% endfor %}
     {% set versions = versions_of(table_nodes() + ml_sources()) if built else graph.last.versions %}
-    {% if flags.WHICH == 'build' %}{% do publish(results, versions) %}{% endif %}
+    {% set build = publish(results, versions) if flags.WHICH == 'build' %}
+    {% if built %}{% do record_models(built, versions, build) %}{% endif %}
     {% do release_lock() %}
 {% endmacro %}
 
@@ -73,6 +76,73 @@
             is_chosen boolean
         )
         using iceberg
+    {% endcall %}
+{% endmacro %}
+
+
+{% macro create_audit_table() %}
+    {% if not is_embedded() %}{% do run_query("create schema if not exists " ~ audit_schema()) %}{% endif %}
+    {% call statement('create_model_builds') %}
+        create table if not exists {{ source('audit', 'model_builds') }} (
+            invocation_id string,
+            command string,
+            build_name string,
+            started_at timestamp,
+            model_name string,
+            status string,
+            seconds double,
+            change string,
+            total_rows bigint,
+            snapshot_id bigint,
+            is_published boolean
+        )
+        using iceberg
+    {% endcall %}
+{% endmacro %}
+
+
+{#- One row per model that this run built, or tried to, in one commit. Rows and kind of change are those
+    that the tables' own metadata has, so nothing is counted. -#}
+{% macro record_models(built, versions, build) %}
+    {% set start = "timestamp '" ~ run_started_at.strftime('%Y-%m-%d %H:%M:%S') ~ "'" %}
+    {% set rows, snapshots = [], [
+        "select bigint(null) as snapshot_id, bigint(null) as parent_id, timestamp(null) as committed_at,"
+        ~ " cast(null as map<string, string>) as summary"
+    ] %}
+    {% for result in built %}
+        {% set node = result.node %}
+        {% set snapshot = versions.get(node.unique_id, {}).get('main') if result.status | string == 'success' %}
+        {% do rows.append(
+            "('" ~ node.name ~ "', '" ~ result.status ~ "', " ~ result.execution_time | round(3) ~ "D, " ~ (snapshot or 'null') ~ ")"
+        ) %}
+        {% if snapshot %}
+            {% do snapshots.append(
+                "select snapshot_id, parent_id, committed_at, summary from " ~ table_name(node) ~ ".snapshots"
+                ~ " where snapshot_id = " ~ snapshot
+            ) %}
+        {% endif %}
+    {% endfor %}
+    {% call statement('record_models') %}
+        insert into {{ source('audit', 'model_builds') }}
+        select /*+ coalesce(1) */
+            '{{ invocation_id }}',
+            '{{ flags.WHICH }}',
+            {{ "'" ~ build ~ "'" if build else 'null' }},
+            {{ start }},
+            models.model_name,
+            models.status,
+            models.seconds,
+            case
+                when snapshots.committed_at < {{ start }} then 'unchanged'
+                when snapshots.parent_id is null and snapshots.snapshot_id is not null then 'replaced'
+                when snapshots.snapshot_id is not null then 'updated'
+            end,
+            cast(snapshots.summary['total-records'] as bigint),
+            snapshots.snapshot_id,
+            {{ 'true' if build else 'false' }}
+        from values {{ rows | join(', ') }} as models (model_name, status, seconds, snapshot_id)
+        left join ({{ snapshots | join(' union all ') }}) as snapshots
+            on models.snapshot_id = snapshots.snapshot_id
     {% endcall %}
 {% endmacro %}
 

@@ -184,6 +184,39 @@ def test_a_partial_build_on_rows_that_no_test_has_seen_is_not_published(history:
     assert step.published == before.published
 
 
+def test_the_audit_table_says_what_each_run_did(history: History) -> None:
+    project, steps = history.project, history.steps
+    rows = project.source("audit.model_builds").orderBy("started_at").collect()
+    runs = list(dict.fromkeys((row.invocation_id, row.command, row.build_name) for row in rows))
+    good, mended, partial = (steps[name].name for name in ("good", "mended", "partial"))
+    names = [None, None, good, None, mended, partial, None, None]
+    assert [run[2] for run in runs] == names
+    assert [number for number, run in enumerate(runs) if run[1] == "run"] == [1, 6]
+    assert all(row.is_published == (row.build_name is not None) for row in rows)
+    assert [row.model_name for row in rows if row.build_name == partial] == ["fct_user_days"]
+
+    of_mended = {row.model_name: row for row in rows if row.build_name == mended}
+    assert {*of_mended} == {
+        name for name, node in project.nodes().items() if node["resource_type"] == "model"
+    }
+    for name, snapshot in steps["mended"].versions.items():
+        row = of_mended[name]
+        assert (row.status, row.snapshot_id) == ("success", snapshot)
+        assert row.total_rows == project.table(name, snapshot).count()
+        assert row.seconds > 0
+    failed = {row.model_name: row for row in rows if row.invocation_id == runs[3][0]}
+    assert failed[CHANGED].snapshot_id == steps["failed"].versions[CHANGED]
+    changes = {
+        name: [row.change for row in rows if row.model_name == name]
+        for name in ("base_events", CHANGED, "stg_events")
+    }
+    assert changes == {
+        "base_events": ["replaced", "updated", "updated", "updated"],
+        CHANGED: ["replaced"] * 3,
+        "stg_events": [None] * 4,
+    }
+
+
 def test_rollback_and_maintain(history: History) -> None:
     """Go back by one, to a name, not to a name that is none; clean up; go back again."""
     project, steps = history.project, history.steps
@@ -219,15 +252,18 @@ def test_rollback_and_maintain(history: History) -> None:
     assert oldest.lines_with(f"No build before {good.name} is kept")
     assert project.published() == good.published
 
-    # Everything is made old enough to go, but for what the tags of the two newest builds and the
-    # build that readers see need.
+    # Everything is made old enough to go, but for what the tags of the newest build need, which
+    # readers see, and of the last complete one. Two files are enough to be compacted.
+    project.run_operation("rollback", build=partial.name).ok()
     macro = history.changed.root / "macros" / "publish.sql"
-    text, count = re.subn(
-        r"(expire_snapshots\(.*older_than => timestamp ')\" ~ older_than ~ \"",
-        r"\g<1>2100-01-01 00:00:00",
-        macro.read_text(),
-    )
-    assert count == 1
+    text = macro.read_text()
+    two_files = ", options => map('min-input-files', '2')"
+    for pattern, value in (
+        (r"(expire_snapshots\(.*older_than => timestamp ')\" ~ older_than ~ \"", "2100-01-01"),
+        (r"(rewrite_data_files\(table => '\" ~ table ~ \"')", two_files),
+    ):
+        text, count = re.subn(pattern, rf"\g<1>{value}", text)
+        assert count == 1
     macro.write_text(text)
     files = [
         path
@@ -241,14 +277,30 @@ def test_rollback_and_maintain(history: History) -> None:
     five_days_ago = time.time() - 5 * 86_400
     for path in (*files, stray):
         os.utime(path, (five_days_ago, five_days_ago))
+    counts = tags(project, "stg_line_counts")
     maintained = history.changed.dbt("run-operation", "maintain", builds_kept=1).ok()
     assert not stray.exists()
     assert sum(not path.exists() for path in files) > 10
-    assert maintained.lines_with(f"Builds that can no longer be had back: {mended.name}")
+    assert maintained.lines_with(f"Builds that can no longer be had back: {good.name}$")
+    assert maintained.lines_with(r"publish_audit\.model_builds: 8 files compacted into 1,")
+    assert maintained.lines_with(r"publish_staging\.stg_line_counts: 2 files compacted into 1,")
+    compacted = tags(project, "stg_line_counts")
+    assert compacted["main"] != counts["main"]
+    assert compacted == {
+        name: compacted["main"] if snapshot == counts["main"] else snapshot
+        for name, snapshot in counts.items()
+        if name != good.name
+    }
 
-    assert project.published() == good.published
-    assert project.run_operation("rollback", build=mended.name).status != 0
+    assert project.published() == partial.published
+    assert project.run_operation("rollback", build=good.name).status != 0
+    project.run_operation("rollback", build=mended.name).ok()
+    assert project.published() == mended.published
     project.run_operation("rollback", build=partial.name).ok()
     assert project.published() == partial.published
-    project.run_operation("rollback", build=good.name).ok()
-    assert project.published() == good.published
+
+
+def tags(project: Project, name: str) -> dict[str, int]:
+    """Snapshots of a table by tag, and of `main`."""
+    refs = project.table(name).sparkSession.table(f"{project.relation(name)}.refs").collect()
+    return {row.name: row.snapshot_id for row in refs}

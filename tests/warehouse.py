@@ -129,6 +129,12 @@ class Project:
         at = f" version as of {version}" if version else ""
         return active_spark().sql(f"select * from {self.relation(name)}{at}")
 
+    def source(self, name: str) -> DataFrame:
+        """The rows of a source table, such as `audit.model_builds`, as it is now."""
+        relation = f"{self.schema}_{name}"
+        active_spark().sql(f"refresh table {relation}")
+        return active_spark().table(relation)
+
     def versions(self) -> dict[str, int]:
         """Current Iceberg snapshot of every table that is built."""
         spark = active_spark()
