@@ -9,7 +9,7 @@
 {#- on-run-start: what is as the last complete build left it. One look at the tags of all tables. -#}
 {% macro remember_what_is_unchanged() %}
     {% set versions = versions_of(table_nodes() + ml_sources()) %}
-    {% do finish_publishing(versions) %}
+    {% if finish_publishing(versions) %}{% set versions = versions_of(table_nodes() + ml_sources()) %}{% endif %}
     {% set mark = mark_of_last_build() %}
     {% set complete = mark.get('churn.complete', '') %}
     {% set is_marked = complete in versions[model_id('stg_line_counts')] %}

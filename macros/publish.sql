@@ -194,21 +194,21 @@
 
 {#-
     dbt run-operation maintain [--args '{keep_hours: 72}']
-    Compacts small files (tags move on to the compacted version, which has the same rows), drops the tags of all but the newest `builds_kept` builds, expires the
-    snapshots that no tag needs, and removes files that no snapshot needs and that are older than
-    `keep_hours` (a build that runs meanwhile is younger).
+    Compacts small files (tags move on to the compacted version, which has the same rows), drops the
+    tags of all but the newest `builds_kept` builds, expires the snapshots older than `keep_hours` that
+    no tag needs, and removes files that no snapshot needs and that are older than that and a day.
 -#}
 {% macro maintain(keep_hours=72) %}
-    {% if keep_hours < 24 %}
-        {{ exceptions.raise_compiler_error("keep_hours has to be 24 or more: files of a running build must stay") }}
-    {% endif %}
     {% do take_lock() %}
     {% set nodes = table_nodes() + ml_sources() + [graph.sources['source.' ~ project_name ~ '.audit.model_builds']] %}
     {% set versions = versions_of(nodes) %}
     {% set builds = published_builds(versions) %}
     {% set in_use = [current_build(versions), mark_of_last_build().get('churn.complete')] %}
     {% set dropped = builds[var('builds_kept'):] | reject('in', in_use) | list %}
-    {% set older_than = (run_started_at - modules.datetime.timedelta(hours=keep_hours)).strftime('%Y-%m-%d %H:%M:%S') %}
+    {% set hour, format = modules.datetime.timedelta(hours=1), '%Y-%m-%d %H:%M:%S' %}
+    {% set older_than = (run_started_at - keep_hours * hour).strftime(format) %}
+    {#- files of a process that is at work on a server are not yet part of a snapshot -#}
+    {% set orphans_older_than = (run_started_at - [keep_hours, 24] | max * hour).strftime(format) %}
     {% for node in nodes if versions[node.unique_id] %}
         {% set table = table_name(node) %}
         {% set tags = versions[node.unique_id] %}
@@ -225,7 +225,7 @@
             "call lake.system.expire_snapshots(table => '" ~ table ~ "', older_than => timestamp '" ~ older_than ~ "')"
         ).rows[0] %}
         {% set orphans = run_query(
-            "call lake.system.remove_orphan_files(table => '" ~ table ~ "', older_than => timestamp '" ~ older_than ~ "')"
+            "call lake.system.remove_orphan_files(table => '" ~ table ~ "', older_than => timestamp '" ~ orphans_older_than ~ "')"
         ).rows | length %}
         {% do log(
             table ~ ": " ~ compacted[0] ~ " files compacted into " ~ compacted[1] ~ ", "
