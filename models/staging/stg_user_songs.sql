@@ -1,5 +1,5 @@
--- Which songs a user has played: a set grows, so only its new members are added. A number stands for
--- a title: of ten thousand songs of one user, two get the same one in 3 of 10^12 cases.
+-- Which songs a user has played: a set grows, so only its new members are added. A number stands
+-- for a title: of ten thousand songs of one user, two share one in 3 of 10^12 cases.
 {{
     config(
         materialized='incremental',
