@@ -147,11 +147,12 @@
     where all is to be built. Asked once per run, after `stg_event_dates` was built.
 -#}
 {% macro changes() %}
-    {% set line_counts, event_dates = ref('stg_line_counts'), ref('stg_event_dates') %}
     {% set last = graph.get('last') if execute else none %}
     {% if not last or not last.is_same_project %}{{ return(none) }}{% endif %}
     {% if 'changes' not in last %}
-        {% set rows = run_query(changes_query(line_counts, event_dates)).rows %}
+        {% set rows = run_query(
+            changes_query(counts_table(), table_name(graph.nodes[model_id('stg_event_dates')]))
+        ).rows %}
         {% set lost = [] %}
         {% for row in rows if row[1] %}{% do lost.append(row[0]) %}{% endfor %}
         {% do last.update({'changes': {
@@ -194,9 +195,16 @@ order by event_date
 {% endmacro %}
 
 
-{#- Condition on a date: whether a build has to read and write it. All dates where a table is made anew,
-    as those without partitions are when lines were lost. -#}
+{#- Condition of a model on a date: whether a build has to read and write it. -#}
 {% macro in_changed_dates(column) -%}
+    {%- do ref('stg_line_counts') -%}
+    {%- do ref('stg_event_dates') -%}
+    {{ is_changed_date(column) }}
+{%- endmacro %}
+
+
+{#- All dates where a table is made anew, as those without partitions are when lines were lost. -#}
+{% macro is_changed_date(column) -%}
     {%- set found = changes() -%}
     {%- if found is none or should_full_refresh() -%}
         true
@@ -211,16 +219,15 @@ order by event_date
 
 
 {#- The same for a column of dates or of snapshot dates. -#}
-{% macro in_changed(column) -%}
-    {{ in_changed_snapshots(column) if column == 'snapshot_date' else in_changed_dates(column) }}
+{% macro is_changed(column) -%}
+    {{ is_changed_snapshot(column) if column == 'snapshot_date' else is_changed_date(column) }}
 {%- endmacro %}
 
 
-{#- The same for tests: `dbt test` looks at all dates. Whatever the command, dbt has to see what this
-    refers to: a `dbt build` takes the project as parsed by the command before. -#}
+{#- The same for tests: `dbt test` looks at all dates. What tells the dates is no parent of a test: a
+    build of the first tables alone would run it on tables that are not there. -#}
 {% macro in_tested_dates(column) -%}
-    {%- set condition = in_changed(column) -%}
-    {{ condition if flags.WHICH == 'build' else 'true' }}
+    {{ is_changed(column) if flags.WHICH == 'build' else 'true' }}
 {%- endmacro %}
 
 
@@ -230,9 +237,9 @@ order by event_date
     date that the log has more is a snapshot more.
 -#}
 {% macro first_changed_snapshot() %}
-    {% set calendar = ref('churn_calendar') %}
     {% set found = changes() %}
     {% if found is none %}{{ return(none) }}{% endif %}
+    {% set calendar = table_name(graph.nodes[model_id('churn_calendar')]) %}
     {% if 'first_snapshot' not in found %}
         {% set row = run_query(
             "select least(min(date_sub(last_complete_date, 8)), date_add(min(last_event_date), 1)"
@@ -245,8 +252,14 @@ order by event_date
 {% endmacro %}
 
 
-{#- Condition on a snapshot date, `days_before` earlier ones included. -#}
+{#- Condition of a model on a snapshot date, `days_before` earlier ones included. -#}
 {% macro in_changed_snapshots(column, days_before=0) -%}
+    {%- do ref('churn_calendar') -%}
+    {{ is_changed_snapshot(column, days_before) }}
+{%- endmacro %}
+
+
+{% macro is_changed_snapshot(column, days_before=0) -%}
     {%- set first = first_changed_snapshot() -%}
     {{ "true" if first is none else column ~ " >= date '" ~ first ~ "'" ~ (" - interval " ~ days_before ~ " days" if days_before) }}
 {%- endmacro %}

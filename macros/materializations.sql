@@ -140,7 +140,7 @@
     {% elif column is none %}
         {% set replaced = 'true' %}
     {% else %}
-        {% set replaced = in_changed(column) %}
+        {% set replaced = is_changed(column) %}
     {% endif %}
     {% if replaced == 'false' %}
         {{ return('select 0') }}

@@ -10,6 +10,6 @@ select
 from {{ ref('stg_log_anomalies') }}
 where
     finding = 'rejected_lines' and {{ is_loaded_lately('loaded_at') }}
-    or finding in ('missing_date', 'volume') and {{ in_changed_snapshots('event_date') }}
+    or finding in ('missing_date', 'volume') and {{ is_changed_snapshot('event_date') }}
     or finding = 'unknown_pages' and {{ in_tested_dates('event_date') }}
 order by severity desc, source_file nulls first, event_date
