@@ -195,8 +195,9 @@
 {#-
     dbt run-operation maintain [--args '{keep_hours: 72}']
     Compacts small files (tags move on to the compacted version, which has the same rows), drops the
-    tags of all but the newest `builds_kept` builds, expires the snapshots older than `keep_hours` that
-    no tag needs, and removes files that no snapshot needs and that are older than that and a day.
+    tags of all but the newest `builds_kept` builds, of what readers see and of the last complete build,
+    expires the snapshots older than `keep_hours` that no tag needs, and removes files that no snapshot
+    needs and that are older than that and a day.
 -#}
 {% macro maintain(keep_hours=72) %}
     {% do take_lock() %}
