@@ -1,6 +1,7 @@
 """Killed, stopped, out of space, unreadable: readers keep whole builds, the next build mends all.
 
 CHURN_FAULTS is the number of kills (`make faults`: 30), CHURN_FAULTS_SEED repeats their moments.
+Without it, two kills, a full disk, and readers and a second build beside one.
 """
 
 import contextlib
@@ -41,6 +42,9 @@ from tests.warehouse import (
 )
 
 KILLS = int(os.environ.get("CHURN_FAULTS", "2"))
+in_the_long_form = pytest.mark.skipif(
+    "CHURN_FAULTS" not in os.environ, reason="a minute each: make faults"
+)
 SEED = int(os.environ.get("CHURN_FAULTS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 BUILT = ("build", *NO_UNIT_TESTS)
 STACK_TRACE = r"^\s+at \S+\(.*\)$"
@@ -362,6 +366,7 @@ def failed_build(growing: Growing) -> Seen:
 # --- stopped by hand
 
 
+@in_the_long_form
 def test_a_build_that_is_told_to_stop_stops(built: Growing) -> None:
     """Ctrl-C reaches dbt and the JVM, `kill` dbt alone: both end, readers keep what they had."""
     project, before = built.project, built.project.published()
@@ -405,6 +410,7 @@ def test_a_full_disk(built: Growing, disk: Path) -> None:
     built.assert_next_build_is_right()
 
 
+@in_the_long_form
 def test_a_warehouse_that_may_not_be_written(built: Growing, disk: Path) -> None:
     project, before = built.project, built.project.published()
     built.land()
@@ -421,6 +427,7 @@ def test_a_warehouse_that_may_not_be_written(built: Growing, disk: Path) -> None
     built.assert_next_build_is_right()
 
 
+@in_the_long_form
 def test_a_file_that_may_not_be_read(built: Growing) -> None:
     project, before = built.project, built.project.published()
     file = built.land()
