@@ -218,6 +218,21 @@ order by event_date
 {%- endmacro %}
 
 
+{#- The same for a column of users: those with an event on a changed date. A set of all that a user ever
+    did grows with the log, and this leaves out whoever was away. -#}
+{% macro is_of_changed_user(column) -%}
+    {%- set found = changes() -%}
+    {%- if found is none or found.has_lost_lines -%}
+        true
+    {%- else -%}
+        {{ column }} in (
+            select user_id from {{ table_name(graph.nodes[model_id('stg_session_days')]) }}
+            where {{ is_changed_date('activity_date') }}
+        )
+    {%- endif -%}
+{%- endmacro %}
+
+
 {#- The same for a column of dates or of snapshot dates. -#}
 {% macro is_changed(column) -%}
     {{ is_changed_snapshot(column) if column == 'snapshot_date' else is_changed_date(column) }}
@@ -228,6 +243,11 @@ order by event_date
     build of the first tables alone would run it on tables that are not there. -#}
 {% macro in_tested_dates(column) -%}
     {{ is_changed(column) if flags.WHICH == 'build' else 'true' }}
+{%- endmacro %}
+
+
+{% macro of_tested_user(column) -%}
+    {{ is_of_changed_user(column) if flags.WHICH == 'build' else 'true' }}
 {%- endmacro %}
 
 

@@ -1,5 +1,6 @@
 -- Which songs a user has played: a set grows, so only its new members are added. A number stands
 -- for a title: of ten thousand songs of one user, two share one in 3 of 10^12 cases.
+-- depends_on: {{ ref('stg_session_days') }}
 {{
     config(
         materialized='incremental',
@@ -25,11 +26,21 @@ plays as (
 
 ){% if is_incremental() %},
 
+known as (
+
+    select
+        user_id,
+        song_hash
+    from {{ this }}
+    where {{ is_of_changed_user('user_id') }}
+
+),
+
 new_songs as (
 
     select plays.*
     from plays
-    left anti join {{ this }} as known
+    left anti join known
         on plays.user_id = known.user_id and plays.song_hash = known.song_hash
 
 )
