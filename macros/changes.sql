@@ -129,7 +129,7 @@
 {#- Changes when the SQL, the contract, the settings or a macro of the project do. -#}
 {% macro project_checksum() %}
     {% set parts = [dbt_version] %}
-    {% for node in graph.nodes.values() | sort(attribute='unique_id') if node.resource_type != 'unit_test' %}
+    {% for node in graph.nodes.values() | sort(attribute='unique_id') if node.resource_type not in ['unit_test', 'analysis'] %}
         {% do parts.append(node.unique_id ~ node.checksum.checksum ~ node.get("contract", {}).get("checksum")
             ~ tojson(node.config, sort_keys=true) ~ tojson(node.get('test_metadata', {}), sort_keys=true)) %}
     {% endfor %}
