@@ -1249,3 +1249,353 @@ select
 from population
 cross join churn_calendar
 left join labels using (user_id, snapshot_date);
+
+
+create table daily_kpis as
+with
+
+dates as (
+
+    select
+        cast(unnest(generate_series(
+            cast(first_event_date as timestamp), cast(last_event_date as timestamp), interval 1 day
+        )) as date) as kpi_date,
+        last_complete_date
+    from churn_calendar
+
+),
+
+totals as (
+
+    select
+        activity_date as kpi_date,
+        count(*) as active_users,
+        count(*) filter (
+            coalesce(last_paid_event_at >= last_free_event_at, paid_events > 0)
+        ) as paid_users,
+        sum(songs) as songs,
+        sum(listening_milliseconds) as listening_milliseconds,
+        sum(adverts) as adverts,
+        sum(errors) as errors,
+        sum(upgrades) as upgrades,
+        sum(downgrades) as downgrades,
+        sum(cancellations) as cancellations
+    from fct_user_days
+    group by activity_date
+
+),
+
+lately as (
+
+    -- as the words say it: who was there in the 28 dates
+    select
+        dates.kpi_date,
+        count(distinct days.user_id) as active_users_last_28_days
+    from dates
+    inner join fct_user_days as days
+        on days.activity_date between dates.kpi_date - 27 and dates.kpi_date
+    group by dates.kpi_date
+
+),
+
+sessions as (
+
+    select
+        session_date as kpi_date,
+        count(*) as sessions
+    from stg_sessions
+    group by session_date
+
+),
+
+all_dates as (
+
+    select
+        kpi_date,
+        coalesce(kpi_date <= last_complete_date, false) as is_complete,
+        coalesce(active_users, 0) as active_users,
+        coalesce(paid_users, 0) as paid_users,
+        coalesce(active_users - paid_users, 0) as free_users,
+        coalesce(active_users_last_28_days, 0) as active_users_last_28_days,
+        coalesce(sessions, 0) as sessions,
+        cast(coalesce(songs, 0) as bigint) as songs,
+        cast(coalesce(listening_milliseconds, 0) as bigint) as listening_milliseconds,
+        cast(coalesce(adverts, 0) as bigint) as adverts,
+        cast(coalesce(errors, 0) as bigint) as errors,
+        cast(coalesce(upgrades, 0) as bigint) as upgrades,
+        cast(coalesce(downgrades, 0) as bigint) as downgrades,
+        cast(coalesce(cancellations, 0) as bigint) as cancellations
+    from dates
+    left join totals using (kpi_date)
+    left join lately using (kpi_date)
+    left join sessions using (kpi_date)
+
+)
+
+select
+    *,
+    paid_users / nullif(active_users, 0) as paid_share,
+    active_users / nullif(active_users_last_28_days, 0) as active_share_of_last_28_days,
+    listening_milliseconds / nullif(active_users * 3600000, 0) as listening_hours_per_user
+from all_dates;
+
+
+create table weekly_kpis as
+with
+
+user_weeks as (
+
+    select
+        cast(date_trunc('week', activity_date) as date) as week_start_date,
+        user_id,
+        count(*) as active_days,
+        coalesce(max(last_paid_event_at) >= max(last_free_event_at), sum(paid_events) > 0)
+            as is_paid,
+        sum(songs) as songs,
+        sum(listening_milliseconds) as listening_milliseconds,
+        sum(adverts) as adverts,
+        sum(errors) as errors,
+        sum(upgrades) as upgrades,
+        sum(downgrades) as downgrades,
+        sum(cancellations) as cancellations
+    from fct_user_days
+    group by all
+
+),
+
+totals as (
+
+    select
+        week_start_date,
+        count(*) as active_users,
+        count(*) filter (is_paid) as paid_users,
+        count(*) filter (cancellations > 0) as churned_users,
+        sum(active_days) as active_user_days,
+        sum(songs) as songs,
+        sum(listening_milliseconds) as listening_milliseconds,
+        sum(adverts) as adverts,
+        sum(errors) as errors,
+        sum(upgrades) as upgrades,
+        sum(downgrades) as downgrades,
+        sum(cancellations) as cancellations
+    from user_weeks
+    group by week_start_date
+
+),
+
+sessions as (
+
+    select
+        cast(date_trunc('week', session_date) as date) as week_start_date,
+        count(*) as sessions
+    from stg_sessions
+    group by all
+
+),
+
+weeks as (
+
+    select
+        cast(date_trunc('week', kpi_date) as date) as week_start_date,
+        count(*) filter (is_complete) = 7 as is_complete,
+        last(active_users_last_28_days order by kpi_date) as active_users_last_28_days
+    from daily_kpis
+    group by all
+
+),
+
+all_weeks as (
+
+    select
+        week_start_date,
+        is_complete,
+        coalesce(active_users, 0) as active_users,
+        coalesce(paid_users, 0) as paid_users,
+        coalesce(active_users - paid_users, 0) as free_users,
+        coalesce(churned_users, 0) as churned_users,
+        active_users_last_28_days,
+        cast(coalesce(active_user_days, 0) as bigint) as active_user_days,
+        coalesce(sessions, 0) as sessions,
+        cast(coalesce(songs, 0) as bigint) as songs,
+        cast(coalesce(listening_milliseconds, 0) as bigint) as listening_milliseconds,
+        cast(coalesce(adverts, 0) as bigint) as adverts,
+        cast(coalesce(errors, 0) as bigint) as errors,
+        cast(coalesce(upgrades, 0) as bigint) as upgrades,
+        cast(coalesce(downgrades, 0) as bigint) as downgrades,
+        cast(coalesce(cancellations, 0) as bigint) as cancellations
+    from weeks
+    left join totals using (week_start_date)
+    left join sessions using (week_start_date)
+
+)
+
+select
+    *,
+    paid_users / nullif(active_users, 0) as paid_share,
+    churned_users / nullif(active_users, 0) as churned_share,
+    active_users / nullif(active_users_last_28_days, 0) as active_share_of_last_28_days,
+    listening_milliseconds / nullif(active_users * 3600000, 0) as listening_hours_per_user
+from all_weeks;
+
+
+create table weekly_retention as
+with
+
+users as (
+
+    select
+        user_id,
+        cast(date_trunc('week', least(
+            min(activity_date), cast(min(registered_at) as date)
+        )) as date) as cohort_week_start_date,
+        case
+            when first(
+                coalesce(last_paid_event_at >= last_free_event_at, paid_events > 0)
+                order by activity_date
+            ) then 'paid'
+            else 'free'
+        end as first_level,
+        list(distinct cast(date_trunc('week', activity_date) as date)) as active_weeks
+    from fct_user_days
+    group by user_id
+
+)
+
+select
+    cohort_week_start_date,
+    first_level,
+    date_diff('day', cohort_week_start_date, week_start_date) // 7 as weeks_since,
+    week_start_date,
+    cohort_week_start_date < first_event_date as is_from_before_log,
+    count(*) as cohort_users,
+    count(*) filter (list_contains(active_weeks, week_start_date)) as active_users,
+    count(*) filter (list_contains(active_weeks, week_start_date)) / count(*) as retained_share
+from users
+cross join churn_calendar
+inner join weekly_kpis as weeks on users.cohort_week_start_date <= weeks.week_start_date
+where weeks.is_complete
+group by cohort_week_start_date, first_level, week_start_date, first_event_date;
+
+
+create table weekly_charts as
+with
+
+followed_events as (
+
+    select
+        cast(date_trunc('week', event_date) as date) as week_start_date,
+        user_id,
+        page_category,
+        artist,
+        song,
+        song_milliseconds,
+        coalesce(lead(session_id) over user_events = session_id, false) as is_followed,
+        epoch_ms(lead(event_at) over user_events) - epoch_ms(event_at) as milliseconds_to_next
+    from stg_events
+    where
+        user_id is not null
+        and page_category not in ('thumbs_up', 'thumbs_down', 'playlist_add', 'friend_add')
+    window user_events as (
+        partition by date_trunc('week', event_date), user_id
+        order by
+            event_at, session_id, item_in_session nulls first, page, artist nulls first,
+            song nulls first, song_milliseconds nulls first, content_hash
+    )
+
+),
+
+totals as (
+
+    select
+        week_start_date,
+        case when grouping(song) = 0 then 'song' else 'artist' end as kind,
+        artist,
+        song,
+        count(*) as plays,
+        count(distinct user_id) as users,
+        count(*) filter (is_followed) as followed_plays,
+        count(*) filter (is_followed and milliseconds_to_next < song_milliseconds - 1000)
+            as cut_short_plays
+    from followed_events
+    where page_category = 'song' and artist is not null and song is not null
+    group by grouping sets ((week_start_date, artist, song), (week_start_date, artist))
+
+)
+
+select
+    week_start_date,
+    kind,
+    cast(row_number() over (
+        partition by week_start_date, kind
+        order by plays desc, users desc, artist, song
+    ) as integer) as chart_rank,
+    artist,
+    song,
+    plays,
+    users,
+    followed_plays,
+    cut_short_plays,
+    cut_short_plays / nullif(followed_plays, 0) as cut_short_share
+from totals
+qualify chart_rank <= 100;
+
+
+create table plan_change_funnel as
+with
+
+user_weeks as (
+
+    select
+        cast(date_trunc('week', activity_date) as date) as week_start_date,
+        user_id,
+        direction,
+        sum(if(direction = 'upgrade', upgrade_visits, downgrade_visits)) as visits,
+        sum(if(direction = 'upgrade', upgrades, downgrades)) as submits
+    from fct_user_days
+    cross join (select unnest(['upgrade', 'downgrade']) as direction)
+    group by all
+
+),
+
+totals as (
+
+    select
+        week_start_date,
+        direction,
+        count(*) filter (visits > 0) as visiting_users,
+        sum(visits) as visits,
+        count(*) filter (submits > 0) as submitting_users,
+        sum(submits) as submits,
+        count(*) filter (visits > 0 and submits > 0) as converted_users
+    from user_weeks
+    group by all
+
+)
+
+select
+    week_start_date,
+    direction,
+    coalesce(visiting_users, 0) as visiting_users,
+    cast(coalesce(visits, 0) as bigint) as visits,
+    coalesce(submitting_users, 0) as submitting_users,
+    cast(coalesce(submits, 0) as bigint) as submits,
+    coalesce(converted_users, 0) as converted_users,
+    converted_users / nullif(visiting_users, 0) as converted_share
+from weekly_kpis
+cross join (select unnest(['upgrade', 'downgrade']) as direction)
+left join totals using (week_start_date, direction);
+
+
+create table weekly_sessions_by_platform_and_state as
+select
+    cast(date_trunc('week', sessions.session_date) as date) as week_start_date,
+    users.platform,
+    users.state,
+    count(distinct sessions.user_id) as users,
+    count(*) as sessions,
+    cast(sum(sessions.session_seconds) as bigint) as session_seconds,
+    cast(sum(sessions.songs) as bigint) as songs,
+    cast(sum(sessions.listening_milliseconds) as bigint) as listening_milliseconds
+from stg_sessions as sessions
+inner join dim_users as users using (user_id)
+group by all;

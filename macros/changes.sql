@@ -129,7 +129,7 @@
 {#- Changes when the SQL, the contract, the settings or a macro of the project do. -#}
 {% macro project_checksum() %}
     {% set parts = [dbt_version] %}
-    {% for node in graph.nodes.values() | sort(attribute='unique_id') if node.resource_type != 'unit_test' %}
+    {% for node in graph.nodes.values() | sort(attribute='unique_id') if node.resource_type not in ['unit_test', 'analysis'] %}
         {% do parts.append(node.unique_id ~ node.checksum.checksum ~ node.get("contract", {}).get("checksum")
             ~ tojson(node.config, sort_keys=true) ~ tojson(node.get('test_metadata', {}), sort_keys=true)) %}
     {% endfor %}
@@ -233,9 +233,42 @@ order by event_date
 {%- endmacro %}
 
 
-{#- The same for a column of dates or of snapshot dates. -#}
+{#- Condition of a model that counts by week: as above, for all dates of each week that has a changed one. -#}
+{% macro in_changed_weeks(column) -%}
+    {%- do ref('stg_line_counts') -%}
+    {%- do ref('stg_event_dates') -%}
+    {{ is_in_changed_week(column) }}
+{%- endmacro %}
+
+
+{% macro is_in_changed_week(column) -%}
+    {%- set found = changes() -%}
+    {%- if found is none or should_full_refresh() -%}
+        true
+    {%- elif not found.dates -%}
+        false
+    {%- else -%}
+        {%- set day, days = modules.datetime.timedelta(days=1), [] -%}
+        {%- for text in found.dates -%}
+            {%- set date = modules.datetime.datetime.strptime(text, '%Y-%m-%d').date() -%}
+            {%- for n in range(7) -%}{%- do days.append(date + (n - date.weekday()) * day) -%}{%- endfor -%}
+        {%- endfor -%}
+        {{ column }} in (
+            {%- for date in days | unique %}date '{{ date }}'{{ ", " if not loop.last }}{% endfor -%}
+        )
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#- The same for a column of dates, of snapshot dates or of Mondays. -#}
 {% macro is_changed(column) -%}
-    {{ is_changed_snapshot(column) if column == 'snapshot_date' else is_changed_date(column) }}
+    {%- if column == 'snapshot_date' -%}
+        {{ is_changed_snapshot(column) }}
+    {%- elif column == 'week_start_date' -%}
+        {{ is_in_changed_week(column) }}
+    {%- else -%}
+        {{ is_changed_date(column) }}
+    {%- endif -%}
 {%- endmacro %}
 
 
