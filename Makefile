@@ -1,6 +1,7 @@
 # `make` lists the targets. Everything below .venv is made by the first of them that needs it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo build test faults lint train evaluate score freshness status simulate \
+.PHONY: help setup demo build server server-status server-stop test faults lint train evaluate \
+	score freshness status simulate \
 	calibrate bench-build bench-incremental bench-daily bench-duckdb lock clean
 SHELL := /bin/sh
 
@@ -31,6 +32,15 @@ demo: $(READY) ## From raw logs to churn scores (RAW=<folder of logs>; else they
 
 build: $(READY) ## Build, test and publish all tables (ARGS='--select ...')
 	@dbt build $(ARGS)
+
+server: $(READY) ## Serve the tables, read-only: Thrift/JDBC and Spark Connect (ARGS='--help')
+	@python -m server start $(ARGS)
+
+server-status: $(READY) ## Does the server run and answer, and where
+	@python -m server status
+
+server-stop: $(READY) ## End the server
+	@python -m server stop
 
 test: $(READY) ## Run the test suite (ARGS='-k publish')
 	@pytest $(ARGS)

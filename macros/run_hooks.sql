@@ -8,6 +8,8 @@
         {% if flags.WHICH in ['build', 'run'] %}
             {% do check_landing_folder() %}
             {% do take_lock() %}
+            {#- where JDBC clients of the server begin -#}
+            {% do run_query("create schema if not exists default") %}
             {% do create_ml_tables() %}
             {% do create_audit_table() %}
             {% do remember_what_is_unchanged() %}

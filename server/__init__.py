@@ -1,0 +1,1 @@
+"""One Spark for many SQL clients: Thrift/JDBC and Spark Connect on the project's tables."""

@@ -1,0 +1,333 @@
+"""Start the server's JVM in the background, find it again, stop it."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ml.errors import MlError
+from ml.session import PROJECT_DIR, load_target
+
+MAIN_CLASS = "org.apache.spark.sql.hive.thriftserver.HiveThriftServer2"
+LOG_FILE = PROJECT_DIR / "logs" / "server.log"
+STATE_FILE = PROJECT_DIR / "logs" / "server.pid"
+START_SECONDS = 90
+STOP_SECONDS = 20
+PROBE_SECONDS = 40
+
+
+class ServerError(RuntimeError):
+    """What went wrong and what to do, in one sentence for the command line."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where a server listens.
+
+    Both protocols have neither TLS nor passwords here, so they listen on loopback only.
+    """
+
+    host: str = "127.0.0.1"
+    thrift_port: int = 10000
+    connect_port: int = 15002
+    log_file: Path = LOG_FILE
+    state_file: Path = STATE_FILE
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that was started: its process, when that began, and its addresses."""
+
+    pid: int
+    started: str
+    host: str
+    thrift_port: int
+    connect_port: int
+    warehouse: str
+
+    @property
+    def remote(self) -> str:
+        """Address for Spark Connect clients on this machine."""
+        return f"sc://localhost:{self.connect_port}"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process lives, and is not another one that got its id."""
+        return self.started != "" and _start_of(self.pid) == self.started
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address.
+
+    Raises ServerError where the name does not resolve.
+    """
+    try:
+        addresses = {str(found[4][0]) for found in socket.getaddrinfo(host, None)}
+    except OSError as error:
+        raise ServerError(f"--host {host} is no address of this machine: {error}.") from error
+    return all(ipaddress.ip_address(each.split("%")[0]).is_loopback for each in addresses)
+
+
+def check(options: Options) -> None:
+    """Refuse what would not be safe, or would not start.
+
+    Raises ServerError: a server of the project runs, a port is taken, or clients of other machines
+    could come in.
+    """
+    running = find(options.state_file)
+    if running:
+        raise ServerError(
+            f"A server of this project already runs (process {running.pid}, port "
+            f"{running.thrift_port}); stop it first: make server-stop."
+        )
+    if not is_loopback(options.host):
+        raise ServerError(
+            f"--host {options.host} is open to other machines, and the server has no passwords: "
+            f"leave it out, and come in by ssh -L {options.thrift_port}:127.0.0.1:"
+            f"{options.thrift_port} <this machine>."
+        )
+    for name, host, port in (
+        ("--thrift-port", options.host, options.thrift_port),
+        ("--connect-port", "127.0.0.1", options.connect_port),
+    ):
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                raise ServerError(
+                    f"Port {port} of {host} is taken ({error.strerror}): name another with {name}."
+                ) from error
+
+
+def server_settings(options: Options) -> dict[str, str]:
+    """Spark settings of the server: those of the target `local`, and what a server adds.
+
+    The catalog is opened without the right to commit: what readers see changes by `dbt build` only.
+    """
+    try:
+        settings = dict(load_target("local").settings)
+    except MlError as error:
+        raise ServerError(str(error)) from error
+    catalog = "spark.sql.catalog.lake"
+    settings |= {
+        "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
+        "spark.connect.grpc.binding.address": "127.0.0.1",
+        "spark.connect.grpc.binding.port": str(options.connect_port),
+        # What a killed client left running ends soon; the default is 5 minutes.
+        "spark.connect.execute.manager.detachedTimeout": "20s",
+        "spark.connect.execute.manager.maintenanceInterval": "5s",
+        "spark.hadoop.hive.server2.transport.mode": "binary",
+        "spark.hadoop.hive.server2.thrift.bind.host": options.host,
+        "spark.hadoop.hive.server2.thrift.port": str(options.thrift_port),
+        # Sessions of one server would each remember a table as it was.
+        f"{catalog}.cache-enabled": "false",
+        # Many clients share two cores: one with many tasks does not keep the others waiting.
+        "spark.scheduler.mode": "FAIR",
+    }
+    # Netty, which serves Connect, finds by its stack that a class is being loaded.
+    options_name = "spark.driver.extraJavaOptions"
+    settings[options_name] = re.sub(r"-XX:MaxJavaStackTraceDepth=\d+", "", settings[options_name])
+    # Thrift makes itself a Derby in memory, which would leave its log in the project's folder.
+    settings[options_name] += f" -Dderby.stream.error.file={os.devnull}"
+    settings[f"{catalog}.uri"] = read_only_uri(settings[f"{catalog}.uri"])
+    settings[f"{catalog}.jdbc.init-catalog-tables"] = "false"
+    return settings
+
+
+def read_only_uri(uri: str) -> str:
+    """Address of a SQLite catalog that refuses every commit.
+
+    Raises ServerError where the catalog is another one.
+    """
+    prefix = "jdbc:sqlite:"
+    if not uri.startswith(prefix):
+        raise ServerError(f"The server reads SQLite catalogs only, and this one is {uri}.")
+    return f"{prefix}file:{uri.removeprefix(prefix)}?mode=ro"
+
+
+def start(options: Options, on_wait: Callable[[int], None] = lambda seconds: None) -> Server:
+    """Start a server and wait until it answers over both protocols.
+
+    Raises ServerError as `check` does, and when it ends or does not answer in time.
+    """
+    check(options)
+    settings = server_settings(options)
+    warehouse = Path(settings["spark.sql.catalog.lake.warehouse"])
+    if not (warehouse / "catalog.db").is_file():
+        raise ServerError(f"There are no tables in {warehouse} yet: dbt build.")
+    for file in (options.log_file, options.state_file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    # a file, not arguments, which every user of the machine can read
+    properties = options.state_file.with_suffix(".conf")
+    properties.unlink(missing_ok=True)
+    properties.touch(mode=0o600)
+    properties.write_text("".join(f"{key} {_escaped(each)}\n" for key, each in settings.items()))
+    import pyspark
+
+    programs = Path(sys.executable).parent
+    environment = {key: value for key, value in os.environ.items() if key != "SPARK_HOME"} | {
+        "PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', '')}",
+        "PYSPARK_PYTHON": sys.executable,
+    }
+    if (programs / "java").exists():
+        environment.pop("JAVA_HOME", None)
+    with options.log_file.open("ab") as log:
+        process = subprocess.Popen(
+            [
+                Path(pyspark.__file__).parent / "bin" / "spark-submit",
+                *("--properties-file", str(properties), "--class", MAIN_CLASS, "spark-internal"),
+            ],
+            cwd=PROJECT_DIR,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C in the shell that started it does not end it
+        )
+    server = Server(
+        pid=process.pid,
+        started=_start_of(process.pid),
+        host=options.host,
+        thrift_port=options.thrift_port,
+        connect_port=options.connect_port,
+        warehouse=str(warehouse),
+    )
+    options.state_file.write_text(json.dumps(asdict(server)))
+    try:
+        _wait_until_it_answers(server, process, options, on_wait)
+    except BaseException:
+        stop(options.state_file)
+        process.wait()
+        raise
+    finally:
+        properties.unlink(missing_ok=True)
+    return server
+
+
+def find(state_file: Path = STATE_FILE) -> Server | None:
+    """The server that was started last, if it still runs."""
+    try:
+        server = Server(**json.loads(state_file.read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+    return server if server.is_running else None
+
+
+def stop(state_file: Path = STATE_FILE) -> Server | None:
+    """End the server, and say which it was; None where none runs."""
+    server = find(state_file)
+    if server:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                os.kill(server.pid, number)
+            until = time.monotonic() + STOP_SECONDS
+            while server.is_running and time.monotonic() < until:
+                _reap(server.pid)
+                time.sleep(0.1)
+            if not server.is_running:
+                break
+    state_file.unlink(missing_ok=True)
+    return server
+
+
+def answers(server: Server) -> list[str]:
+    """Names of the protocols that do not answer a `select 1`, with the reason; [] when all is well.
+
+    A Connect session lives in a process of its own: one process cannot have both kinds of Spark.
+    """
+    silent = []
+    probe = (
+        "import sys; from pyspark.sql import SparkSession as S;"
+        "s = S.builder.remote(sys.argv[1]).getOrCreate();"
+        "s.sql('select 1').collect(); s.stop()"
+    )
+    try:
+        asked = subprocess.run(
+            [sys.executable, "-c", probe, server.remote],
+            capture_output=True,
+            text=True,
+            timeout=PROBE_SECONDS,
+        )
+        reason = (asked.stderr.splitlines() or ["no reason"])[-1] if asked.returncode else ""
+    except subprocess.TimeoutExpired:
+        reason = f"{PROBE_SECONDS} s"
+    if reason:
+        silent.append(f"Spark Connect ({reason})")
+    from pyhive import hive
+    from thrift.transport.TTransport import TTransportException
+
+    try:
+        with hive.connect(server.host, server.thrift_port) as connection:
+            connection.cursor().execute("select 1")
+    except (TTransportException, hive.Error, OSError) as error:
+        silent.append(f"Thrift ({type(error).__name__})")
+    return silent
+
+
+def _wait_until_it_answers(
+    server: Server,
+    process: subprocess.Popen[bytes],
+    options: Options,
+    on_wait: Callable[[int], None],
+) -> None:
+    began = time.monotonic()
+    silent = ["both ports (closed)"]
+    while time.monotonic() - began < START_SECONDS:
+        if process.poll() is not None:
+            raise ServerError(
+                f"The server ended at once (status {process.returncode}); why: {options.log_file}."
+            )
+        if _is_open("127.0.0.1", server.connect_port) and _is_open(server.host, server.thrift_port):
+            silent = answers(server)
+            if not silent:
+                return
+        time.sleep(0.2)
+        on_wait(int(time.monotonic() - began))
+    raise ServerError(
+        f"No answer of {' and '.join(silent)} in {START_SECONDS} s; see {options.log_file}."
+    )
+
+
+def _is_open(host: str, port: int) -> bool:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    with suppress(OSError), socket.create_connection((host, port), 1):
+        return True
+    return False
+
+
+def _escaped(value: str) -> str:
+    # spark-submit reads a Java properties file
+    return value.replace("\\", "\\\\").replace("\n", " ")
+
+
+def _start_of(pid: int) -> str:
+    # an id alone may be another process by now; a zombie is gone
+    try:
+        if Path("/proc/self/stat").exists():  # see proc(5)
+            stat = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+            state, started = stat[0], stat[19]
+        else:
+            shown = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
+            found = subprocess.run(shown, capture_output=True, text=True).stdout.strip()
+            state, _, started = found.partition(" ")
+    except OSError:
+        return ""
+    return "" if state.startswith("Z") else started.strip()
+
+
+def _reap(pid: int) -> None:
+    # a child of this process stays a zombie until somebody asks for it
+    with suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
