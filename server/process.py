@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -133,8 +132,6 @@ def server_settings(options: Options) -> dict[str, str]:
         "spark.hadoop.hive.server2.thrift.port": str(options.thrift_port),
         # Sessions of one server would each remember a table as it was.
         f"{catalog}.cache-enabled": "false",
-        # Many clients share two cores: one with many tasks does not keep the others waiting.
-        "spark.scheduler.mode": "FAIR",
     }
     # Netty, which serves Connect, finds by its stack that a class is being loaded.
     options_name = "spark.driver.extraJavaOptions"
@@ -157,7 +154,7 @@ def read_only_uri(uri: str) -> str:
     return f"{prefix}file:{uri.removeprefix(prefix)}?mode=ro"
 
 
-def start(options: Options, on_wait: Callable[[int], None] = lambda seconds: None) -> Server:
+def start(options: Options) -> Server:
     """Start a server and wait until it answers over both protocols.
 
     Raises ServerError as `check` does, and when it ends or does not answer in time.
@@ -206,7 +203,7 @@ def start(options: Options, on_wait: Callable[[int], None] = lambda seconds: Non
     )
     options.state_file.write_text(json.dumps(asdict(server)))
     try:
-        _wait_until_it_answers(server, process, options, on_wait)
+        _wait_until_it_answers(server, process, options)
     except BaseException:
         stop(options.state_file)
         process.wait()
@@ -277,10 +274,7 @@ def answers(server: Server) -> list[str]:
 
 
 def _wait_until_it_answers(
-    server: Server,
-    process: subprocess.Popen[bytes],
-    options: Options,
-    on_wait: Callable[[int], None],
+    server: Server, process: subprocess.Popen[bytes], options: Options
 ) -> None:
     began = time.monotonic()
     silent = ["both ports (closed)"]
@@ -294,14 +288,12 @@ def _wait_until_it_answers(
             if not silent:
                 return
         time.sleep(0.2)
-        on_wait(int(time.monotonic() - began))
     raise ServerError(
         f"No answer of {' and '.join(silent)} in {START_SECONDS} s; see {options.log_file}."
     )
 
 
 def _is_open(host: str, port: int) -> bool:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     with suppress(OSError), socket.create_connection((host, port), 1):
         return True
     return False
