@@ -42,7 +42,7 @@ from benchmarks.make_duckdb_tables import log_files
 
 DAY = 86_400_000
 TIMESTAMP = re.compile(rb'"ts"\s*:\s*(\d+)')
-SCANS = re.compile(r"Scan.*\b(base_events|raw_events|raw_lines)\b")
+SCANS = re.compile(r"Scan.*\b(base_events\b|raw_events_|raw_lines_)")
 
 
 def cut_off_last_day(raw: Path, earlier: Path, day: Path) -> tuple[str, int]:

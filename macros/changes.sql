@@ -33,7 +33,9 @@
             and not has_news(),
         'nodes': {},
     }}) %}
-    {% do run_query("set churn.is_same_project = " ~ is_same_project) %}
+    {% do run_query(
+        "create or replace global temporary view " ~ run_view() ~ " as select " ~ is_same_project ~ " as is_same_project"
+    ) %}
     {% if is_same_project %}
         {#- what a test that is not run reports -#}
         {% do graph.last.update({'passed': run_query(
@@ -46,6 +48,10 @@
         }}) %}
     {% endif %}
 {% endmacro %}
+
+
+{#- What unit tests, and other sessions of a server, can see of this command. -#}
+{% macro run_view() %}{{ return('run_' ~ invocation_id | replace('-', '_')) }}{% endmacro %}
 
 
 {#- Whether the last complete build left this node as it would be now. Found out once per run. -#}

@@ -1,17 +1,29 @@
 {#-
     One command at a time changes a warehouse. Who is at work is a table, because a catalog makes a
     table once: `<schema>_audit.running`. It names the process, so that one that was killed holds
-    nobody up. Only for Spark inside the dbt process: a server's process outlives its clients.
+    nobody up. A server's process outlives its clients: there the lock says until when it holds as well,
+    which each node that starts puts off. A node that runs for longer than `lease_seconds` can lose it.
 -#}
 
+{#- Whether this command shares the warehouse with readers only. Each makes the raw tables anew, which
+    all clients of a server see. -#}
+{% macro is_alone() %}
+    {{ return(
+        flags.WHICH in ['build', 'run'] or flags.WHICH in ['test', 'freshness', 'seed'] and not is_embedded()
+    ) }}
+{% endmacro %}
+
+
 {% macro take_lock() %}
-    {% if not is_embedded() %}{{ return('') }}{% endif %}
     {% do run_query("create schema if not exists " ~ audit_schema()) %}
     {% set process = this_process() %}
     {% set waited = namespace(seconds=0) %}
     {% for attempt in range(var('wait_seconds') + 2) %}
         {% set holder = claim_lock(process) %}
-        {% if holder.get('invocation') == invocation_id %}{{ return('') }}{% endif %}
+        {% if holder.get('invocation') == invocation_id %}
+            {% do graph.update({'lock_renewed_at': modules.datetime.datetime.now()}) %}
+            {{ return('') }}
+        {% endif %}
         {% if not holder %}
             {#- it has just ended -#}
         {% elif not is_alive(holder, process) %}
@@ -30,7 +42,9 @@
             {% set waited.seconds = waited.seconds + 1 %}
         {% else %}
             {{ exceptions.raise_compiler_error(
-                "At work on this warehouse is " ~ said(holder) ~ ". Nothing was changed; try again when it has ended."
+                "At work on this warehouse is " ~ said(holder) ~ ". Nothing was changed; try again when it has ended"
+                ~ (", or, if it was killed, dbt run-operation free_lock --args '{invocation: " ~ holder.invocation ~ "}'."
+                    if holder.until else ".")
             ) }}
         {% endif %}
     {% endfor %}
@@ -40,14 +54,26 @@
 {#- Makes the table, unless it is there; returns what it says, nothing if it is gone again. -#}
 {% macro claim_lock(process) %}
     {% do run_query(
-        "create table if not exists " ~ lock_table() ~ " (nothing int) using iceberg comment '"
-        ~ [invocation_id, flags.WHICH, process[0], process[1], run_started_at.strftime('%Y-%m-%d %H:%M:%S')]
-        | join('|') ~ "'"
+        "create table if not exists " ~ lock_table() ~ " (nothing int) using iceberg comment " ~ lock_text(process)
     ) %}
+    {{ return(lock_holder()) }}
+{% endmacro %}
+
+
+{#- In the comment, as `show table extended` tells properties letter by letter. -#}
+{% macro lock_text(process) %}
+    {{ return("'" ~ [
+        invocation_id, flags.WHICH, process[0], process[1], run_started_at.strftime('%Y-%m-%d %H:%M:%S'),
+        '' if is_embedded() else lease_end(),
+    ] | join('|') ~ "'") }}
+{% endmacro %}
+
+
+{% macro lock_holder() %}
     {% set holder = {} %}
     {% for row in run_query("show table extended in " ~ audit_schema() ~ " like 'running'").rows %}
         {% set said = modules.re.search('Comment: (.*)', row['information']).group(1).split('|') %}
-        {% for name in ['invocation', 'command', 'process', 'host', 'since'] %}
+        {% for name in ['invocation', 'command', 'process', 'host', 'since', 'until'] %}
             {% do holder.update({name: said[loop.index0]}) %}
         {% endfor %}
     {% endfor %}
@@ -63,10 +89,34 @@
 {% endmacro %}
 
 
-{#- This process runs one command at a time; what another host does is not known. -#}
+{#- By the clock of Spark, in seconds. -#}
+{% macro lease_end() %}
+    {{ return(run_query("select unix_timestamp() + " ~ var('lease_seconds')).rows[0][0]) }}
+{% endmacro %}
+
+
+{#- Before each node. The table may be another command's by now: then this one stops. -#}
+{% macro renew_lock() %}
+    {% set now, renewed_at = modules.datetime.datetime.now(), graph.get('lock_renewed_at') %}
+    {% if not renewed_at or is_embedded() or (now - renewed_at).total_seconds() < var('lease_seconds') / 20 %}
+        {{ return('') }}
+    {% endif %}
+    {% do graph.update({'lock_renewed_at': now}) %}
+    {% if lock_holder().get('invocation') != invocation_id %}
+        {{ exceptions.raise_compiler_error(
+            "Another command took this warehouse over, as a node of this one ran for more than "
+            ~ var('lease_seconds') ~ " s: raise the var lease_seconds, and build again."
+        ) }}
+    {% endif %}
+    {% do run_query("comment on table " ~ lock_table() ~ " is " ~ lock_text(this_process())) %}
+{% endmacro %}
+
+
+{#- What another host does is not known. Embedded, this process runs one command at a time. -#}
 {% macro is_alive(holder, process) %}
+    {% if holder.until and lease_end() - var('lease_seconds') > holder.until | int %}{{ return(false) }}{% endif %}
     {% if holder.host != process[1] %}{{ return(true) }}{% endif %}
-    {% if holder.process == process[0] %}{{ return(false) }}{% endif %}
+    {% if holder.process == process[0] %}{{ return(holder.until != '') }}{% endif %}
     {{ return(run_query(
         "select java_method('java.lang.ProcessHandle', 'of', bigint(" ~ holder.process ~ "))"
     ).rows[0][0] != 'Optional.empty') }}
@@ -81,8 +131,16 @@
 {% endmacro %}
 
 
-{% macro release_lock() %}
-    {% if not execute or not is_embedded() %}{{ return('') }}{% endif %}
+{#- dbt run-operation free_lock --args '{invocation: <id>}': of a client that was killed, at once. -#}
+{% macro free_lock(invocation=none) %}
+    {% do release_lock(invocation) %}
+    {% do log("Command " ~ invocation ~ " holds nothing up.", info=True) %}
+{% endmacro %}
+
+
+{#- The lock of this command, and leftovers of locks that were taken over. -#}
+{% macro release_lock(invocation=none) %}
+    {% if not execute or lock_holder().get('invocation') != (invocation or invocation_id) %}{{ return('') }}{% endif %}
     {% set rows = run_query("show tables in " ~ audit_schema()).rows %}
     {% for row in rows if row[1] == 'running' or row[1].startswith('ended_') %}
         {% do run_query("drop table if exists " ~ audit_schema() ~ "." ~ row[1]) %}
@@ -97,4 +155,9 @@
 
 
 {#- Whether Spark runs inside the dbt process. `target` does not tell. -#}
-{% macro is_embedded() %}{{ return(adapter.config.credentials.method == 'session') }}{% endmacro %}
+{% macro is_embedded() %}
+    {{ return(
+        adapter.config.credentials.method == 'session'
+        and 'spark.remote' not in adapter.config.credentials.server_side_parameters
+    ) }}
+{% endmacro %}

@@ -37,6 +37,7 @@
         {% do store_raw_result('main', message='unchanged', code='OK', rows_affected='', agate_table=graph.last.passed) %}
         {{ return({'relations': []}) }}
     {% endif %}
+    {% do renew_lock() %}
     {% set result = dbt.materialization_test_default() %}
     {% if load_result('main').table.rows[0]['failures'] | int > 0 %}{% do show_failures() %}{% endif %}
     {{ return(result) }}
@@ -63,8 +64,8 @@
 {#- A unit test looks at the text of the project only. It sees no `graph` of the run: Spark tells it. -#}
 {% materialization unit, adapter='spark' %}
     {% set differences = run_query(
-        "select '' as actual_or_expected where '${churn.is_same_project}' <> 'True'"
-    ) %}
+        "select '' as actual_or_expected from global_temp." ~ run_view() ~ " where not is_same_project"
+    ) if flags.WHICH == 'build' %}
     {% if flags.WHICH == 'build' and differences.rows | length == 0 %}
         {% do store_raw_result('main', message='unchanged', code='OK', rows_affected='', agate_table=differences) %}
         {{ return({'relations': []}) }}
@@ -93,6 +94,7 @@
 
 
 {% macro leave_unchanged() %}
+    {% do renew_lock() %}
     {% if is_unchanged(model) %}
         {% do store_raw_result('main', message='unchanged', code='OK', rows_affected='') %}
         {{ return({'relations': [this]}) }}

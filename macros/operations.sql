@@ -7,6 +7,7 @@
         "rollback --args '{build: <name>, built: true}'      readers and all tables",
         "reload_files --args '{files: [<source_file>]}'      forget what these files held; then dbt build",
         "rebuild_dates --args '{first: <date>, last: <date>}'  make these dates again; then dbt build",
+        "free_lock --args '{invocation: <id>}'               of a server's client that was killed",
         "maintain --args '{keep_hours: 72}'                  compact, expire snapshots, remove orphans",
     ] %}
         {% do log("dbt run-operation " ~ line, info=True) %}

@@ -10,7 +10,10 @@
 
 {#- Names of the tables behind `source('raw', ...)`, for macros that models call: a unit test puts
     its own rows in the place of a source. -#}
-{% macro raw_table(name) %}{{ return('spark_catalog.default.raw_' ~ name) }}{% endmacro %}
+{% macro raw_table(name) %}
+    {% set found = graph.sources['source.' ~ project_name ~ '.raw.' ~ name] %}
+    {{ return(found.schema ~ '.' ~ found.identifier) }}
+{% endmacro %}
 
 
 {#- The fields of a line that are read, as the log names them. -#}
@@ -143,7 +146,7 @@
     table of files itself would read what is in them. -#}
 {% macro list_landing_folder() %}
     {% do run_query(
-        "create or replace global temporary view landed_files as select _metadata.file_path as file_path, "
+        "create or replace global temporary view " ~ landed_files().split('.')[1] ~ " as select _metadata.file_path as file_path, "
         ~ file_name_in_folder('_metadata.file_path') ~ " as source_file, "
         ~ "_metadata.file_size as file_bytes, _metadata.file_modification_time as file_modified_at "
         ~ "from " ~ raw_table('files')
@@ -152,11 +155,18 @@
 {% endmacro %}
 
 
-{% macro landed_files() %}{{ return('global_temp.landed_files') }}{% endmacro %}
+{% macro forget_landing_folder() %}
+    {% do run_query("drop view if exists " ~ landed_files()) %}
+{% endmacro %}
+
+
+{#- One per command: all sessions of a server see it. -#}
+{% macro landed_files() %}{{ return('global_temp.landed_files_' ~ invocation_id | replace('-', '_')) }}{% endmacro %}
 
 
 {% macro check_landing_folder() %}
     {% if run_query("select count(*) from " ~ landed_files()).rows[0][0] == 0 %}
+        {% do release_lock() %}
         {{ exceptions.raise_compiler_error(
             "No raw logs in " ~ raw_location() ~ " (looked for " ~ var('raw_file_glob')
             ~ " in it and below). Put the log files there, or name their folder: "

@@ -3,11 +3,11 @@
 {% macro prepare_run() %}
     {% if execute and flags.WHICH in ['build', 'run', 'test', 'freshness', 'seed'] %}
         {% do check_warehouse_path() %}
+        {% if is_alone() %}{% do take_lock() %}{% endif %}
         {% do create_raw_tables() %}
         {% if is_run() %}{% do list_landing_folder() %}{% endif %}
         {% if flags.WHICH in ['build', 'run'] %}
             {% do check_landing_folder() %}
-            {% do take_lock() %}
             {#- where JDBC clients of the server begin -#}
             {% do run_query("create schema if not exists default") %}
             {% do create_ml_tables() %}
@@ -20,7 +20,14 @@
 
 {#- on-run-end, whatever came of the run. -#}
 {% macro end_run(results) %}
-    {% if not execute or flags.WHICH not in ['build', 'run'] %}{{ return('') }}{% endif %}
+    {% if not execute %}{{ return('') }}{% endif %}
+    {% if is_run() and not is_embedded() %}{% do forget_landing_folder() %}{% endif %}
+    {% if flags.WHICH in ['build', 'run'] %}{% do end_build(results) %}{% endif %}
+    {% if is_alone() %}{% do release_lock() %}{% endif %}
+{% endmacro %}
+
+
+{% macro end_build(results) %}
     {% set built = [] %}
     {% for result in results if result.node.resource_type == 'model' and not is_unchanged(result.node) %}
         {% do built.append(result) %}
@@ -28,7 +35,6 @@
     {% set versions = versions_of(table_nodes() + ml_sources()) if built else graph.last.versions %}
     {% set build = publish(results, versions) if flags.WHICH == 'build' %}
     {% if built %}{% do record_models(built, versions, build) %}{% endif %}
-    {% do release_lock() %}
 {% endmacro %}
 
 
@@ -83,7 +89,6 @@
 
 
 {% macro create_audit_table() %}
-    {% if not is_embedded() %}{% do run_query("create schema if not exists " ~ audit_schema()) %}{% endif %}
     {% call statement('create_model_builds') %}
         create table if not exists {{ source('audit', 'model_builds') }} (
             invocation_id string,

@@ -1,8 +1,10 @@
-"""Serve the tables to SQL clients, read-only: Thrift/JDBC and Spark Connect, from one Spark.
+"""Serve the tables to SQL clients: Thrift/JDBC and Spark Connect, from one Spark; read-only, unless
+dbt is to build through it.
 
 examples:
   python -m server start
   python -m server start --thrift-port 10001 --connect-port 15003
+  python -m server start --writable      # then: dbt build --target thrift, or connect
   python -m server status
   python -m server stop
 """
@@ -62,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     starting.add_argument("--thrift-port", type=int, default=defaults.thrift_port)
     starting.add_argument("--connect-port", type=int, default=defaults.connect_port)
+    starting.add_argument(
+        "--writable", action="store_true", help="for dbt: every client may change every table"
+    )
     return parser
 
 
@@ -70,6 +75,7 @@ def _start(given: argparse.Namespace) -> int:
         host=given.host,
         thrift_port=given.thrift_port,
         connect_port=given.connect_port,
+        writable=given.writable,
     )
     with Console(stderr=True).status("The server starts ..."):
         server = start(options)
@@ -93,7 +99,7 @@ def _status() -> int:
 def _show(server: Server) -> None:
     url = f"jdbc:hive2://{server.host}:{server.thrift_port}/churn_published"
     print(
-        f"Serving {server.warehouse}, read-only "
+        f"Serving {server.warehouse}, {'writable' if server.writable else 'read-only'} "
         f"(process {server.pid}, log {LOG_FILE.relative_to(LOG_FILE.parent.parent)})."
     )
     print(f"  Thrift/JDBC    {url}")

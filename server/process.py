@@ -32,7 +32,7 @@ class ServerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Options:
-    """Where a server listens.
+    """Where a server listens, and whether dbt may build through it.
 
     Both protocols have neither TLS nor passwords here, so they listen on loopback only.
     """
@@ -40,6 +40,7 @@ class Options:
     host: str = "127.0.0.1"
     thrift_port: int = 10000
     connect_port: int = 15002
+    writable: bool = False
     log_file: Path = LOG_FILE
     state_file: Path = STATE_FILE
 
@@ -54,6 +55,7 @@ class Server:
     thrift_port: int
     connect_port: int
     warehouse: str
+    writable: bool
 
     @property
     def remote(self) -> str:
@@ -113,7 +115,8 @@ def check(options: Options) -> None:
 def server_settings(options: Options) -> dict[str, str]:
     """Spark settings of the server: those of the target `local`, and what a server adds.
 
-    The catalog is opened without the right to commit: what readers see changes by `dbt build` only.
+    Unless it is writable, the catalog is opened without the right to commit: what readers see
+    changes by `dbt build` only.
     """
     try:
         settings = dict(load_target("local").settings)
@@ -138,8 +141,9 @@ def server_settings(options: Options) -> dict[str, str]:
     settings[options_name] = re.sub(r"-XX:MaxJavaStackTraceDepth=\d+", "", settings[options_name])
     # Thrift makes itself a Derby in memory, which would leave its log in the project's folder.
     settings[options_name] += f" -Dderby.stream.error.file={os.devnull}"
-    settings[f"{catalog}.uri"] = read_only_uri(settings[f"{catalog}.uri"])
-    settings[f"{catalog}.jdbc.init-catalog-tables"] = "false"
+    if not options.writable:
+        settings[f"{catalog}.uri"] = read_only_uri(settings[f"{catalog}.uri"])
+        settings[f"{catalog}.jdbc.init-catalog-tables"] = "false"
     return settings
 
 
@@ -150,7 +154,7 @@ def read_only_uri(uri: str) -> str:
     """
     prefix = "jdbc:sqlite:"
     if not uri.startswith(prefix):
-        raise ServerError(f"The server reads SQLite catalogs only, and this one is {uri}.")
+        raise ServerError(f"Read-only, the server knows SQLite catalogs, and this one is {uri}.")
     return f"{prefix}file:{uri.removeprefix(prefix)}?mode=ro"
 
 
@@ -162,8 +166,9 @@ def start(options: Options) -> Server:
     check(options)
     settings = server_settings(options)
     warehouse = Path(settings["spark.sql.catalog.lake.warehouse"])
-    if not (warehouse / "catalog.db").is_file():
+    if not options.writable and not (warehouse / "catalog.db").is_file():
         raise ServerError(f"There are no tables in {warehouse} yet: dbt build.")
+    warehouse.mkdir(parents=True, exist_ok=True)
     for file in (options.log_file, options.state_file):
         file.parent.mkdir(parents=True, exist_ok=True)
     # a file, not arguments, which every user of the machine can read
@@ -200,6 +205,7 @@ def start(options: Options) -> Server:
         thrift_port=options.thrift_port,
         connect_port=options.connect_port,
         warehouse=str(warehouse),
+        writable=options.writable,
     )
     options.state_file.write_text(json.dumps(asdict(server)))
     try:
@@ -243,16 +249,18 @@ def answers(server: Server) -> list[str]:
     """Names of the protocols that do not answer a `select 1`, with the reason; [] when all is well.
 
     A Connect session lives in a process of its own: one process cannot have both kinds of Spark.
+    The first look also makes the namespace where Thrift clients begin, unless a build has.
     """
     silent = []
+    statements = ["create namespace if not exists lake.default"] if server.writable else []
     probe = (
         "import sys; from pyspark.sql import SparkSession as S;"
         "s = S.builder.remote(sys.argv[1]).getOrCreate();"
-        "s.sql('select 1').collect(); s.stop()"
+        "[s.sql(each).collect() for each in sys.argv[2:]]; s.stop()"
     )
     try:
         asked = subprocess.run(
-            [sys.executable, "-c", probe, server.remote],
+            [sys.executable, "-c", probe, server.remote, *statements, "select 1"],
             capture_output=True,
             text=True,
             timeout=PROBE_SECONDS,

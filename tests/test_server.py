@@ -1,17 +1,34 @@
-"""SQL clients read what is published over Thrift and Connect, and can change nothing."""
+"""SQL clients read what is published, over Thrift and Connect, and can change nothing.
+
+Through a writable server, dbt builds the tables that it builds without, one command at a time.
+"""
 
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from pyhive import hive
 
 from server.process import Options, Server, ServerError, answers, find, start, stop
-from tests.warehouse import ROOT, Project, active_spark
+from tests.conftest import MakeProject
+from tests.warehouse import (
+    BIN,
+    LOAD_TIMES,
+    NO_UNIT_TESTS,
+    ROOT,
+    SAMPLE,
+    Project,
+    Run,
+    active_spark,
+    assert_same_rows,
+    user_environment,
+)
 
 QUERY = "select sum(events), count(*) from sample_published.fct_user_days"
 
@@ -139,3 +156,95 @@ def test_a_wrong_argument_is_named() -> None:
     )
     assert run.returncode == 2
     assert "unrecognized arguments: --port 1" in run.stderr
+
+
+# --- dbt through a server
+
+
+class Served(NamedTuple):
+    """Projects built through a server, and what a second build met beside the first."""
+
+    connect: Project
+    thrift: Project
+    second: Run
+
+
+@pytest.fixture(scope="module")
+def writable_server(sample: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """On the warehouse of the tests, and the one that dbt's targets lead to."""
+    options = options_in(tmp_path_factory.mktemp("writable"), writable=True)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("CHURN_THRIFT_PORT", str(options.thrift_port))
+            patch.setenv("CHURN_CONNECT_PORT", str(options.connect_port))
+            yield start(options)
+    finally:
+        stop(options.state_file)
+
+
+@pytest.fixture(scope="module")
+def served(writable_server: Server, make_project: MakeProject) -> Served:
+    """The sample, built through Connect and through Thrift at once."""
+    connect, thrift = (make_project(f"by_{each}", raw=SAMPLE) for each in ("connect", "thrift"))
+    build = ("build", *NO_UNIT_TESTS, "--target")
+    with (
+        subprocess.Popen(
+            [BIN / "dbt", *connect.command(*build, "connect")],
+            cwd=ROOT,
+            env=user_environment(CHURN_SCHEMA=connect.schema),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as first,
+        ThreadPoolExecutor() as pool,
+    ):
+        by_thrift = pool.submit(thrift.dbt, *build, "thrift", fresh=True)
+        begun = any("START sql" in line for line in first.stdout)
+        second = connect.dbt(*build, "thrift", fresh=True, wait_seconds=1)
+        rest = first.stdout.read()
+    assert begun and first.returncode == 0, rest
+    assert "Published" in rest
+    assert "Published" in by_thrift.result().ok().output
+    connect.refresh()
+    return Served(connect, thrift, second)
+
+
+def test_dbt_through_a_server_makes_the_same_rows(sample: Project, served: Served) -> None:
+    for project in (served.connect, served.thrift):
+        for name in sample.nodes():
+            what = f"{name} of {project.schema}"
+            assert_same_rows(sample.table(name), project.table(name), what, LOAD_TIMES)
+
+
+def test_a_second_build_through_a_server_stops_with_one_sentence(served: Served) -> None:
+    assert served.second.status != 0
+    assert "At work on this warehouse is another dbt build" in served.second.output
+    assert "Nothing was changed" in served.second.output
+    assert "dbt run-operation free_lock" in served.second.output
+
+
+def test_a_killed_client_holds_the_lock_until_it_is_freed(served: Served) -> None:
+    project = served.thrift
+    killed = "0a0a0a0a-0000-0000-0000-000000000000"
+    far = 4102444800  # the year 2100, in seconds
+    active_spark().sql(
+        f"create table by_thrift_audit.running (nothing int) using iceberg "
+        f"comment '{killed}|build|1|elsewhere|now|{far}'"
+    )
+    build = ("build", *NO_UNIT_TESTS, "--target", "thrift")
+    refused = project.dbt(*build, fresh=True, wait_seconds=0)
+    assert refused.status != 0
+    assert f"free_lock --args '{{invocation: {killed}}}'" in refused.output
+    freed = ("run-operation", "free_lock", "--args", f"{{invocation: {killed}}}")
+    project.dbt(*freed, "--target", "thrift", fresh=True).ok()
+    again = project.dbt(*build, fresh=True).ok()
+    assert "Nothing new" in again.output
+
+
+def test_a_lease_that_ran_out_holds_nobody_up(served: Served) -> None:
+    active_spark().sql(
+        "create table by_thrift_audit.running (nothing int) using iceberg "
+        "comment 'killed|build|1|elsewhere|now|1'"
+    )
+    build = ("build", *NO_UNIT_TESTS, "--target", "thrift")
+    served.thrift.dbt(*build, fresh=True, wait_seconds=0).ok()
