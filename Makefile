@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo build server server-status server-stop test faults lint train evaluate \
 	score freshness status simulate \
-	calibrate bench-build bench-incremental bench-daily bench-duckdb lock clean
+	calibrate bench-build bench-incremental bench-daily bench-duckdb bench-server lock clean
 SHELL := /bin/sh
 
 # The environment's own programs come first, its java among them. A JAVA_HOME or SPARK_HOME of the
@@ -83,6 +83,9 @@ bench-daily: $(READY) ## 62 daily loads: does a day cost the same at the end? (A
 
 bench-duckdb: $(READY) ## The same tables with DuckDB: rows compared, both timed
 	@python -m benchmarks.compare_duckdb $(ARGS)
+
+bench-server: $(READY) ## 20 clients on the SQL server while a build publishes (ARGS='--raw <folder>')
+	@python -m benchmarks.server_load $(ARGS)
 
 lock: ## Write requirements.txt from requirements.in (needs uv)
 	@uv pip compile --no-python-downloads --no-strip-extras --universal --python-version 3.10 \

@@ -210,7 +210,7 @@ order by event_date
 
 
 {#- All dates where a table is made anew, as those without partitions are when lines were lost. -#}
-{% macro is_changed_date(column) -%}
+{% macro is_changed_date(column, of_whole_weeks=false) -%}
     {%- set found = changes() -%}
     {%- if found is none or should_full_refresh() -%}
         true
@@ -218,10 +218,21 @@ order by event_date
         false
     {%- else -%}
         {{ column }} in (
-            {%- for date in found.dates %}date '{{ date }}'{{ ", " if not loop.last }}{% endfor -%}
+            {%- for date in (whole_weeks(found.dates) if of_whole_weeks else found.dates) %}date '{{ date }}'{{ ", " if not loop.last }}{% endfor -%}
         )
     {%- endif -%}
 {%- endmacro %}
+
+
+{#- All dates of the ISO weeks of these dates. -#}
+{% macro whole_weeks(dates) %}
+    {% set day, days = modules.datetime.timedelta(days=1), [] %}
+    {% for text in dates %}
+        {% set date = modules.datetime.datetime.strptime(text, '%Y-%m-%d').date() %}
+        {% for n in range(7) %}{% do days.append(date + (n - date.weekday()) * day) %}{% endfor %}
+    {% endfor %}
+    {{ return(days | unique | list) }}
+{% endmacro %}
 
 
 {#- The same for a column of users: those with an event on a changed date. A set of all that a user ever
@@ -243,26 +254,7 @@ order by event_date
 {% macro in_changed_weeks(column) -%}
     {%- do ref('stg_line_counts') -%}
     {%- do ref('stg_event_dates') -%}
-    {{ is_in_changed_week(column) }}
-{%- endmacro %}
-
-
-{% macro is_in_changed_week(column) -%}
-    {%- set found = changes() -%}
-    {%- if found is none or should_full_refresh() -%}
-        true
-    {%- elif not found.dates -%}
-        false
-    {%- else -%}
-        {%- set day, days = modules.datetime.timedelta(days=1), [] -%}
-        {%- for text in found.dates -%}
-            {%- set date = modules.datetime.datetime.strptime(text, '%Y-%m-%d').date() -%}
-            {%- for n in range(7) -%}{%- do days.append(date + (n - date.weekday()) * day) -%}{%- endfor -%}
-        {%- endfor -%}
-        {{ column }} in (
-            {%- for date in days | unique %}date '{{ date }}'{{ ", " if not loop.last }}{% endfor -%}
-        )
-    {%- endif -%}
+    {{ is_changed_date(column, of_whole_weeks=true) }}
 {%- endmacro %}
 
 
@@ -271,7 +263,7 @@ order by event_date
     {%- if column == 'snapshot_date' -%}
         {{ is_changed_snapshot(column) }}
     {%- elif column == 'week_start_date' -%}
-        {{ is_in_changed_week(column) }}
+        {{ is_changed_date(column, of_whole_weeks=true) }}
     {%- else -%}
         {{ is_changed_date(column) }}
     {%- endif -%}

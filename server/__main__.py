@@ -5,6 +5,8 @@ examples:
   python -m server start
   python -m server start --thrift-port 10001 --connect-port 15003
   python -m server start --writable      # then: dbt build --target thrift, or connect
+  python -m server start --host 0.0.0.0 --keystore server.p12 \
+      --ldap-url ldaps://ldap.example.com --ldap-base ou=people,dc=example,dc=com
   python -m server status
   python -m server stop
 """
@@ -13,10 +15,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from rich.console import Console
 
 from server.process import (
+    KEYSTORE_PASSWORD,
     LOG_FILE,
     Options,
     Server,
@@ -59,11 +63,28 @@ def _parser() -> argparse.ArgumentParser:
     starting.add_argument(
         "--host",
         default=defaults.host,
-        help="loopback address for Thrift clients (default: %(default)s); it has no passwords, so "
-        "other machines come in by an ssh tunnel",
+        help="address for Thrift clients (default: %(default)s); one that other machines reach "
+        "needs --keystore and --ldap-url",
     )
     starting.add_argument("--thrift-port", type=int, default=defaults.thrift_port)
     starting.add_argument("--connect-port", type=int, default=defaults.connect_port)
+    starting.add_argument(
+        "--keystore",
+        type=Path,
+        default=defaults.keystore,
+        help="certificate and key for TLS of Thrift, as PKCS12 or JKS; its password is in "
+        f"{KEYSTORE_PASSWORD}",
+    )
+    starting.add_argument(
+        "--ldap-url",
+        default=defaults.ldap_url,
+        help="LDAP server that knows the passwords, such as ldaps://ldap.example.com",
+    )
+    starting.add_argument(
+        "--ldap-base",
+        default=defaults.ldap_base,
+        help="where its users are, such as ou=people,dc=example,dc=com",
+    )
     starting.add_argument(
         "--writable", action="store_true", help="for dbt: every client may change every table"
     )
@@ -76,6 +97,9 @@ def _start(given: argparse.Namespace) -> int:
         thrift_port=given.thrift_port,
         connect_port=given.connect_port,
         writable=given.writable,
+        keystore=given.keystore,
+        ldap_url=given.ldap_url,
+        ldap_base=given.ldap_base,
     )
     with Console(stderr=True).status("The server starts ..."):
         server = start(options)
@@ -98,6 +122,7 @@ def _status() -> int:
 
 def _show(server: Server) -> None:
     url = f"jdbc:hive2://{server.host}:{server.thrift_port}/churn_published"
+    url += ";ssl=true" if server.has_tls else ""
     print(
         f"Serving {server.warehouse}, {'writable' if server.writable else 'read-only'} "
         f"(process {server.pid}, log {LOG_FILE.relative_to(LOG_FILE.parent.parent)})."

@@ -24,6 +24,7 @@ STATE_FILE = PROJECT_DIR / "logs" / "server.pid"
 START_SECONDS = 90
 STOP_SECONDS = 20
 PROBE_SECONDS = 40
+KEYSTORE_PASSWORD = "CHURN_KEYSTORE_PASSWORD"
 
 
 class ServerError(RuntimeError):
@@ -32,15 +33,20 @@ class ServerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Options:
-    """Where a server listens, and whether dbt may build through it.
+    """Where a server listens, who may come in, and whether dbt may build through it.
 
-    Both protocols have neither TLS nor passwords here, so they listen on loopback only.
+    Thrift has TLS with a keystore, PKCS12 or JKS, whose password is in CHURN_KEYSTORE_PASSWORD; and
+    passwords with the address of an LDAP server, which knows its users as `uid=<user>,<base>`.
+    Beyond loopback it needs both. Connect has neither in Spark, and listens on loopback only.
     """
 
     host: str = "127.0.0.1"
     thrift_port: int = 10000
     connect_port: int = 15002
     writable: bool = False
+    keystore: Path | None = None
+    ldap_url: str = ""
+    ldap_base: str = ""
     log_file: Path = LOG_FILE
     state_file: Path = STATE_FILE
 
@@ -56,6 +62,8 @@ class Server:
     connect_port: int
     warehouse: str
     writable: bool
+    has_tls: bool = False
+    has_passwords: bool = False
 
     @property
     def remote(self) -> str:
@@ -83,8 +91,8 @@ def is_loopback(host: str) -> bool:
 def check(options: Options) -> None:
     """Refuse what would not be safe, or would not start.
 
-    Raises ServerError: a server of the project runs, a port is taken, or clients of other machines
-    could come in.
+    Raises ServerError: a server of the project runs, a port is taken, a keystore cannot be used, or
+    clients of other machines could come in without TLS and a password.
     """
     running = find(options.state_file)
     if running:
@@ -92,12 +100,16 @@ def check(options: Options) -> None:
             f"A server of this project already runs (process {running.pid}, port "
             f"{running.thrift_port}); stop it first: make server-stop."
         )
-    if not is_loopback(options.host):
+    if not is_loopback(options.host) and not (options.keystore and options.ldap_url):
         raise ServerError(
-            f"--host {options.host} is open to other machines, and the server has no passwords: "
-            f"leave it out, and come in by ssh -L {options.thrift_port}:127.0.0.1:"
-            f"{options.thrift_port} <this machine>."
+            f"--host {options.host} is open to other machines, and so needs TLS and passwords: "
+            "name --keystore and --ldap-url; or leave it out, and come in by "
+            f"ssh -L {options.thrift_port}:127.0.0.1:{options.thrift_port} <this machine>."
         )
+    if options.keystore and not options.keystore.is_file():
+        raise ServerError(f"--keystore {options.keystore} is no file.")
+    if options.keystore and KEYSTORE_PASSWORD not in os.environ:
+        raise ServerError(f"Put the password of {options.keystore} into {KEYSTORE_PASSWORD}.")
     for name, host, port in (
         ("--thrift-port", options.host, options.thrift_port),
         ("--connect-port", "127.0.0.1", options.connect_port),
@@ -141,6 +153,19 @@ def server_settings(options: Options) -> dict[str, str]:
     settings[options_name] = re.sub(r"-XX:MaxJavaStackTraceDepth=\d+", "", settings[options_name])
     # Thrift makes itself a Derby in memory, which would leave its log in the project's folder.
     settings[options_name] += f" -Dderby.stream.error.file={os.devnull}"
+    hive = "spark.hadoop.hive.server2"
+    if options.keystore:
+        settings |= {
+            f"{hive}.use.SSL": "true",
+            f"{hive}.keystore.path": str(options.keystore.resolve()),
+            f"{hive}.keystore.password": os.environ[KEYSTORE_PASSWORD],
+        }
+    if options.ldap_url:
+        settings[f"{hive}.authentication"] = "LDAP"
+        # read from Hive's own settings, which know properties of the JVM and not those of Spark
+        ldap = "-Dhive.server2.authentication.ldap"
+        settings[options_name] += f" {ldap}.url={options.ldap_url}"
+        settings[options_name] += f" {ldap}.baseDN={options.ldap_base}"
     if not options.writable:
         settings[f"{catalog}.uri"] = read_only_uri(settings[f"{catalog}.uri"])
         settings[f"{catalog}.jdbc.init-catalog-tables"] = "false"
@@ -206,6 +231,8 @@ def start(options: Options) -> Server:
         connect_port=options.connect_port,
         warehouse=str(warehouse),
         writable=options.writable,
+        has_tls=options.keystore is not None,
+        has_passwords=options.ldap_url != "",
     )
     options.state_file.write_text(json.dumps(asdict(server)))
     try:
@@ -248,8 +275,9 @@ def stop(state_file: Path = STATE_FILE) -> Server | None:
 def answers(server: Server) -> list[str]:
     """Names of the protocols that do not answer a `select 1`, with the reason; [] when all is well.
 
-    A Connect session lives in a process of its own: one process cannot have both kinds of Spark.
-    The first look also makes the namespace where Thrift clients begin, unless a build has.
+    Of a Thrift that has TLS or passwords, a connection is all that is asked for. A Connect session
+    lives in a process of its own: one process cannot have both kinds of Spark. The first look also
+    makes the namespace where Thrift clients begin, unless a build has.
     """
     silent = []
     statements = ["create namespace if not exists lake.default"] if server.writable else []
@@ -270,6 +298,10 @@ def answers(server: Server) -> list[str]:
         reason = f"{PROBE_SECONDS} s"
     if reason:
         silent.append(f"Spark Connect ({reason})")
+    if server.has_tls or server.has_passwords:
+        if not _is_open(server.host, server.thrift_port):
+            silent.append("Thrift (closed)")
+        return silent
     from pyhive import hive
     from thrift.transport.TTransport import TTransportException
 

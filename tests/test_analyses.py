@@ -42,12 +42,7 @@ COLUMNS = {
 @pytest.fixture(scope="module")
 def answers(sample: Project) -> dict[str, pd.DataFrame]:
     """The answer to each question, by the SQL that `dbt compile` leaves for a client."""
-    sample.dbt("compile", "--select", "path:analyses").ok()
-    compiled = sample.folder / "target" / "compiled" / "churn_at_scale" / "analyses"
-    return {
-        name: active_spark().sql((compiled / f"{name}.sql").read_text()).toPandas()
-        for name in NAMES
-    }
+    return {name: active_spark().sql(sql).toPandas() for name, sql in sample.questions().items()}
 
 
 @pytest.fixture(scope="module")

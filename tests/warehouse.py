@@ -94,6 +94,12 @@ class Project:
             result = dbtRunner().invoke(command)
         return Run(0 if result.success else 2 if result.exception else 1, output.getvalue())
 
+    def questions(self) -> dict[str, str]:
+        """SQL of each analysis by its name, as `dbt compile` leaves it for a client."""
+        self.dbt("compile", "--select", "path:analyses").ok()
+        compiled = self.folder / "target" / "compiled" / "churn_at_scale" / "analyses"
+        return {path.stem: path.read_text() for path in sorted(compiled.glob("*.sql"))}
+
     # --- tables
 
     def nodes(self) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,212 @@
+"""Many clients at once on the SQL server, while a build runs beside it and publishes.
+
+The clients ask the questions of analyses/ over Thrift, one after the other, in random order. Beside
+them, slow clients take a row at a time, and broken ones send noise, or leave in the middle of a
+query. One more day of the log is built and published meanwhile. Exit status 1 when a client met an
+error or the build was not published, never because of a time.
+
+example:
+  python -m benchmarks.server_load --raw data/simulated --clients 20 --seconds 120
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import socket
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pyhive import hive
+from rich.console import Console
+from rich.table import Table
+from thrift.transport.TTransport import TTransportException
+
+from benchmarks.dbt_runs import (
+    BenchmarkError,
+    existing_folder,
+    progress_line,
+    run_dbt,
+    temporary_work_folder,
+)
+from benchmarks.one_more_day import cut_off_last_day
+from server.process import Options, Server, ServerError, start, stop
+
+FAULTY_CLIENTS = 2  # of each kind
+SECONDS_A_ROW = 0.05
+ERRORS = (hive.Error, TTransportException, OSError)
+
+
+@dataclass
+class Answers:
+    """What the clients met: seconds of each query by the name of the question, and errors."""
+
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+    slow_rows: int = 0
+    broken_calls: int = 0
+
+
+def ask(
+    server: Server, questions: dict[str, str], is_over: Callable[[], bool], met: Answers
+) -> None:
+    """One client: all questions in random order, again and again."""
+    names = list(questions)
+    try:
+        with hive.connect(server.host, server.thrift_port) as connection:
+            while not is_over():
+                name = random.choice(names)
+                began = time.monotonic()
+                with connection.cursor() as cursor:
+                    cursor.execute(questions[name])
+                    if not cursor.fetchall():
+                        met.errors.append(f"{name}: no row")
+                met.seconds.setdefault(name, []).append(time.monotonic() - began)
+    except ERRORS as error:
+        met.errors.append(f"{type(error).__name__}: {str(error)[:300]}")
+
+
+def dawdle(server: Server, is_over: Callable[[], bool], met: Answers) -> None:
+    """A slow client: one large answer, a row at a time."""
+    try:
+        with hive.connect(server.host, server.thrift_port) as connection:
+            cursor = connection.cursor(arraysize=1)
+            while not is_over():
+                cursor.execute("select * from churn_published.fct_user_days")
+                while not is_over() and cursor.fetchone():
+                    met.slow_rows += 1
+                    time.sleep(SECONDS_A_ROW)
+    except ERRORS as error:
+        met.errors.append(f"slow client: {type(error).__name__}: {str(error)[:300]}")
+
+
+def break_off(server: Server, is_over: Callable[[], bool], met: Answers) -> None:
+    """A broken client: noise on both ports, and a query that nobody waits for."""
+    query = "select * from churn_published.fct_user_days a cross join churn_published.dim_users b"
+    while not is_over():
+        for port in (server.thrift_port, server.connect_port):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as noise:
+                noise.sendall(os.urandom(4096))
+        connection = hive.connect(server.host, server.thrift_port)
+        connection.cursor().execute(query, async_=True)
+        connection._transport.close()  # as of a client that was killed
+        met.broken_calls += 1
+        time.sleep(1)
+
+
+def load(
+    server: Server, questions: dict[str, str], clients: int, seconds: int, build: Callable[[], str]
+) -> tuple[Answers, str]:
+    """All clients for some seconds, and at least until the build has ended; its last lines."""
+    met = Answers()
+    deadline = time.monotonic() + seconds
+    built = threading.Event()
+
+    def is_over() -> bool:
+        return time.monotonic() > deadline and built.is_set()
+
+    with ThreadPoolExecutor(clients + 2 * FAULTY_CLIENTS) as pool:
+        running = [pool.submit(ask, server, questions, is_over, met) for _ in range(clients)]
+        for client in (dawdle, break_off):
+            running += [pool.submit(client, server, is_over, met) for _ in range(FAULTY_CLIENTS)]
+        try:
+            output = build()
+        finally:
+            built.set()
+        for each in running:
+            each.result()
+    return met, output
+
+
+def show(met: Answers, clients: int, console: Console) -> None:
+    """Print how many queries were answered, and how long that took."""
+    everything = [seconds for each in met.seconds.values() for seconds in each]
+    table = Table(title=f"{clients} clients: seconds of a query")
+    for name in ("question", "queries", "median", "p95", "longest"):
+        table.add_column(name, justify="left" if name == "question" else "right")
+    for name, seconds in [*sorted(met.seconds.items()), ("all", everything)]:
+        p95 = statistics.quantiles(seconds, n=20)[-1] if len(seconds) > 1 else seconds[0]
+        middle, longest = statistics.median(seconds), max(seconds)
+        table.add_row(name, f"{len(seconds):,}", *(f"{s:.2f}" for s in (middle, p95, longest)))
+    console.print(table)
+    console.print(
+        f"{met.slow_rows:,} rows went to slow clients, {met.broken_calls:,} times one broke off; "
+        f"{len(met.errors)} errors."
+    )
+
+
+def main() -> int:
+    """Command line of the benchmark; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.server_load",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--raw", required=True, help="folder of raw logs, of many days")
+    parser.add_argument("--clients", type=int, default=20)
+    parser.add_argument("--seconds", type=int, default=120)
+    given = parser.parse_args()
+    console = Console()
+    try:
+        raw = existing_folder(given.raw)
+        with temporary_work_folder(keep=False) as folder:
+            met, output = measure(raw, folder, given.clients, given.seconds, console)
+    except (BenchmarkError, ServerError, FileNotFoundError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    show(met, given.clients, console)
+    console.print(*(line for line in output.splitlines() if "Published" in line), sep="\n")
+    for error in sorted(set(met.errors)):
+        console.print(f"[red]{error}", highlight=False)
+    return 1 if met.errors or "Published" not in output else 0
+
+
+def measure(
+    raw: Path, folder: Path, clients: int, seconds: int, console: Console
+) -> tuple[Answers, str]:
+    """Build all days but one, serve them, and let the clients in while the last day is built."""
+    landing, day = folder / "raw", folder / "day.json"
+    no_unit_tests = ["--exclude-resource-type", "unit_test"]
+    with progress_line(console) as progress:
+        task = progress.add_task("building all days but the last")
+        cut_off_last_day(raw, landing, day)
+        run_dbt("build", no_unit_tests, folder, landing)
+        run_dbt("compile", ["--select", "path:analyses"], folder, landing)
+        compiled = (folder / "target" / "compiled").rglob("analyses/*.sql")
+        questions = {path.stem: path.read_text() for path in compiled}
+        os.environ["CHURN_WAREHOUSE"] = str(folder / "warehouse")
+        ports = {"thrift_port": _free_port(), "connect_port": _free_port()}
+        files = {"log_file": folder / "server.log", "state_file": folder / "server.pid"}
+        options = Options(**ports | files)
+        progress.update(task, description="starting the server")
+        try:
+            server = start(options)
+            progress.update(task, description=f"{clients} clients, and a build beside them")
+            day.rename(landing / day.name)
+            return load(
+                server,
+                questions,
+                clients,
+                seconds,
+                lambda: run_dbt("build", no_unit_tests, folder, landing).usage.output,
+            )
+        finally:
+            stop(options.state_file)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
