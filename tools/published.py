@@ -20,6 +20,8 @@ from pyiceberg.table import Table
 ROOT = Path(__file__).resolve().parent.parent
 WAREHOUSE = Path(os.environ.get("CHURN_WAREHOUSE", ROOT / "warehouse"))
 SCHEMA = os.environ.get("CHURN_SCHEMA", "churn")
+# types of Iceberg that DuckDB calls otherwise
+DUCKDB_TYPES = {"string": "varchar", "long": "bigint", "timestamptz": "timestamp"}
 
 
 class ReaderError(Exception):
@@ -47,14 +49,14 @@ def connect(warehouse: Path = WAREHOUSE, schema: str = SCHEMA) -> duckdb.DuckDBP
     Raises ReaderError where nothing is published, and for a table with rows marked as deleted.
     """
     lake = catalog(warehouse)
-    connection = duckdb.connect(config={"TimeZone": "UTC"})
+    connection = duckdb.connect()
     connection.execute(f"create schema {schema}_published")
     # the one function of the questions in analyses/ that DuckDB has not
     connection.execute(
         "create macro try_divide(dividend, divisor) as dividend / nullif(divisor, 0)"
     )
-    found = 0
-    for identifier in lake.list_tables(f"{schema}_marts"):
+    found, marts = 0, f"{schema}_marts"
+    for identifier in lake.list_tables(marts) if lake.namespace_exists(marts) else []:
         table = lake.load_table(identifier)
         if "published" in table.metadata.refs:
             view = f"{schema}_published.{identifier[-1]}"
@@ -67,19 +69,21 @@ def connect(warehouse: Path = WAREHOUSE, schema: str = SCHEMA) -> duckdb.DuckDBP
 
 def published_rows(table: Table) -> str:
     """A query of DuckDB for the rows of the tag `published`, by the schema that they had."""
-    snapshot = table.snapshot_by_name("published")
-    columns = table.scan(snapshot_id=snapshot.snapshot_id).projection().fields
-    tasks = list(table.scan(snapshot_id=snapshot.snapshot_id).plan_files())
+    scan = table.scan(snapshot_id=table.snapshot_by_name("published").snapshot_id)
+    columns = {field.name: str(field.field_type) for field in scan.projection().fields}
+    tasks = list(scan.plan_files())
     if any(task.delete_files for task in tasks):
-        raise ReaderError(f"{table.name()} has delete files: read it with pyiceberg's own scan.")
+        raise ReaderError(f"{'.'.join(table.name())} has delete files: read it with pyiceberg.")
     if not tasks:
-        nothing = ", ".join(
-            f'null::{duckdb_type(str(c.field_type))} as "{c.name}"' for c in columns
-        )
-        return f"select {nothing} where false"
-    names = ", ".join(f'"{column.name}"' for column in columns)
+        nothing = (f'null::{DUCKDB_TYPES.get(kind, kind)} "{c}"' for c, kind in columns.items())
+        return f"select {', '.join(nothing)} where false"
+    # instants become UTC timestamps, whatever the time zone of the machine
+    chosen = (
+        f'make_timestamp(epoch_us("{c}")) "{c}"' if kind == "timestamptz" else f'"{c}"'
+        for c, kind in columns.items()
+    )
     files = ", ".join(f"'{local_path(task.file.file_path)}'" for task in tasks)
-    return f"select {names} from read_parquet([{files}], hive_partitioning = false)"
+    return f"select {', '.join(chosen)} from read_parquet([{files}], hive_partitioning = false)"
 
 
 def local_path(location: str) -> str:
@@ -87,12 +91,6 @@ def local_path(location: str) -> str:
     parts = urlsplit(location)
     path = unquote(parts.path) if parts.scheme == "file" else location
     return path.replace("'", "''")
-
-
-def duckdb_type(iceberg_type: str) -> str:
-    """The type of a column, as DuckDB calls it."""
-    names = {"string": "varchar", "long": "bigint", "timestamptz": "timestamptz"}
-    return names.get(iceberg_type, iceberg_type)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
