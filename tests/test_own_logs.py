@@ -61,10 +61,23 @@ def test_nothing_but_a_catalogue_and_a_model_is_the_example() -> None:
         "base_events.sql",
         "page_catalogue.csv",
     ]
-    with (ROOT / PRODUCT / "page_catalogue.csv").open() as file:
-        pages = {row["page"] for row in csv.DictReader(file)}
+    pages = {row["page"] for row in catalogue()}
     assert pages == {line["screen"] for line in make_log()}
     assert not {"NextSong", "Home", "Cancellation Confirmation"} & pages
+
+
+def catalogue() -> list[dict[str, str]]:
+    with (ROOT / PRODUCT / "page_catalogue.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_catalogue_is_loaded_as_it_is_apostrophes_too(podcasts: Project) -> None:
+    expected = catalogue()
+    assert any("'" in row["description"] for row in expected)
+    found = [row.asDict() for row in podcasts.table("page_catalogue").collect()]
+    assert sorted(found, key=lambda row: row["page"]) == sorted(
+        expected, key=lambda row: row["page"]
+    )
 
 
 def test_every_line_is_an_event_or_quarantined_or_a_duplicate(
