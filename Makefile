@@ -1,7 +1,7 @@
 # `make` lists the targets. Everything below .venv is made by the first of them that needs it.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo build server server-status server-stop test faults lint train evaluate \
-	score freshness status simulate \
+	score report freshness docs status simulate \
 	calibrate bench-build bench-incremental bench-daily bench-duckdb bench-server lock clean
 SHELL := /bin/sh
 
@@ -62,6 +62,9 @@ score: $(READY) ## Score the users of the latest day
 
 freshness: $(READY) ## Is the landing folder up to date?
 	@dbt source freshness $(ARGS)
+
+docs: $(READY) ## Write dbt's docs of all tables in one file, target/static_index.html
+	@python -m tools.docs $(ARGS)
 
 status: $(READY) ## What is published, and since when
 	@dbt run-operation publish_status

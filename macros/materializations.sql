@@ -32,6 +32,23 @@
 {% endmaterialization %}
 
 
+{#- dbt-spark's own puts texts in quotes as they are: one apostrophe of a description breaks the build. -#}
+{% macro spark__load_csv_rows(model, agate_table) %}
+    {% set types, rows = model.config.column_types, [] %}
+    {% for row in agate_table.rows %}
+        {% set values = [] %}
+        {% for name in agate_table.column_names %}
+            {% set value = "null" if row[name] is none else sql_string(row[name] | string) %}
+            {% do values.append("cast(" ~ value ~ " as " ~ types[name] ~ ")") %}
+        {% endfor %}
+        {% do rows.append("(" ~ values | join(', ') ~ ")") %}
+    {% endfor %}
+    {% set sql = "insert into " ~ this ~ " values " ~ rows | join(',\n') %}
+    {% call statement('load_csv_rows') %}{{ sql }}{% endcall %}
+    {{ return(sql) }}
+{% endmacro %}
+
+
 {% materialization test, adapter='spark' %}
     {% if is_unchanged(model) %}
         {% do store_raw_result('main', message='unchanged', code='OK', rows_affected='', agate_table=graph.last.passed) %}

@@ -237,16 +237,20 @@
 {%- endmacro %}
 
 
-{#- Condition of an incremental load: the files of the landing folder that were never loaded, with or
-    without irregular lines. One that changed since `base_files` saw it waits for the next build. -#}
-{% macro is_in_new_file(file_path, is_irregular) -%}
+{#- Condition of an incremental load: the files of the landing folder that were never loaded; of them
+    those with, or without, irregular lines where that is said. One that changed since `base_files` saw
+    it waits for the next build. -#}
+{% macro is_in_new_file(file_path, is_irregular=none) -%}
     {%- set files = ref('base_files') -%}
     {%- if not is_run() -%}{{ return('true') }}{%- endif -%}
     {%- if is_unchanged(model) -%}{{ return('false') }}{%- endif -%}
     {%- if 'new_files' not in graph -%}
         {%- do graph.update({'new_files': find_new_files(files)}) -%}
     {%- endif -%}
-    {{ is_one_of(file_path, graph.new_files[is_irregular]) }}
+    {{ is_one_of(
+        file_path,
+        graph.new_files[true] + graph.new_files[false] if is_irregular is none else graph.new_files[is_irregular]
+    ) }}
 {%- endmacro %}
 
 

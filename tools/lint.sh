@@ -18,11 +18,14 @@ step() {  # <name> <command ...>
 # with status 0: here that is a failure.
 sql() {
     folder=$(mktemp -d) && mkdir "$folder/warehouse" || return 1
-    CHURN_WAREHOUSE="$folder/warehouse" DBT_TARGET_PATH="$folder/target" \
-        sqlfluff lint --disable-progress-bar models tests analyses >"$folder/out" 2>&1
-    status=$?
+    export CHURN_WAREHOUSE="$folder/warehouse" DBT_TARGET_PATH="$folder/target"
+    status=0
+    sqlfluff lint --disable-progress-bar models tests analyses >"$folder/out" 2>&1 || status=$?
+    sqlfluff lint --disable-progress-bar --config examples/podcasts/.sqlfluff examples \
+        >>"$folder/out" 2>&1 || status=$?
+    unset CHURN_WAREHOUSE DBT_TARGET_PATH
     grep -v 'dbt templater' "$folder/out" | head -n 200
-    ! grep -q 'Skipped file' "$folder/out" || status=1
+    ! grep -qE 'Skipped file|was not found in dbt project' "$folder/out" || status=1
     rm -rf "$folder"
     return "$status"
 }
