@@ -32,7 +32,8 @@ def parser() -> argparse.ArgumentParser:
     assumed = Assumptions()
     found = argparse.ArgumentParser(
         prog="python -m report",
-        description="Write one HTML file that shows what is published: who cancels, what they do, how "
+        description="Write one HTML file that shows what is published: who cancels, what they "
+        "do, how "
         "good the model is, and which users are at risk today. It needs no network to be read.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -65,7 +66,8 @@ def parser() -> argparse.ArgumentParser:
         "--save-rate",
         type=_share,
         default=assumed.save_rate,
-        help="profit curve: share of contacted users about to cancel who stay (default: %(default)s)",
+        help="profit curve: share of contacted users about to cancel who stay (default: "
+        "%(default)s)",
     )
     return found
 

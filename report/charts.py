@@ -1,7 +1,7 @@
 """The charts: from the rows of a query to an Altair chart of a given width in pixels.
 
-Every function takes rows as a query of `queries/` gives them and a width. The mark of each row says in
-words what it shows (`words`), for a reader who hovers over it.
+Every function takes rows as a query of `queries/` gives them and a width. The mark of each row says
+in words what it shows (`words`), for a reader who hovers over it.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ Chart = alt.TopLevelMixin
 Draw = Callable[[pd.DataFrame, int], Chart]
 
 CHURNED, STAYED, UNKNOWN = "churned", "stayed", "not yet known"
+GROUP_SCALE = alt.Scale(domain=[CHURNED, STAYED], range=[COLOUR["churned"], COLOUR["stayed"]])
 SQUARES = alt.Legend(symbolType="square", symbolStrokeWidth=0)
 LINES = alt.Legend(symbolType="stroke", symbolStrokeWidth=2, symbolSize=250)
 
@@ -219,7 +220,7 @@ def _intervals(
 def map_of_states(rows: pd.DataFrame, width: int, cities: pd.DataFrame) -> Chart:
     """Map: states by churn rate, cities by users (area) and churn rate; Alaska and Hawaii inset.
 
-    `cities` are rows of churn_by_city with a `latitude` and `longitude`. States with fewer than
+    `cities` are rows of map_of_areas with a `latitude` and `longitude`. States with fewer than
     FEW_USERS users, or none, are grey.
     """
     narrow = width < NARROW
@@ -257,7 +258,8 @@ def map_of_states(rows: pd.DataFrame, width: int, cities: pd.DataFrame) -> Chart
         enough = cities["users"] >= FEW_USERS
         cities = cities.assign(
             words=[
-                f"{r.metro_area}, {r.state}: {r.churned_users:,} of {several(r.users, 'user')} churned"
+                f"{r.metro_area}, {r.state}: {r.churned_users:,} of {several(r.users, 'user')} "
+                f"churned"
                 for r in cities.itertuples()
             ],
             fill=[
@@ -307,33 +309,31 @@ def rate_colour(rows: pd.DataFrame, names: Sequence[str] = COLD) -> Callable[[fl
 def _distribution(rows: pd.DataFrame, width: int, start: str, size: str, title: str) -> Chart:
     """Outlines of two histograms: share of each group in each bin."""
     step = float(rows[size].iloc[0])
-    rows = rows.assign(
-        group=rows["is_churned"].map({True: CHURNED, False: STAYED}), end=rows[start] + step
-    )
-    bins = [step * i for i in range(int(rows[start].max() / step) + 1)]
-    full = pd.MultiIndex.from_product([rows["group"].unique(), bins], names=["group", start])
-    rows = rows.set_index(["group", start]).reindex(full).reset_index()
-    rows = rows.assign(
-        users=rows["users"].fillna(0).astype(int),
-        share_of_group=rows["share_of_group"].fillna(0.0),
-        middle=rows[start] + step / 2,
-    )
+    bins = [step * i for i in range(round(rows[start].max() / step) + 1)]
+    rows = rows.assign(group=rows["is_churned"].map({True: CHURNED, False: STAYED}))
+    every = pd.MultiIndex.from_product([rows["group"].unique(), bins], names=["group", start])
+    rows = rows.set_index(["group", start])[["users", "share_of_group"]]
+    rows = rows.reindex(every, fill_value=0).reset_index().rename(columns={start: "start"})
+    rows["middle"] = rows["start"] + step / 2
     rows["words"] = [
-        f"{r.group}, {getattr(r, start):,.0f} to {getattr(r, start) + step:,.0f}: "
-        f"{several(r.users, 'user')} ({percent(r.share_of_group)})"
+        f"{r.group}, {r.start:,.0f} to {r.start + step:,.0f}: {several(r.users, 'user')} "
+        f"({percent(r.share_of_group)})"
         for r in rows.itertuples()
     ]
-    base = alt.Chart(rows).encode(
-        x=alt.X("middle:Q", axis=alt.Axis(title=title, grid=False, tickCount=6, format="~s"),
-                scale=alt.Scale(domain=[0, bins[-1] + step], nice=False)),
+    # the outline of a step begins at its bin and ends where the next one begins
+    last = rows[rows["start"] == bins[-1]].assign(start=bins[-1] + step)
+    scale = alt.Scale(domain=[0, bins[-1] + step], nice=False)
+    axis = alt.Axis(title=title, grid=False, tickCount=6, format="~s")
+    outline = alt.Chart(pd.concat([rows, last])).encode(
+        x=alt.X("start:Q", axis=axis, scale=scale),
         y=alt.Y("share_of_group:Q", axis=share_axis("Share of the group"), stack=None),
-        color=alt.Color("group:N", legend=SQUARES, scale=alt.Scale(
-            domain=[CHURNED, STAYED], range=[COLOUR["churned"], COLOUR["stayed"]])),
-    )  # fmt: skip
+        color=alt.Color("group:N", scale=GROUP_SCALE, legend=SQUARES),
+    )
+    points = alt.Chart(rows).mark_circle(size=60, opacity=0)
     return finished(
-        base.mark_area(interpolate="step", opacity=0.16, line=False)
-        + base.mark_line(interpolate="step", strokeWidth=2)
-        + base.mark_circle(size=60, opacity=0).encode(description="words:N"),
+        outline.mark_area(interpolate="step-after", opacity=0.16, line=False)
+        + outline.mark_line(interpolate="step-after", strokeWidth=2)
+        + points.encode(x="middle:Q", y="share_of_group:Q", description="words:N"),
         width,
         220,
     )
@@ -369,20 +369,21 @@ def page_counts(rows: pd.DataFrame, width: int) -> Chart:
         page=rows["page_category"].map(lambda name: PAGES.get(name, name)),
         one=1.0,
         words=[
-            f"{PAGES.get(r.page_category, r.page_category)}: {r.churned:.3g} per active day of users who "
+            f"{PAGES.get(r.page_category, r.page_category)}: {r.churned:.3g} per active day of "
+            f"users who "
             f"churned, {r.stayed:.3g} of those who stayed"
             for r in rows.itertuples()
         ],
         shown=[f"{ratio:.2f}×" for ratio in rows["ratio"]],
     )
-    largest = max(1.25, float(rows["ratio"].max()), 1 / float(rows["ratio"].min())) * 1.12
+    domain = [min(0.9, rows["ratio"].min() * 0.88), max(1.1, rows["ratio"].max() * 1.12)]
     colour = alt.condition(
         "datum.ratio > 1", alt.value(COLOUR["churned"]), alt.value(COLOUR["stayed"])
     )
     y = alt.Y("page:N", sort=None, axis=names_axis(width))
     x = alt.X(
         "ratio:Q",
-        scale=alt.Scale(type="log", domain=[1 / largest, largest], nice=False),
+        scale=alt.Scale(type="log", domain=domain, nice=False),
         axis=alt.Axis(
             title="Pages per active day: churned over stayed",
             values=[0.25, 0.5, 0.67, 0.8, 1, 1.25, 1.5, 2, 4],
@@ -418,17 +419,17 @@ def feature_correlations(rows: pd.DataFrame, width: int) -> Chart:
         ]
     )
     edges = [-0.5, -0.25, -0.05, 0.05, 0.25, 0.5]
+    pairs = list(zip(both["feature"], both["other_feature"], both["correlation"], strict=True))
     both = both.assign(
         fill=[COLOUR[DIVERGING[sum(v >= e for e in edges)]] for v in both["correlation"]],
         ink=[COLOUR["onmuch" if abs(v) >= 0.5 else "onlittle"] for v in both["correlation"]],
         words=[
             f"{feature_name(a)} and {feature_name(b)}: {v:+.2f}"
-            for a, b, v in zip(both["feature"], both["other_feature"], both["correlation"], strict=True)
+            for a, b, v in pairs
         ],
         across=both["feature"].map(feature_name),
         down=both["other_feature"].map(feature_name),
-        shown=["" if a == b else f"{v:+.2f}".replace("0.", ".")
-               for a, b, v in zip(both["feature"], both["other_feature"], both["correlation"], strict=True)],
+        shown=["" if a == b else f"{v:+.2f}".replace("0.", ".") for a, b, v in pairs],
     )  # fmt: skip
     names = [feature_name(name) for name in order]
     base = alt.Chart(both).encode(
@@ -672,11 +673,11 @@ def model_figures(rows: pd.DataFrame, width: int, cohort: str) -> Chart:
 
 
 def _curves(metrics: Mapping, chosen: str, baseline: str) -> pd.DataFrame:
-    frames = []
-    for model in (chosen, baseline):
-        for point in metrics["curves"].get(model, []):
-            frames.append({"model": model_name(model), **point})
-    return pd.DataFrame(frames)
+    return pd.DataFrame(
+        {"model": model_name(model), **point}
+        for model in (chosen, baseline)
+        for point in metrics["curves"].get(model, [])
+    )
 
 
 def _curve(
@@ -820,8 +821,10 @@ def risk_by_decile(rows: pd.DataFrame, width: int) -> Chart:
         decile=[f"{r.risk_decile}" for r in rows.itertuples()],
         shown=[percent(p) for p in rows["mean_probability"]],
         words=[
-            f"Tenth {r.risk_decile}: {several(r.users, 'user')}, {percent(r.lowest_probability)} to "
-            f"{percent(r.highest_probability)}, {r.expected_cancellations:.1f} cancellations expected"
+            f"Tenth {r.risk_decile}: {several(r.users, 'user')}, {percent(r.lowest_probability)} "
+            f"to "
+            f"{percent(r.highest_probability)}, {r.expected_cancellations:.1f} cancellations "
+            f"expected"
             for r in rows.itertuples()
         ],
     )

@@ -18,6 +18,7 @@ from ml.errors import MlError
 from ml.session import Target
 
 QUERIES = Path(__file__).resolve().parent / "queries"
+NO_MODEL = "No model has been trained yet: run make train, then make score."
 PUBLISHED_BEFORE_ALL = ("churn_calendar", "dim_users")
 
 Step = Callable[[str], AbstractContextManager[None]]
@@ -152,7 +153,7 @@ def build_name(versions: Mapping[str, Mapping[str, int]]) -> str:
 def read_model(artifacts: Path, run_id: object) -> Model:
     """The stored files of a run; `run_id` null where no model was trained."""
     if not isinstance(run_id, str):
-        return Model(problem="No model has been trained yet: run make train, then make score.")
+        return Model(problem=NO_MODEL)
     try:
         folder = store.run_folder(artifacts, run_id)
     except MlError:

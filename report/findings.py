@@ -70,7 +70,8 @@ def churn_by_gender_and_level(rows: pd.DataFrame) -> str:
         apart = "clearly apart" if low.high < high.low else "not clearly apart"
         names = [group_name(g.gender, g.level) for g in (high, low)]
         sentences.append(
-            f"{names[0]} {'users ' if column == 'level' else ''}cancel at {percent(high.churn_rate)}, "
+            f"{names[0]} {'users ' if column == 'level' else ''}cancel at "
+            f"{percent(high.churn_rate)}, "
             f"{names[1]} at {percent(low.churn_rate)}: {apart}"
         )
     return capitalized("; ".join(sentences)) + "." if sentences else "There is one group only."
@@ -86,7 +87,8 @@ def map_of_states(rows: pd.DataFrame, areas: int, placed: int, without_state: in
         return f"No state has {FEW_USERS} users, so none has a rate worth showing." + tail
     top = enough.loc[enough["churn_rate"].idxmax()]
     return (
-        f"Of the {several(len(enough), 'state')} with {FEW_USERS} users or more, {top.state} has the "
+        f"Of the {several(len(enough), 'state')} with {FEW_USERS} users or more, {top.state} has "
+        f"the "
         f"highest churn rate: {top.churned_users:,} of {top.users:,} ({percent(top.churn_rate)}, "
         f"95% interval {percent(top.low)} to {percent(top.high)})." + tail
     )
@@ -135,12 +137,13 @@ def feature_correlations(rows: pd.DataFrame) -> str:
     pairs = rows[~is_label]
     closest = pairs.loc[pairs["correlation"].abs().idxmax()]
     text = (
-        f"{feature_name(closest.feature)} and {feature_name(closest.other_feature)} move together most "
+        f"{feature_name(closest.feature)} and {feature_name(closest.other_feature)} move "
+        f"together most "
         f"({closest.correlation:+.2f})"
     )
     if not is_label.any():
         return capitalized(text) + "; nobody cancelled, so nothing moves with that."
-    first, *others = correlation_order(rows)
+    others = correlation_order(rows)[1:]
     with_label = {
         (r.other_feature if r.feature == label else r.feature): float(r.correlation)
         for r in rows[is_label].itertuples()
@@ -221,7 +224,8 @@ def retention_cohorts(rows: pd.DataFrame) -> str:
     share = reached["active_users"].sum() / reached["cohort_users"].sum()
     weeks = int(reached["weeks_since"].iloc[0])
     return (
-        f"{several(int(users.sum()), 'user')} registered in {several(len(users), 'week')} of the log; "
+        f"{several(int(users.sum()), 'user')} registered in {several(len(users), 'week')} of the "
+        f"log; "
         f"{percent(share)} of those seen {several(weeks, 'week')} later were active in that week."
     )
 
@@ -235,7 +239,8 @@ def retention_of_long_standing_users(rows: pd.DataFrame) -> str:
         f"{percent(r.retained_share)} of those who were {r.first_level}" for r in last.itertuples()
     ]
     return (
-        f"Of the users who registered before the log, {listed(parts)} at first were active in the week "
+        f"Of the users who registered before the log, {listed(parts)} at first were active in "
+        f"the week "
         f"from {last['week_start_date'].iloc[0]:%-d %B %Y}."
     )
 
@@ -318,8 +323,10 @@ def distrust(rows: pd.DataFrame) -> str:
     if chosen is None or base.empty or chosen.value < base["value"].iloc[0]:
         return ""
     return (
-        f"On days after its training the log loss of this model ({chosen.value:.4f}) is not below that of "
-        f"the base rate ({base['value'].iloc[0]:.4f}): do not use its probabilities; more data is needed."
+        f"On days after its training the log loss of this model ({chosen.value:.4f}) is not "
+        f"below that of "
+        f"the base rate ({base['value'].iloc[0]:.4f}): do not use its probabilities; more data "
+        f"is needed."
     )
 
 
@@ -330,7 +337,8 @@ def roc(rows: pd.DataFrame, points: list[dict[str, float]]) -> str:
     auc = _chosen(rows, "roc_auc")
     area = "" if auc is None else f" The area under the curve is {_interval(auc)}."
     return (
-        f"With one false alarm among ten users who stay, {percent(found['recall'], 0)} of those who "
+        f"With one false alarm among ten users who stay, {percent(found['recall'], 0)} of those "
+        f"who "
         f"cancel are found; a guess finds 10%.{area}"
     )
 
@@ -341,7 +349,8 @@ def precision_recall(rows: pd.DataFrame) -> str:
     if figure is None or base is None:
         return "The test part has one class only."
     return (
-        f"Precision over all recalls (PR AUC) is {_interval(figure)}, where a guess has the base rate "
+        f"Precision over all recalls (PR AUC) is {_interval(figure)}, where a guess has the base "
+        f"rate "
         f"of {base.value:.3f}."
     )
 
@@ -352,7 +361,8 @@ def calibration(rows: pd.DataFrame, bins: list[dict[str, float]]) -> str:
     top = bins[0]
     return (
         f"The tenth with the highest probabilities was predicted to cancel at "
-        f"{percent(top['probability'])} and did at {percent(top['churn_rate'])}; over all tenths the "
+        f"{percent(top['probability'])} and did at {percent(top['churn_rate'])}; over all tenths "
+        f"the "
         f"mean gap is {percent(figure.value, 2) if figure is not None else 'unknown'}."
     )
 
@@ -363,7 +373,8 @@ def lift(rows: pd.DataFrame) -> str:
     if figure is None or recall is None:
         return "The test part has one class only."
     return (
-        f"The first tenth of the list cancels {_interval(figure, 1)} times as often as all users, and "
+        f"The first tenth of the list cancels {_interval(figure, 1)} times as often as all "
+        f"users, and "
         f"holds {percent(recall.value, 0)} of those who cancel."
     )
 
@@ -373,7 +384,8 @@ def profit(rows: pd.DataFrame, assumed: Assumptions) -> str:
     best = rows.loc[rows["profit"].idxmax()]
     given = (
         f"If a contact costs {number(assumed.contact_cost)}, a user who stays is worth "
-        f"{number(assumed.saved_value)} and {percent(assumed.save_rate, 0)} of those about to cancel can "
+        f"{number(assumed.saved_value)} and {percent(assumed.save_rate, 0)} of those about to "
+        f"cancel can "
         "be kept"
     )
     if best["profit"] <= 0:

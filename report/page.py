@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from report import charts, findings, places, svg
-from report.data import Answer, Data
+from report.data import NO_MODEL, Answer, Data
 from report.profit import Assumptions, profit_curve
 from report.words import METRICS, PAGES, feature_name, model_name, number, percent
 
@@ -115,7 +115,7 @@ def render(data: Data, assumed: Assumptions, written_at: datetime) -> str:
 
 
 def policy(style: str, script: str) -> str:
-    """A Content-Security-Policy that allows this style and this script, and nothing from anywhere."""
+    """A Content-Security-Policy that allows this style and this script, and no network."""
 
     def allowed(text: str) -> str:
         return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
@@ -198,7 +198,7 @@ def table(rows: pd.DataFrame, columns: Columns) -> Table:
     return Table(
         [heading for heading, _ in columns.values()],
         [
-            ["–" if pd.isna(row[name]) else cell(row[name]) for name, (_, cell) in columns.items()]
+            ["–" if pd.isna(row[name]) else show(row[name]) for name, (_, show) in columns.items()]
             for row in rows.to_dict("records")
         ],
     )
@@ -241,7 +241,8 @@ def by_month(data: Data) -> Figure:
             "unknown_users": ("Not yet known", number),
             "churned_share": ("Churned, of known", percent),
         },
-        note="Users with a daily snapshot in the month: churned within ten days of one of them, or of none.",
+        note="Users with a daily snapshot in the month: churned within ten days of one of them, "
+        "or of none.",
         empty="A log of one day has no snapshot yet.",
     )
 
@@ -263,14 +264,15 @@ def groups(data: Data) -> Figure:
             "low": ("95% from", percent),
             "high": ("to", percent),
         },
-        note="Users of the whole log. Lines: 95% intervals (Wilson). The plan is that of the last event.",
+        note="Users of the whole log. Lines: 95% intervals (Wilson). The plan is that of the "
+        "last event.",
         empty="No user has a known gender.",
     )
 
 
 def map_figure(data: Data) -> Figure:
     """Map of states and cities."""
-    states, cities = data["churn_by_state"], data["churn_by_city"]
+    states, cities = data["map_of_states"], data["map_of_areas"]
     found = cities.rows
     areas, placed = 0, pd.DataFrame()
     if not found.empty:
@@ -453,7 +455,7 @@ def over_time(data: Data) -> list[Figure]:
         figure(
             "funnel",
             "From a look at the other plan to the change",
-            data["plan_change_funnel"],
+            data["plan_changes_after_a_look"],
             charts.plan_change_funnel,
             findings.plan_change_funnel,
             {
@@ -481,12 +483,13 @@ def over_time(data: Data) -> list[Figure]:
             },
             wide=True,
             note="Rows: week of registration, with its users. Complete weeks of the log only.",
-            empty="Nobody registered in a complete week of the log, so there is no cohort of newcomers.",
+            empty="Nobody registered in a complete week of the log, so there is no cohort of "
+            "newcomers.",
         ),
         figure(
             "long-standing",
             "Retention of long-standing users",
-            data["retention_of_long_standing_users"],
+            data["retention_before_log"],
             charts.retention_of_long_standing_users,
             findings.retention_of_long_standing_users,
             {
@@ -532,16 +535,19 @@ def model_section(data: Data, assumed: Assumptions) -> Section:
     """How good the model is, or why that cannot be said."""
     title, answer, stored = "The model", data["model_figures"], data.model
     if answer.rows.empty:
-        return Section("model", title, [], problem=stored.problem or "No model has been trained yet: "
-                       "run make train, then make score.")  # fmt: skip
+        return Section("model", title, [], problem=stored.problem or NO_MODEL)
     rows, first = answer.rows, answer.rows.iloc[0]
     chosen = rows[rows["is_chosen"]]["model_name"].iloc[0]
     text = (
-        f"Run {first.model_run_id}, trained {day(first.trained_at)}: {model_name(chosen)}, on snapshots "
-        f"{day(first.train_first_snapshot_date)} to {day(first.train_last_snapshot_date)}, chosen on "
+        f"Run {first.model_run_id}, trained {day(first.trained_at)}: {model_name(chosen)}, on "
+        f"snapshots "
+        f"{day(first.train_first_snapshot_date)} to {day(first.train_last_snapshot_date)}, "
+        f"chosen on "
         f"later ones to {day(first.tune_last_snapshot_date)}. All figures here are of snapshots "
-        f"{day(first.test_first_snapshot_date)} to {day(first.test_last_snapshot_date)}, which came "
-        f"after all that, and say who cancels within {first.horizon_days} days. A ROC AUC above 0.80 "
+        f"{day(first.test_first_snapshot_date)} to {day(first.test_last_snapshot_date)}, which "
+        f"came "
+        f"after all that, and say who cancels within {first.horizon_days} days. A ROC AUC above "
+        f"0.80 "
         "would be a leak until shown otherwise."
     )
     figures = [
@@ -584,7 +590,8 @@ def curve_figures(data: Data, chosen: str, assumed: Assumptions) -> list[Figure]
         if metrics["curves"].get(name)
     )
     money["words"] = [
-        f"{r.model}: contacting {percent(r.share)} of the list gains {r.profit:,.0f} per 1,000 users"
+        f"{r.model}: contacting {percent(r.share)} of the list gains {r.profit:,.0f} per 1,000 "
+        f"users"
         for r in money.itertuples()
     ]
     strongest = pd.DataFrame(metrics["strengths"][:15])
@@ -617,7 +624,8 @@ def curve_figures(data: Data, chosen: str, assumed: Assumptions) -> list[Figure]
             "The curve: metrics.json of the run.", wide=True),
         one("features", "What the model looks at",
             lambda width: charts.strengths(strongest, width), findings.strengths(strongest),
-            "Mean absolute contribution to the log odds over the test part: metrics.json of the run. "
+            "Mean absolute contribution to the log odds over the test part: metrics.json of the "
+            "run. "
             "What the model looks at is no cause.",
             table(strongest, {
                 "feature": ("Feature", str), "theme": ("Theme", str),
@@ -699,8 +707,8 @@ def tiles(data: Data) -> list[Tile]:
 
 
 def risk_list(data: Data) -> Mapping[str, object]:
-    """What the template needs for the list of users: rows, choices of the filters, the figure of the
-    tenths, or the problem."""
+    """What the template needs for the list of users: its rows, the choices of the filters and the
+    figure of the tenths, or the problem."""
     answer, model = data["users_at_risk"], data["shown_model"].first()
     listed = answer.rows
     command = "make score, then make build ARGS='--select churn_risk'"
@@ -713,7 +721,7 @@ def risk_list(data: Data) -> Mapping[str, object]:
             if scored
             else f"No user has been scored yet: run {command}."
             if trained
-            else f"No model has been trained yet, so nobody is scored: run make train, then {command}."
+            else f"No model has been trained yet: run make train, then {command}."
         )
         return {"problem": problem, "answer": answer}
     newer = (

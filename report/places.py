@@ -47,7 +47,7 @@ def _beginnings(metro_area: str) -> Iterator[str]:
 
 
 def _plain(name: str) -> str:
-    # sources differ in 'Boise City', 'Urban Honolulu', 'Saint Louis', and in accents and apostrophes
+    # sources differ in 'Boise City', 'Urban Honolulu', 'Saint Louis', accents and apostrophes
     name = re.sub(r"[^a-z -]", "", name.casefold())
     return re.sub(r"^(urban|town of) | city$", "", re.sub(r"\bsaint\b", "st", name)).strip()
 

@@ -1,7 +1,7 @@
 """From a Vega-Lite chart to the SVG that the page holds: no style of its own, no text that runs.
 
-Charts are drawn when the report is written, with the colours of COLOURS. Each of these becomes a CSS
-variable, so that one drawing serves light, dark and print.
+Charts are drawn when the report is written, with the colours of COLOURS. Each of these becomes a
+CSS variable, so that one drawing serves light, dark and print.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import vl_convert
 
 SVG = "{http://www.w3.org/2000/svg}"
 
-# name: (light, dark). The light ones are what charts use, so no two may be equal. Text has a contrast
-# of 4.5 or more to the paper, lines and areas that matter 3 or more (tests/test_report.py).
+# name: (light, dark). The light ones are what charts use, so no two may be equal. Text has a
+# contrast of 4.5 or more to the paper, lines and areas that matter 3 or more.
 COLOURS = {
     "paper": ("#ffffff", "#161b22"),
     "ink": ("#1b2330", "#e6eaf0"),

@@ -19,7 +19,7 @@ step() {  # <name> <command ...>
 sql() {
     folder=$(mktemp -d) && mkdir "$folder/warehouse" || return 1
     CHURN_WAREHOUSE="$folder/warehouse" DBT_TARGET_PATH="$folder/target" \
-        sqlfluff lint --disable-progress-bar models tests analyses >"$folder/out" 2>&1
+        sqlfluff lint --disable-progress-bar models tests analyses report >"$folder/out" 2>&1
     status=$?
     grep -v 'dbt templater' "$folder/out" | head -n 200
     ! grep -q 'Skipped file' "$folder/out" || status=1

@@ -1,6 +1,6 @@
 -- How many of the active users of a month cancelled, and how many stayed, as far as is known?
--- A user of a month is in a daily snapshot of it. Each snapshot has the label that became known for it:
--- cancelled within ten days, or not; null while the ten days are not over.
+-- A user of a month is in a daily snapshot of it. Each snapshot has the label that became known for
+-- it: cancelled within ten days, or not; null while the ten days are not over.
 with
 
 user_months as (

@@ -1,6 +1,6 @@
 -- Which columns lack values?
--- Of users, all columns where a null means that something is unknown; of today's features, one of each
--- kind that can be null, where it means "never", or a ratio to nothing.
+-- Of users, all columns where a null means that something is unknown; of today's features, one of
+-- each kind that can be null, where it means "never", or a ratio to nothing.
 with
 
 users as (
@@ -51,8 +51,10 @@ features as (
         count_if(sessions_trend_7_over_21_days is null) as sessions_trend_7_over_21_days,
         count_if(thumbs_up_per_song_to_date is null) as thumbs_up_per_song_to_date,
         count_if(session_ends_per_advert_to_date is null) as session_ends_per_advert_to_date,
-        count_if(upgrade_visits_per_free_song_to_date is null) as upgrade_visits_per_free_song_to_date,
-        count_if(downgrade_visits_per_paid_song_to_date is null) as downgrade_visits_per_paid_song_to_date,
+        count_if(upgrade_visits_per_free_song_to_date is null)
+            as upgrade_visits_per_free_song_to_date,
+        count_if(downgrade_visits_per_paid_song_to_date is null)
+            as downgrade_visits_per_paid_song_to_date,
         count_if(idle_hours_per_session_to_date is null) as idle_hours_per_session_to_date
     from {{ target.schema }}_published.churn_features
     where snapshot_date = (select current_snapshot_date from today)

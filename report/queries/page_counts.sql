@@ -1,5 +1,5 @@
 -- Which pages do users who cancelled open more often than those who stayed?
--- Pages per active day of a user, as totals stop where a user leaves; then the quartiles over users.
+-- Pages per active day of a user, as totals stop where a user leaves; then quartiles over users.
 with
 
 user_totals as (
