@@ -1,7 +1,7 @@
 # `make` lists the targets. Everything below .venv is made by the first of them that needs it.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo build server server-status server-stop test faults lint train evaluate \
-	score freshness status simulate \
+	score report freshness status simulate \
 	calibrate bench-build bench-incremental bench-daily bench-duckdb lock clean
 SHELL := /bin/sh
 
@@ -59,6 +59,9 @@ evaluate: $(READY) ## Print the model's figures on users and days after the trai
 
 score: $(READY) ## Score the users of the latest day
 	@python -m ml score $(ARGS)
+
+report: $(READY) ## Write target/report.html from what is published (ARGS='--out <file>')
+	@python -m report $(ARGS)
 
 freshness: $(READY) ## Is the landing folder up to date?
 	@dbt source freshness $(ARGS)

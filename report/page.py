@@ -88,8 +88,15 @@ def render(data: Data, assumed: Assumptions, written_at: datetime) -> str:
     parts = sections(data, assumed)
     risk = risk_list(data)
     by_id = {figure.id: figure for part in parts for figure in part.figures}
+    wanted = ["weekly-churn", "groups", "pages", "lift", "deciles"]
     if not risk["problem"]:
         by_id["deciles"] = risk["deciles"]
+    warning = findings.distrust(data["model_figures"].rows)
+    in_short = [
+        (name, by_id[name].finding)
+        for name in (wanted[:3] if warning else wanted)
+        if name in by_id and by_id[name].finding
+    ] + ([("model", warning)] if warning else [])
     return environment.get_template("page.html.j2").render(
         data=data,
         period=data["data_period"].first(),
@@ -97,11 +104,7 @@ def render(data: Data, assumed: Assumptions, written_at: datetime) -> str:
         model=data["shown_model"].first(),
         model_sql=data["shown_model"],
         tiles=tiles(data),
-        in_short=[
-            (name, by_id[name].finding)
-            for name in ("weekly-churn", "groups", "pages", "lift", "deciles")
-            if name in by_id and by_id[name].finding
-        ],
+        in_short=in_short,
         sections=parts,
         risk=risk,
         written_at=written_at,

@@ -1,6 +1,6 @@
 -- Which features move together, and which with a cancellation?
--- Spearman's rank correlation: the counts are skewed. Snapshots ten days apart, so that no two labels
--- of a user look at the same days; of each pair of features one order is enough.
+-- Spearman: the counts are skewed. Snapshots ten days apart, so that no two labels of a user look at
+-- the same days; of each pair of features one order is enough.
 with
 
 last_known as (
@@ -43,14 +43,17 @@ long_rows as (
         feature,
         value
     from snapshots
-    unpivot (
-        value for feature in (
-            is_churned_next_10_days, is_paid, tenure_days, hours_since_last_event,
-            active_days_last_28_days, sessions_last_28_days, songs_last_28_days, songs_last_7_days,
-            thumbs_up_last_28_days, thumbs_down_last_28_days, adverts_last_28_days,
-            errors_last_28_days, friend_adds_last_28_days
+        unpivot (
+            value for feature in (
+                is_churned_next_10_days, is_paid, tenure_days, hours_since_last_event,
+                active_days_last_28_days,
+                sessions_last_28_days,
+                songs_last_28_days,
+                songs_last_7_days,
+                thumbs_up_last_28_days, thumbs_down_last_28_days, adverts_last_28_days,
+                errors_last_28_days, friend_adds_last_28_days
+            )
         )
-    )
 
 ),
 

@@ -24,7 +24,8 @@ bins as (
     select
         users.is_churned,
         cast(
-            least(floor(users.minutes_per_day / width.bin_minutes), 20) * width.bin_minutes as bigint
+            least(floor(users.minutes_per_day / width.bin_minutes), 20)
+            * width.bin_minutes as bigint
         ) as from_minutes,
         cast(width.bin_minutes as bigint) as bin_minutes,
         percentile(users.minutes_per_day, 0.5) over (partition by users.is_churned)

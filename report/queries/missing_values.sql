@@ -69,13 +69,13 @@ missing_values as (
         missing_rows,
         total_rows
     from users
-    unpivot (
-        missing_rows for column_name in (
-            registered_at, gender, location, metro_area, state, platform, is_paid, level,
-            first_event_at, last_event_at, active_days, sessions, events, songs,
-            distinct_songs, listening_milliseconds
+        unpivot (
+            missing_rows for column_name in (
+                registered_at, gender, location, metro_area, state, platform, is_paid, level,
+                first_event_at, last_event_at, active_days, sessions, events, songs,
+                distinct_songs, listening_milliseconds
+            )
         )
-    )
     union all
     select
         'churn_features' as mart,
@@ -83,18 +83,18 @@ missing_values as (
         missing_rows,
         total_rows
     from features
-    unpivot (
-        missing_rows for column_name in (
-            tenure_days, hours_since_last_song, hours_since_last_advert,
-            hours_since_last_thumbs_down, hours_since_last_error,
-            hours_since_last_downgrade_visit, hours_since_last_upgrade_visit,
-            thumbs_up_per_song_last_28_days, songs_per_session_last_28_days,
-            songs_trend_7_over_21_days, sessions_trend_7_over_21_days,
-            thumbs_up_per_song_to_date, session_ends_per_advert_to_date,
-            upgrade_visits_per_free_song_to_date, downgrade_visits_per_paid_song_to_date,
-            idle_hours_per_session_to_date
+        unpivot (
+            missing_rows for column_name in (
+                tenure_days, hours_since_last_song, hours_since_last_advert,
+                hours_since_last_thumbs_down, hours_since_last_error,
+                hours_since_last_downgrade_visit, hours_since_last_upgrade_visit,
+                thumbs_up_per_song_last_28_days, songs_per_session_last_28_days,
+                songs_trend_7_over_21_days, sessions_trend_7_over_21_days,
+                thumbs_up_per_song_to_date, session_ends_per_advert_to_date,
+                upgrade_visits_per_free_song_to_date, downgrade_visits_per_paid_song_to_date,
+                idle_hours_per_session_to_date
+            )
         )
-    )
 
 )
 

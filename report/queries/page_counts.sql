@@ -32,12 +32,19 @@ user_pages as (
         page_category,
         pages / active_days as pages_per_day
     from user_totals
-    unpivot (
-        pages for page_category in (
-            songs, thumbs_up, thumbs_down, playlist_adds, friend_adds, adverts, errors, home_visits,
-            help_visits, settings_visits, logouts, upgrade_visits, downgrade_visits
+        unpivot (
+            pages for page_category in (
+                songs,
+                thumbs_up,
+                thumbs_down,
+                playlist_adds,
+                friend_adds,
+                adverts,
+                errors,
+                home_visits,
+                help_visits, settings_visits, logouts, upgrade_visits, downgrade_visits
+            )
         )
-    )
 
 )
 
