@@ -686,13 +686,13 @@ def tiles(data: Data) -> list[Tile]:
         before = weeks.iloc[-2] if len(weeks) > 1 else {}
         changed, points = findings.changed, {"as_points": True}
         found += [
-            Tile("Active in the week", number(now.active_users),
+            Tile("Active users, week", number(now.active_users),
                  changed(now.active_users, before.get("active_users"))),
-            Tile("Churn rate of the week", percent(now.churned_share),
+            Tile("Churn rate, week", percent(now.churned_share),
                  changed(now.churned_share, before.get("churned_share"), **points)),
             Tile("On the paid plan", percent(now.paid_share),
                  changed(now.paid_share, before.get("paid_share"), **points)),
-            Tile("Listening a user, week", f"{now.listening_hours_per_user:.1f} h",
+            Tile("Listening, week", f"{now.listening_hours_per_user:.1f} h each",
                  changed(now.listening_hours_per_user, before.get("listening_hours_per_user"))),
         ]  # fmt: skip
     risk = data["risk_by_decile"].rows
