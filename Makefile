@@ -60,6 +60,9 @@ evaluate: $(READY) ## Print the model's figures on users and days after the trai
 score: $(READY) ## Score the users of the latest day
 	@python -m ml score $(ARGS)
 
+report: $(READY) ## Write target/report.html from what is published (ARGS='--out <file>')
+	@python -m report $(ARGS)
+
 freshness: $(READY) ## Is the landing folder up to date?
 	@dbt source freshness $(ARGS)
 

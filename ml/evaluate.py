@@ -13,6 +13,7 @@ import numpy as np
 
 TOP_PERCENTS = (1, 5, 10)
 BINS = 10
+CURVE_POINTS = 200
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,30 @@ def calibration_error(ranking: Ranking, weight: np.ndarray) -> float:
         return float("nan")
     gaps = sum(b["rows"] * abs(b["probability"] - b["churn_rate"]) for b in bins)
     return float(gaps / total)
+
+
+def curve(ranking: Ranking, points: int = CURVE_POINTS) -> list[dict[str, float]]:
+    """The ranking from the highest probability down, for ROC, precision-recall, lift and profit.
+
+    Up to `points` + 1 places to stop at, closer together at the top, each with the share of rows
+    that lie above it, recall (true positive rate), false positive rate and precision, all 0 to 1.
+    Rows of one probability are taken together. Empty where a class is missing.
+    """
+    positive, negative = _group_weights(ranking, np.ones(ranking.label.size))
+    if not positive.sum() or not negative.sum():
+        return []
+    hits, misses = np.r_[0.0, np.cumsum(positive)], np.r_[0.0, np.cumsum(negative)]
+    wanted = np.linspace(0, 1, points + 1) ** 2 * ranking.label.size
+    stops = np.unique(np.searchsorted(hits + misses, wanted))
+    return [
+        {
+            "share": (hits[i] + misses[i]) / ranking.label.size,
+            "recall": hits[i] / positive.sum(),
+            "false_positive_rate": misses[i] / negative.sum(),
+            "precision": hits[i] / max(hits[i] + misses[i], 1.0),
+        }
+        for i in stops
+    ]
 
 
 def figures(ranking: Ranking, weight: np.ndarray) -> dict[str, float]:

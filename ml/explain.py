@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import reduce
+from operator import add
 
 import numpy as np
 import pandas as pd
@@ -60,6 +62,51 @@ def typical_values(encoded: DataFrame) -> dict[str, float | None]:
     names = [name for name in BY_NAME if name != CATEGORY_COLUMN]
     row = encoded.agg(*(F.percentile_approx(name, 0.5).alias(name) for name in names)).first()
     return row.asDict()
+
+
+def strengths(parts: Parts) -> list[dict[str, str | float | None]]:
+    """How much each feature moves the log odds of the rows of centred `parts`, strongest first.
+
+    `mean_log_odds` is the mean over rows of |contribution|, all parts of a feature added;
+    `direction` the correlation of value and contribution, -1 to 1: above 0, more of it raises the
+    risk. None for a feature without an order of values, or that never varies.
+    """
+    totals = {
+        name: reduce(
+            add,
+            (
+                (F.col("parts")[i] - F.lit(parts.center[i])) * F.lit(parts.factors[i])
+                for i, owner in enumerate(parts.owners)
+                if owner == name
+            ),
+        )
+        for name in BY_NAME
+        if name in parts.owners
+    }
+    row = parts.rows.agg(
+        *(F.avg(F.abs(total)).alias(f"mean__{name}") for name, total in totals.items()),
+        *(
+            F.corr(name, total).alias(f"direction__{name}")
+            for name, total in totals.items()
+            if name != CATEGORY_COLUMN
+        ),
+    ).first()
+    found = row.asDict() if row else {}
+
+    def known(key: str) -> float | None:
+        value = found.get(key)
+        return None if value is None or math.isnan(value) else float(value)
+
+    listed = [
+        {
+            "feature": name,
+            "theme": BY_NAME[name].theme,
+            "mean_log_odds": known(f"mean__{name}") or 0.0,
+            "direction": known(f"direction__{name}"),
+        }
+        for name in totals
+    ]
+    return sorted(listed, key=lambda each: (-each["mean_log_odds"], each["feature"]))
 
 
 def with_reasons(parts: Parts, typical: Mapping[str, float | None]) -> DataFrame:

@@ -13,7 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ml.evaluate import Interval, Ranking, calibration_bins, figures_with_intervals
+from ml.evaluate import Interval, Ranking, calibration_bins, curve, figures_with_intervals
 from ml.features import FEATURES
 from ml.models import BASELINES
 
@@ -69,10 +69,16 @@ def all_figures(predictions: pd.DataFrame, names: Sequence[str], replicates: int
     }
 
 
-def metrics_json(run: Mapping, predictions: pd.DataFrame, figures: Figures) -> dict:
-    """What metrics.json holds: sizes, figures (undefined: null), calibration bins."""
-    chosen = predictions[run["chosen"]].to_numpy()
-    ranking = Ranking.of(predictions["label"].to_numpy(), chosen)
+def metrics_json(
+    run: Mapping, predictions: pd.DataFrame, figures: Figures, strengths: Sequence[Mapping]
+) -> dict:
+    """What metrics.json holds: sizes, figures (undefined: null), calibration bins, and curves;
+    `strengths` are those of `explain.strengths`."""
+    rankings = {
+        name: Ranking.of(predictions["label"].to_numpy(), predictions[name].to_numpy())
+        for name in run["models"]
+    }
+    ranking = rankings[run["chosen"]]
     return {
         "model_run_id": run["model_run_id"],
         "chosen": run["chosen"],
@@ -99,6 +105,11 @@ def metrics_json(run: Mapping, predictions: pd.DataFrame, figures: Figures) -> d
             for model, by_cohort in figures.items()
         },
         "calibration": calibration_bins(ranking, np.ones(len(predictions))),
+        "curves": {
+            name: [{k: round(v, 6) for k, v in point.items()} for point in curve(ranking)]
+            for name, ranking in rankings.items()
+        },
+        "strengths": list(strengths),
     }
 
 

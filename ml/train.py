@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
 
-from ml import evaluate, models, report, store
+from ml import evaluate, explain, models, report, store
 from ml.errors import LeakAlarm, TooLittleData
 from ml.features import HORIZON_DAYS, KEYS, LABEL, columns, encode
 from ml.models import Model
@@ -235,7 +235,9 @@ def train(
         "columns": [column for column, _ in columns()],
         "data_checksum": days.checksum,
     }
-    metrics = report.metrics_json(run, predictions, figures)
+    with step(f"how much each feature moves the predictions of {chosen}"):
+        strengths = explain.strengths(models.parts(fitted[chosen], test_rows).centered())
+    metrics = report.metrics_json(run, predictions, figures, strengths)
     with step("save models and figures"):
         folder = store.save_run(
             artifacts,

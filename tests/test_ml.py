@@ -151,6 +151,27 @@ def test_lift_and_recall_by_hand() -> None:
     assert evaluate.lift_at(tied, weight, 10) == pytest.approx(1.0)
 
 
+@settings(max_examples=60, deadline=None)
+@given(rows=st.lists(st.tuples(st.booleans(), st.integers(0, 10)), min_size=2, max_size=60))
+def test_curve_equals_scikit_learn(rows: list[tuple[bool, int]]) -> None:
+    label = np.array([float(r[0]) for r in rows])
+    probability = np.array([r[1] / 10 for r in rows])
+    points = evaluate.curve(Ranking.of(label, probability), points=1000)
+    if len(set(label)) < 2:
+        assert points == []
+        return
+    false_positive, recall, _ = sklearn_metrics.roc_curve(
+        label, probability, drop_intermediate=False
+    )
+    assert [p["recall"] for p in points] == pytest.approx(recall)
+    assert [p["false_positive_rate"] for p in points] == pytest.approx(false_positive)
+    precision, _, _ = sklearn_metrics.precision_recall_curve(label, probability)
+    assert [p["precision"] for p in points[1:]] == pytest.approx(precision[-2::-1])
+    assert points[-1]["share"] == 1
+    few = evaluate.curve(Ranking.of(label, probability), points=3)
+    assert len(few) <= 4 and few[0] == points[0] and few[-1] == points[-1]
+
+
 def test_calibration_error_by_hand() -> None:
     # 20 rows, bins of two: 0.3 predicted everywhere but in the top bin
     probability = np.r_[0.9, 0.8, np.linspace(0.31, 0.29, 18)]
@@ -436,6 +457,16 @@ def test_training_leaves_figures_card_and_models(spark: SparkSession, artifacts:
     chosen = figures[run["chosen"]]["all"]
     assert chosen["roc_auc"]["value"] > 0.6
     assert chosen["log_loss"]["value"] < figures["base_rate"]["all"]["log_loss"]["value"]
+    # what the report draws
+    assert set(metrics["curves"]) == set(figures)
+    last = metrics["curves"][run["chosen"]][-1]
+    assert last["recall"] == 1 and last["precision"] == pytest.approx(
+        chosen["base_rate"]["value"], abs=1e-6
+    )
+    strengths = metrics["strengths"]
+    assert {each["feature"] for each in strengths} == set(schema.BY_NAME)
+    assert strengths[0]["mean_log_odds"] > strengths[-1]["mean_log_odds"] >= 0
+    assert all(-1 <= (each["direction"] or 0) <= 1 for each in strengths)
     card = (folder / "MODEL_CARD.md").read_text()
     for text in (run["split"]["test_first"], "new_users", "Calibration", "Intended use"):
         assert text in card

@@ -1,0 +1,194 @@
+"""What the report shows: the answers to `queries/*.sql`, and the stored files of one model run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, StrictUndefined
+from pyspark.errors import AnalysisException
+from pyspark.sql import SparkSession
+
+from ml import store
+from ml.errors import MlError
+from ml.session import Target
+
+QUERIES = Path(__file__).resolve().parent / "queries"
+NO_MODEL = "No model has been trained yet: run make train, then make score."
+PUBLISHED_BEFORE_ALL = ("churn_calendar", "dim_users")
+
+Step = Callable[[str], AbstractContextManager[None]]
+
+
+class ReportError(MlError):
+    """There is nothing to report on; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A query and what it gave.
+
+    Attributes:
+        name: file name without `.sql`.
+        question: first comment of the file.
+        sql: the text that was run, to the letter.
+        rows: one row per row of the result; empty where a table is missing.
+        missing: the table that the query needs and that is not there, else ''.
+    """
+
+    name: str
+    question: str
+    sql: str
+    rows: pd.DataFrame
+    missing: str = ""
+
+    def first(self) -> Mapping[str, object]:
+        """The only row by column, empty where there is none."""
+        return {} if self.rows.empty else self.rows.iloc[0].to_dict()
+
+
+@dataclass(frozen=True)
+class Model:
+    """Stored files of the model run that the report shows.
+
+    `run` is run.json and `metrics` metrics.json of ml/store.py; both are empty, and `problem` says
+    why and what to do, where there is no model.
+    """
+
+    run: Mapping = field(default_factory=dict)
+    metrics: Mapping = field(default_factory=dict)
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Data:
+    """All that is shown, read from one published build."""
+
+    build: str
+    target: str
+    answers: Mapping[str, Answer]
+    model: Model
+
+    def __getitem__(self, name: str) -> Answer:
+        return self.answers[name]
+
+
+def query(name: str, target: Target) -> str:
+    """The text of `queries/<name>.sql` for the schemas of a target."""
+    text = (QUERIES / f"{name}.sql").read_text(encoding="utf-8")
+    environment = Environment(undefined=StrictUndefined, autoescape=False)  # SQL, not HTML
+    return environment.from_string(text).render(target=target).strip()
+
+
+def question(sql: str) -> str:
+    """The first comment of a query."""
+    return sql.splitlines()[0].removeprefix("--").strip()
+
+
+def ask(spark: SparkSession, target: Target, name: str) -> Answer:
+    """Run one query. Its rows are few by construction: groups of a fixed number, or a limit."""
+    sql = query(name, target)
+    try:
+        rows = spark.sql(sql).toPandas()
+    except AnalysisException as error:
+        if error.getErrorClass() != "TABLE_OR_VIEW_NOT_FOUND":
+            raise
+        table = str(error.getMessageParameters().get("relationName", "")).replace("`", "")
+        return Answer(name, question(sql), sql, pd.DataFrame(), missing=table or "a table")
+    return Answer(name, question(sql), sql, rows)
+
+
+def published_versions(spark: SparkSession, target: Target) -> dict[str, dict[str, int]]:
+    """Iceberg snapshot by tag, by mart, of everything that is published.
+
+    Raises ReportError when nothing is.
+    """
+    nothing = ReportError(
+        f"Nothing is published in {target.published}: run `dbt build` (or `make demo`) first."
+    )
+    try:
+        views = [
+            row["viewName"] for row in spark.sql(f"show views in {target.published}").collect()
+        ]
+    except AnalysisException as error:
+        if "SCHEMA_NOT_FOUND" in str(error):
+            raise nothing from error
+        raise
+    if not set(PUBLISHED_BEFORE_ALL) <= set(views):
+        raise nothing
+    selects = " union all ".join(
+        f"select '{view}' as mart, name, snapshot_id from {target.schema}_marts.{view}.refs"
+        for view in sorted(views)
+    )
+    versions: dict[str, dict[str, int]] = {view: {} for view in views}
+    for row in spark.sql(selects).collect():
+        versions[row["mart"]][row["name"]] = row["snapshot_id"]
+    return versions
+
+
+def build_name(versions: Mapping[str, Mapping[str, int]]) -> str:
+    """The newest build whose tag is on what is published of every mart, as `publish_status` has it;
+    where marts come from several builds (a build of a part), the newest of them, and says so."""
+
+    def builds(tags: Mapping[str, int]) -> set[str]:
+        return {
+            name
+            for name, snapshot in tags.items()
+            if name.startswith("build_") and snapshot == tags.get("published")
+        }
+
+    per_mart = [builds(tags) for tags in versions.values() if "published" in tags]
+    if not per_mart:
+        return "a build that is no longer kept"
+    if common := set.intersection(*per_mart):
+        return max(common)
+    newest = max((name for names in per_mart for name in names), default="")
+    return f"{newest}, some marts of builds before" if newest else "a build that is no longer kept"
+
+
+def read_model(artifacts: Path, run_id: object) -> Model:
+    """The stored files of a run; `run_id` null where no model was trained."""
+    if not isinstance(run_id, str):
+        return Model(problem=NO_MODEL)
+    try:
+        folder = store.run_folder(artifacts, run_id)
+    except MlError:
+        return Model(
+            problem=f"The files of model run {run_id} are not in {artifacts}, so its curves cannot "
+            "be drawn: name their folder with --artifacts, or run make train."
+        )
+    run, metrics = (
+        json.loads((folder / name).read_text(encoding="utf-8"))
+        for name in ("run.json", "metrics.json")
+    )
+    if not {"curves", "strengths"} <= set(metrics):
+        return Model(
+            run, problem=f"Model run {run_id} was trained before curves were kept: run make train."
+        )
+    return Model(run, metrics)
+
+
+def read(spark: SparkSession, target: Target, artifacts: Path, step: Step) -> Data:
+    """Ask all queries of one published build; again, once, where a build is published meanwhile.
+
+    Raises ReportError when nothing is published.
+    """
+    # a session that remembers tables could meet two builds for longer (README, "Publish")
+    catalog = spark.conf.get("spark.sql.defaultCatalog", "lake")
+    spark.conf.set(f"spark.sql.catalog.{catalog}.cache-enabled", "false")
+    names = sorted(path.stem for path in QUERIES.glob("*.sql"))
+    versions = published_versions(spark, target)
+    for _ in range(2):
+        answers = {}
+        for name in names:
+            with step(name.replace("_", " ")):
+                answers[name] = ask(spark, target, name)
+        before, versions = versions, published_versions(spark, target)
+        if versions == before:
+            break
+    model = read_model(artifacts, answers["shown_model"].first().get("model_run_id"))
+    return Data(build_name(versions), target.name, answers, model)

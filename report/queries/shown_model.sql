@@ -1,0 +1,39 @@
+-- Which model made the scores that readers see?
+-- The one behind the published list; without a list, the one that was trained last.
+with
+
+listed as (
+
+    select
+        max(model_run_id) as model_run_id,
+        max(snapshot_date) as snapshot_date,
+        count(*) as users
+    from {{ target.schema }}_published.churn_risk
+
+),
+
+trained as (
+
+    select max_by(model_run_id, struct(trained_at, model_run_id)) as model_run_id
+    from {{ target.schema }}_ml.model_runs
+
+),
+
+scored as (
+
+    select
+        max(snapshot_date) as snapshot_date,
+        max_by(model_run_id, struct(snapshot_date, scored_at, model_run_id)) as model_run_id
+    from {{ target.schema }}_ml.churn_scores
+
+)
+
+select
+    coalesce(listed.model_run_id, trained.model_run_id) as model_run_id,
+    listed.users as listed_users,
+    listed.snapshot_date as listed_snapshot_date,
+    scored.snapshot_date as scored_snapshot_date,
+    scored.model_run_id as scored_model_run_id
+from listed
+cross join trained
+cross join scored

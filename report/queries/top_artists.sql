@@ -1,0 +1,21 @@
+-- Which artists were played most in the last complete week?
+with
+
+last_week as (
+
+    select max(week_start_date) as week_start_date
+    from {{ target.schema }}_published.weekly_kpis
+    where is_complete
+
+)
+
+select
+    charts.week_start_date,
+    charts.chart_rank,
+    charts.artist,
+    charts.plays,
+    charts.users
+from {{ target.schema }}_published.weekly_charts as charts
+inner join last_week on charts.week_start_date = last_week.week_start_date
+where charts.kind = 'artist' and charts.chart_rank <= 10
+order by charts.chart_rank

@@ -1,0 +1,20 @@
+-- Which users are likeliest to cancel, and why?
+-- The first thousand; `all_users` counts the others too.
+select
+    risk_rank,
+    user_id,
+    churn_probability,
+    risk_decile,
+    level,
+    state,
+    platform,
+    last_event_at,
+    reason_1,
+    reason_2,
+    reason_3,
+    snapshot_date,
+    model_run_id,
+    count(*) over () as all_users
+from {{ target.schema }}_published.churn_risk
+order by risk_rank
+limit 1000

@@ -1,0 +1,93 @@
+"""Numbers and names as a reader expects them."""
+
+from __future__ import annotations
+
+import re
+
+PAGES = {
+    "songs": "songs",
+    "thumbs_up": "thumbs up",
+    "thumbs_down": "thumbs down",
+    "playlist_adds": "adds to a playlist",
+    "friend_adds": "friends added",
+    "adverts": "adverts",
+    "errors": "errors",
+    "home_visits": "home page",
+    "help_visits": "help page",
+    "settings_visits": "settings",
+    "logouts": "logouts",
+    "upgrade_visits": "looks at the paid plan",
+    "downgrade_visits": "looks at the free plan",
+}
+METRICS = {
+    "base_rate": "Base rate",
+    "roc_auc": "ROC AUC",
+    "pr_auc": "PR AUC",
+    "lift_at_10_percent": "Lift in the top 10%",
+    "recall_at_10_percent": "Recall in the top 10%",
+    "log_loss": "Log loss",
+    "brier": "Brier score",
+    "calibration_error": "Calibration error",
+}
+_FEATURES = {
+    "is_churned_next_10_days": "cancels in 10 days",
+    "is_paid": "paid plan",
+    "tenure_days": "days since registration",
+    "days_since_first_event": "days since first event",
+    "last_event_category": "last action",
+    "idle_seconds_to_date": "idle time so far",
+}
+_MODELS = {
+    "xgboost": "XGBoost",
+    "logistic_regression": "logistic regression",
+    "logistic_regression_5_features": "logistic, 5 features",
+    "gradient_boosted_trees": "boosted trees (MLlib)",
+}
+_GENDERS = {"F": "women", "M": "men"}
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """'4.2%' of .042."""
+    return f"{float(share):.{digits}%}"
+
+
+def number(value: float) -> str:
+    """'1,204', '12.3': whole numbers whole, others with one digit."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+
+
+def several(amount: int, noun: str) -> str:
+    """'1 user', '1,204 users'."""
+    return f"{amount:,} {noun}{'' if amount == 1 else 's'}"
+
+
+def listed(items: list[str]) -> str:
+    """'a', 'a and b', 'a, b and c'."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def capitalized(sentence: str) -> str:
+    """The first letter large, the others as they are."""
+    return sentence[:1].upper() + sentence[1:]
+
+
+def feature_name(name: str) -> str:
+    """A column of churn_features in a few words: 'songs, 28 days', 'hours since last error'."""
+    if name in _FEATURES:
+        return _FEATURES[name]
+    name = re.sub(r"_trend_7_over_21_days$", ": 7 over 21 days", name)
+    name = re.sub(r"_last_(\d+)_days$", r", \1 days", name).removesuffix("_last_1_days")
+    name = re.sub(r"_to_date$", " so far", name)
+    name = name.replace("milliseconds", "time").replace(", 1 days", ", 1 day")
+    return name.replace("_", " ")
+
+
+def model_name(name: str) -> str:
+    """A model of ml/models.py as it is called elsewhere."""
+    return _MODELS.get(name, name.replace("_", " "))
+
+
+def group_name(gender: object, level: object) -> str:
+    """'women', 'paid', 'men, free': users by gender, level or both; null is everybody."""
+    parts = [_GENDERS.get(gender, gender) if isinstance(gender, str) else None, level]
+    return ", ".join(part for part in parts if isinstance(part, str))

@@ -1,0 +1,804 @@
+"""The report: it says what its SQL says, and a browser shows it, hostile names and all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from pyspark.sql import SparkSession
+from scipy.stats import binomtest
+
+from ml import report as ml_report
+from ml import store
+from ml.features import FEATURES
+from ml.session import load_target
+from report import charts, data, findings, places, svg
+from report.__main__ import main
+from report.data import build_name, query
+from report.page import figures_table, policy
+from report.profit import Assumptions, profit_curve
+from tests.conftest import MakeProject
+from tests.make_log import Event, make_log, write_log
+from tests.warehouse import ROOT, Project, active_spark, environment
+
+SHOTS = ROOT / "target" / "report_screenshots"
+SCHEMA = "report"
+RUN = "20181121-5ca1ab1e"
+QUERIES = sorted(path.stem for path in data.QUERIES.glob("*.sql"))
+
+ATTACK = "</script></style></title><img src=x onerror=\"hacked=1\"><svg onload='hacked=2'>{{ 7*7 }}"
+HOSTILE = {
+    "artist": f"Band {ATTACK}",
+    "song": f"Song {ATTACK}<script>hacked=3</script>",
+    "userAgent": f"Agent {ATTACK}",
+    "firstName": f"First {ATTACK}",
+    "lastName": f"Last {ATTACK}",
+    "gender": f"G {ATTACK}",
+}
+HOSTILE_CITY = f"City {ATTACK}"
+HOSTILE_USER = f"user {ATTACK}"
+
+
+@dataclass(frozen=True)
+class Written:
+    """A report: its file, the SQL that ran while it was written, and the exit status."""
+
+    path: Path
+    ran: list[str]
+    status: int
+
+    @property
+    def html(self) -> str:
+        """The text of the file."""
+        return self.path.read_text(encoding="utf-8")
+
+
+# --- one build for all ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def events() -> list[Event]:
+    """A log in which one user, one band and one city have names that attack the page."""
+    found = make_log(users=40, days=45, seed=3)
+    attacker = found[0]["userId"] or "2"
+    for event in found:
+        if event["userId"] == attacker:
+            event |= {k: v for k, v in HOSTILE.items() if k not in ("artist", "song")}
+            event |= {"userId": HOSTILE_USER, "location": f"{HOSTILE_CITY}, TX"}
+        if event.get("artist") == "Marrow & Pine":
+            event |= {"artist": HOSTILE["artist"], "song": HOSTILE["song"]}
+    return found
+
+
+@pytest.fixture(scope="module")
+def project(make_project: MakeProject, events: list[Event]) -> Project:
+    """The log, built and published; nobody is scored yet."""
+    made = make_project(SCHEMA)
+    write_log(events, made.raw)
+    made.build().ok()
+    return made
+
+
+def write_report(path: Path, *arguments: str, schema: str = SCHEMA) -> Written:
+    """Run the command in this process, and note every query."""
+    ran: list[str] = []
+    sql = SparkSession.sql
+
+    def noted(self: SparkSession, text: str, *more: Any, **others: Any) -> Any:
+        ran.append(text)
+        return sql(self, text, *more, **others)
+
+    active_spark()
+    with pytest.MonkeyPatch.context() as patch, environment({"CHURN_SCHEMA": schema}):
+        patch.setattr(SparkSession, "sql", noted)
+        status = main(["--out", str(path), *arguments])
+    return Written(path, ran, status)
+
+
+@pytest.fixture(scope="module")
+def without_model(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """The report before a model is trained."""
+    folder = tmp_path_factory.mktemp("without_model")
+    return write_report(folder / "report.html", "--artifacts", str(folder))
+
+
+@pytest.fixture(scope="module")
+def artifacts(
+    project: Project, without_model: Written, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A model run as training leaves it, and scores with reasons that attack the page."""
+    folder = tmp_path_factory.mktemp("artifacts")
+    run, metrics, rows = made_up_run()
+    texts = {"run.json": json.dumps(run), "metrics.json": json.dumps(metrics)}
+    store.save_run(folder, RUN, {}, texts)
+    spark = active_spark()
+    with environment({"CHURN_SCHEMA": SCHEMA}):
+        target = load_target(profiles_dir=ROOT)
+    store.replace_model_runs(spark, target, rows)
+    spark.createDataFrame([(ATTACK,)], "reason string").createOrReplaceTempView("attack")
+    spark.sql(
+        f"""
+        insert into {target.ml}.churn_scores
+        select '{RUN}', snapshot_date, user_id, pmod(xxhash64(user_id), 1000) / 2500D,
+            concat('Reason ', attack.reason), 'Second reason', 'Second reason',
+            timestamp '2018-11-15 00:00:00'
+        from {target.published}.churn_features cross join attack
+        where snapshot_date = (select current_snapshot_date from {target.published}.churn_calendar)
+        """
+    )
+    project.build("--select", "churn_risk").ok()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def written(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """The report with everything in it."""
+    path = tmp_path_factory.mktemp("written") / "sub folder" / "report.html"
+    return write_report(path, "--artifacts", str(artifacts))
+
+
+@pytest.fixture(scope="module")
+def answers(written: Written) -> dict[str, pd.DataFrame]:
+    """The answer to each query, asked again as the page shows it."""
+    return {name: active_spark().sql(sql_of(name)).toPandas() for name in QUERIES}
+
+
+def sql_of(name: str) -> str:
+    with environment({"CHURN_SCHEMA": SCHEMA}):
+        return query(name, load_target(profiles_dir=ROOT))
+
+
+def made_up_run() -> tuple[dict, dict, list[tuple]]:
+    """run.json, metrics.json and the rows of model_runs, as ml/train.py makes them."""
+    source = np.random.default_rng(4)
+    size = 600
+    risk = source.beta(1, 12, size)
+    names = ["base_rate", "recency", "xgboost"]
+    predictions = pd.DataFrame(
+        {
+            "user_id": np.repeat(np.arange(size // 4), 4),
+            "label": (source.random(size) < risk).astype(float),
+            "is_paid": source.integers(0, 2, size),
+            "tenure_days": source.integers(1, 200, size),
+            "is_new": np.repeat(source.random(size // 4) < 0.3, 4),
+            "base_rate": 0.08,
+            "recency": np.round(risk + source.normal(0, 0.1, size), 1),
+            "xgboost": risk,
+        }
+    )
+    split = {
+        "horizon_days": 10,
+        "train_first": "2018-10-02",
+        "train_last": "2018-10-12",
+        "tune_first": "2018-10-22",
+        "tune_last": "2018-10-24",
+        "test_first": "2018-11-03",
+        "test_last": "2018-11-05",
+    }
+    run = {
+        "model_run_id": RUN,
+        "trained_at": "2018-11-15T00:00:00+00:00",
+        "split": split,
+        "models": names,
+        "chosen": "xgboost",
+        "tune_log_loss": {},
+    }
+    strengths = [
+        {"feature": f.name, "theme": f.theme, "mean_log_odds": 1 / (i + 1), "direction": None}
+        for i, f in enumerate(FEATURES)
+    ]
+    figures = ml_report.all_figures(predictions, names, replicates=10)
+    metrics = ml_report.metrics_json(run, predictions, figures, strengths)
+    return run, metrics, ml_report.model_run_rows(run, figures)
+
+
+# --- what is written -----------------------------------------------------------------------------
+
+
+class Reader(HTMLParser):
+    """What a page is made of: elements with attributes, and text by element."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.code: list[str] = []
+        self.text = ""
+        self._in: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._in.append(tag)
+        if tag == "code":
+            self.code.append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._in and self._in.pop() != tag:
+            pass
+
+    def handle_data(self, text: str) -> None:
+        if "code" in self._in:
+            self.code[-1] += text
+        elif not {"style", "script"} & set(self._in):
+            self.text += text
+
+
+def test_it_is_one_file_that_asks_for_nothing(written: Written) -> None:
+    assert written.status == 0
+    assert 200_000 < written.path.stat().st_size < 8_000_000
+    page = Reader(written.html)
+    for tag, attributes in page.elements:
+        for name in ("src", "href", "xlink:href", "action", "data", "poster", "srcset"):
+            value = attributes.get(name) or "#"
+            assert value.startswith("#") or (tag, value) == ("link", "data:,"), (tag, name, value)
+        assert not [name for name in attributes if name.startswith("on") or name == "style"], tag
+    assert not re.search(r"url\((?!#)|@import", written.html)
+    metas = [attributes for tag, attributes in page.elements if tag == "meta"]
+    csp = next(m["content"] for m in metas if m.get("http-equiv") == "Content-Security-Policy")
+    assert csp.startswith("default-src 'none'; ")
+    assert "unsafe" not in csp and "http" not in csp and "*" not in csp
+
+
+def test_policy_names_the_very_text() -> None:
+    assert policy("a", "b") != policy("a ", "b") != policy("a ", "b ")
+
+
+def test_it_shows_the_sql_that_ran_and_no_other(written: Written) -> None:
+    shown = Reader(written.html).code
+    assert set(shown) == {sql_of(name) for name in QUERIES}
+    assert set(shown) <= set(written.ran)
+    others = [sql for sql in written.ran if sql not in shown]
+    assert all(re.match(r"show views|select '\w+' as mart", sql) for sql in others), others
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_queries_ask_a_question_of_what_is_published(name: str) -> None:
+    text = (data.QUERIES / f"{name}.sql").read_text()
+    assert text.startswith("-- ") and text.splitlines()[0].endswith("?")
+    assert text.count("{{") == text.count("{{ target.schema }}_") > 0 and "{%" not in text
+    read = set(re.findall(r"}}_(\w+\.\w+)", text))
+    assert all(
+        table.startswith("published.") or table in ("ml.model_runs", "ml.churn_scores")
+        for table in read
+    )
+
+
+def test_it_says_what_it_shows(written: Written, answers: dict[str, pd.DataFrame]) -> None:
+    text = Reader(written.html).text
+    builds = {
+        row[0]
+        for row in active_spark()
+        .sql(f"select name from {SCHEMA}_marts.churn_risk.refs where name like 'build_%'")
+        .collect()
+    }
+    assert max(builds) in text
+    period = answers["data_period"].iloc[0]
+    assert RUN in text
+    assert f"Snapshot of {period.current_snapshot_date:%-d %B %Y}" in text
+    for date in (period.first_event_date, period.last_event_date, period.last_complete_date):
+        assert f"{date:%-d %B %Y}" in text
+
+
+def test_without_a_model_it_is_written_and_says_so(without_model: Written) -> None:
+    assert without_model.status == 0
+    text = Reader(without_model.html).text
+    assert text.count("No model has been trained yet: run make train") == 2
+    assert "none trained yet" in text
+    assert "Churn rate by gender and plan" in text
+    assert without_model.html.count('role="img"') > 15
+
+
+def test_without_the_files_of_the_run_it_says_so(artifacts: Path, tmp_path: Path) -> None:
+    found = data.read_model(tmp_path, RUN)
+    assert RUN in found.problem and "--artifacts" in found.problem and not found.metrics
+    assert not data.read_model(artifacts, RUN).problem
+    old = tmp_path / RUN
+    shutil.copytree(artifacts / RUN, old)
+    (old / "metrics.json").write_text("{}")
+    assert "run make train" in data.read_model(tmp_path, RUN).problem
+    assert data.read_model(tmp_path, None).problem == data.NO_MODEL
+
+
+def test_nothing_published_is_one_sentence(
+    project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = write_report(tmp_path / "report.html", schema="never_built")
+    assert found.status == 1
+    assert not found.path.exists()
+    assert (
+        "Nothing is published in never_built_published: run `dbt build`" in capsys.readouterr().err
+    )
+
+
+def test_a_file_that_cannot_be_written_is_told(
+    artifacts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    found = write_report(tmp_path / "file" / "report.html", "--artifacts", str(artifacts))
+    assert found.status == 1 and "--out" in capsys.readouterr().err
+
+
+def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, status, text in (
+        (["--help"], 0, "python -m report --out"),
+        (["--save-rate", "2"], 2, "between 0 and 1"),
+        (["--contact-cost", "nan"], 2, "nan"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main(arguments)
+        assert stopped.value.code == status
+        captured = capsys.readouterr()
+        assert text in captured.out + captured.err
+
+
+# --- figures -------------------------------------------------------------------------------------
+
+
+def test_figures_are_those_of_the_log(
+    answers: dict[str, pd.DataFrame], events: list[Event], written: Written
+) -> None:
+    known = [event for event in events if event["userId"]]
+    users = {event["userId"]: event for event in known}  # the last event of each
+    churned = {e["userId"] for e in known if e["page"] == "Cancellation Confirmation"}
+    assert churned
+    period = answers["data_period"].iloc[0]
+    assert (period.users, period.churned_users, period.events) == (
+        len(users), len(churned), len(known)
+    )  # fmt: skip
+    groups = answers["churn_by_gender_and_level"]
+    women = groups[(groups["gender"] == "F") & groups["level"].isna()].iloc[0]
+    ids = {user for user, event in users.items() if event["gender"] == "F"}
+    assert (women.users, women.churned_users) == (len(ids), len(ids & churned))
+    states = answers["map_of_states"]
+    assert states["users"].sum() == len(users) and states["churned_users"].sum() == len(churned)
+    areas = answers["map_of_areas"]
+    assert HOSTILE_CITY in set(areas["metro_area"])
+    songs = answers["page_counts"]
+    songs = songs[songs["page_category"] == "songs"]
+    assert songs["users"].sum() == len(users)
+
+    text = " ".join(Reader(written.html).text.split())
+    assert f"{len(churned)} have churned ({len(churned) / len(users):.1%})" in text
+    artist = answers["top_artists"].iloc[0]
+    assert f"{artist.artist} was played most: {artist.plays:,} times" in text
+
+
+def test_intervals_are_wilsons(answers: dict[str, pd.DataFrame]) -> None:
+    weekly = answers["weekly_figures"].rename(
+        columns={"active_users": "users", "churned_share": "churn_rate"}
+    )
+    for rows in (answers["churn_by_gender_and_level"], answers["map_of_states"], weekly):
+        for row in rows.itertuples():
+            expected = binomtest(row.churned_users, row.users).proportion_ci(method="wilson")
+            assert (row.low, row.high) == pytest.approx((expected.low, expected.high), abs=1e-6)
+            assert row.low - 1e-9 <= row.churn_rate <= row.high + 1e-9
+
+
+def test_distributions_hold_every_user(answers: dict[str, pd.DataFrame]) -> None:
+    users = active_spark().table(f"{SCHEMA}_published.dim_users").toPandas()
+    minutes = users["listening_milliseconds"] / users["active_days"] / 60_000
+    lifetime = (
+        users["last_event_at"].dt.normalize() - users["registered_at"].dt.normalize()
+    ).dt.days[users["last_event_at"] >= users["registered_at"]]
+    for name, values, column in (
+        ("listening_distribution", minutes, "median_minutes"),
+        ("lifetime_distribution", lifetime, "median_days"),
+    ):
+        rows = answers[name]
+        assert rows["users"].sum() == len(values)
+        for churned, group in rows.groupby("is_churned"):
+            assert group["share_of_group"].sum() == pytest.approx(1)
+            expected = values[users["is_churned"] == churned].median()
+            assert set(group[column]) == {pytest.approx(expected)}
+
+
+def test_correlations_are_those_of_pandas(answers: dict[str, pd.DataFrame]) -> None:
+    rows = answers["feature_correlations"]
+    features = active_spark().table(f"{SCHEMA}_published.churn_features").toPandas()
+    features = features[features["is_churned_next_10_days"].notna()]
+    days = pd.to_datetime(features["snapshot_date"])
+    features = features[(days.max() - days).dt.days % 10 == 0]
+    names = sorted({*rows["feature"], *rows["other_feature"]})
+    expected = features[names].astype(float).corr(method="spearman")
+    assert len(rows) == len(names) * (len(names) - 1) / 2
+    for row in rows.itertuples():
+        both = expected.loc[row.feature, row.other_feature]
+        assert row.correlation == pytest.approx(both, abs=1e-9) or (
+            pd.isna(row.correlation) and pd.isna(both)
+        )
+
+
+def test_months_count_each_user_once_by_what_became_known(
+    answers: dict[str, pd.DataFrame],
+) -> None:
+    features = active_spark().table(f"{SCHEMA}_published.churn_features").toPandas()
+    today = answers["data_period"].iloc[0].current_snapshot_date
+    features = features[features["snapshot_date"] <= today]
+    month = pd.to_datetime(features["snapshot_date"]).dt.strftime("%Y-%m")
+    for row in answers["churn_by_month"].itertuples():
+        of_month = features[month == f"{row.month_start_date:%Y-%m}"]
+        labels = of_month.groupby("user_id")["is_churned_next_10_days"].agg(
+            lambda found: None if found.isna().all() else bool(found.dropna().any())
+        )
+        assert (row.churned_users, row.stayed_users, row.unknown_users) == (
+            (labels == True).sum(),  # noqa: E712
+            (labels == False).sum(),  # noqa: E712
+            labels.isna().sum(),
+        )
+
+
+def test_findings_name_the_figures_of_their_rows(
+    answers: dict[str, pd.DataFrame], written: Written
+) -> None:
+    text = " ".join(Reader(written.html).text.split())
+    ratios = charts.page_ratios(answers["page_counts"])
+    assert f"{ratios['ratio'].max():.2f} times as many" in text
+    risk = answers["risk_by_decile"]
+    assert f"{risk['expected_cancellations'].sum():.1f} of {risk['users'].sum()} users" in text
+    first = answers["users_at_risk"].iloc[0]
+    assert f"{first.churn_probability:.1%}" in text
+    figures = answers["model_figures"]
+    auc = figures[(figures["metric"] == "roc_auc") & figures["is_chosen"]]
+    for row in auc.itertuples():
+        assert f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})" in text
+
+
+def test_every_figure_of_the_models_stands_beside_its_name(
+    answers: dict[str, pd.DataFrame],
+) -> None:
+    rows = answers["model_figures"]
+    chart = charts.model_figures(charts.with_dates_as_text(rows), 362, "all").to_dict()
+    shown = next(iter(chart["datasets"].values()))
+    wanted = rows[(rows["cohort"] == "all") & (rows["metric"] == "roc_auc")]
+    assert {(row["name"].removesuffix(" (chosen)"), row["value"]) for row in shown} == {
+        (charts.model_name(row.model_name), row.value) for row in wanted.itertuples()
+    }
+    listed = figures_table(rows, "all")
+    for row in wanted.itertuples():
+        cells = next(c for c in listed.rows if c[0] == charts.model_name(row.model_name))
+        column = listed.headings.index("ROC AUC")
+        assert cells[column].startswith(f"{row.value:.3f}")
+
+
+def test_profit_by_hand() -> None:
+    # 1,000 users, 50 churners; the first tenth holds 20 of them
+    points = [
+        {"share": 0.1, "recall": 0.4, "precision": 0.2},
+        {"share": 1.0, "recall": 1.0, "precision": 0.05},
+    ]
+    found = profit_curve(points, Assumptions(contact_cost=1, saved_value=60, save_rate=0.5))
+    assert list(found["profit"]) == pytest.approx([20 * 0.5 * 60 - 100, 50 * 0.5 * 60 - 1000])
+    sentence = findings.profit(found, Assumptions(1, 60, 0.5))
+    assert "the first 10% of the list pays most: 500 per 1,000" in sentence or "500" in sentence
+
+
+def test_a_model_that_is_no_better_than_the_base_rate_is_not_trusted() -> None:
+    def figures(chosen: float) -> pd.DataFrame:
+        return pd.DataFrame(
+            [("xgboost", True, chosen), ("base_rate", False, 0.2)],
+            columns=["model_name", "is_chosen", "value"],
+        ).assign(cohort="all", metric="log_loss")
+
+    assert "do not use" in findings.distrust(figures(0.2))
+    assert findings.distrust(figures(0.19)) == ""
+
+
+@pytest.mark.parametrize(
+    ("area", "state", "is_found"),
+    [
+        ("Boston-Cambridge-Newton", "MA", True),
+        ("Winston-Salem", "NC", True),
+        ("Louisville/Jefferson County", "KY", True),
+        ("Urban Honolulu", "HI", True),
+        ("St. Louis", "MO", True),
+        ("Nashville-Davidson--Murfreesboro--Franklin", "TN", True),
+        ("Boston", "TX", False),
+        ("Fairbrook", "OH", False),
+        ("", "OH", False),
+        (ATTACK, "TX", False),
+    ],
+)
+def test_places(area: str, state: str, is_found: bool) -> None:
+    found = places.position(area, state)
+    assert (found is not None) == is_found
+    if found:
+        assert 18 < found[0] < 72 and -180 < found[1] < -66
+
+
+def test_the_build_is_the_newest_that_all_marts_have() -> None:
+    def tags(published: int, **builds: int) -> dict[str, int]:
+        return {"published": published, "main": 9, **builds}
+
+    same = {"a": tags(1, build_1=1, build_2=1), "b": tags(2, build_1=1, build_2=2)}
+    assert build_name(same) == "build_2"
+    back = {"a": tags(1, build_1=1, build_2=1), "b": tags(1, build_1=1, build_2=2)}
+    assert build_name(back) == "build_1"
+    part = {"a": tags(1, build_1=1), "b": tags(2, build_2=2)}
+    assert build_name(part).startswith("build_2, some marts")
+    assert "no longer kept" in build_name({"a": tags(1)})
+
+
+def test_colours_have_contrast() -> None:
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    def contrast(one: str, other: str) -> float:
+        high, low = sorted((luminance(one), luminance(other)), reverse=True)
+        return (high + 0.05) / (low + 0.05)
+
+    lights = [light for light, _ in svg.COLOURS.values()]
+    assert len(set(lights)) == len(lights)
+    for scheme in (0, 1):
+        colour = {name: both[scheme] for name, both in svg.COLOURS.items()}
+        for text in ("ink", "muted", "stayed"):
+            for ground in ("paper", "empty"):
+                assert contrast(colour[text], colour[ground]) >= 4.5, (text, ground, scheme)
+        for mark in ("churned", "stayed"):
+            assert contrast(colour[mark], colour["paper"]) >= 3, (mark, scheme)
+        for ground in ("much0", "much1", "much2", "less2", "less1", "none", "more1", "more2"):
+            assert contrast(colour["onlittle"], colour[ground]) >= 4.5, (ground, scheme)
+        for ground in ("much3", "much4", "much5", "much6", "less3", "more3"):
+            assert contrast(colour["onmuch"], colour[ground]) >= 4.5, (ground, scheme)
+
+
+# --- in a browser --------------------------------------------------------------------------------
+
+
+def chromium() -> str | None:
+    """A Chromium or Chrome of this machine."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+    found = [os.environ.get("CHURN_CHROMIUM"), *(shutil.which(name) for name in names)]
+    return next((path for path in found if path), None)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium of this machine."""
+    path = chromium()
+    if path is None:
+        pytest.skip("no Chromium: apt-get install chromium, or set CHURN_CHROMIUM to its path")
+    from playwright.sync_api import sync_playwright
+
+    quiet = "--disable-background-networking --disable-component-update --disable-sync"
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=path,
+            args=["--no-sandbox", "--disable-gpu", "--no-first-run", *quiet.split()],
+        )
+        yield started
+        started.close()
+
+
+@contextmanager
+def opened(
+    browser: Any, report: Written, width: int = 1280, height: int = 900, **options: Any
+) -> Iterator[Any]:
+    """The page, from disk. Fails afterwards if it asked for anything or met an error."""
+    context = browser.new_context(viewport={"width": width, "height": height}, **options)
+    page = context.new_page()
+    trouble: list[str] = []
+    url = report.path.as_uri()
+    page.on("console", lambda message: trouble.append(message.text))
+    page.on("pageerror", lambda error: trouble.append(str(error)))
+    page.on("dialog", lambda dialog: (trouble.append(dialog.message), dialog.dismiss()))
+    page.on(
+        "request",
+        lambda request: request.url not in (url, "data:,") and trouble.append(request.url),
+    )
+    page.goto(url)
+    yield page
+    context.close()
+    assert not trouble
+
+
+def shoot(page: Any, name: str, full_page: bool = True) -> None:
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / f"{name}.png", full_page=full_page)
+
+
+LAYOUTS = {
+    "desktop": {},
+    "dark": {"color_scheme": "dark"},
+    "phone": {"width": 360, "height": 740},
+    "phone_dark": {"width": 360, "height": 740, "color_scheme": "dark"},
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_it_renders(browser: Any, written: Written, layout: str) -> None:
+    with opened(browser, written, **LAYOUTS[layout]) as page:
+        width = page.evaluate("document.documentElement.scrollWidth")
+        assert width <= LAYOUTS[layout].get("width", 1280)
+        shown = page.locator("figure").evaluate_all(
+            """figures => figures.map(figure => ({
+                id: figure.id,
+                drawings: [...figure.querySelectorAll('.chart')]
+                    .filter(chart => chart.getClientRects().length)
+                    .map(chart => [...chart.querySelectorAll('path, circle, line')]
+                        .filter(mark => mark.getBoundingClientRect().width
+                            || mark.getBoundingClientRect().height).length),
+            }))"""
+        )
+        assert len(shown) >= 25
+        for figure in shown:
+            # one drawing for this width, and marks in it
+            assert len(figure["drawings"]) == 1 and figure["drawings"][0] > 3, figure
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        is_dark = "dark" in layout
+        assert (max(map(int, re.findall(r"\d+", ground)[:3])) < 60) == is_dark
+        colour = page.evaluate(
+            """getComputedStyle(
+                [...document.querySelectorAll('#deciles .chart')]
+                    .find(chart => chart.getClientRects().length)
+                    .querySelector('title').parentNode
+            ).fill"""
+        )
+        expected = svg.COLOURS["stayed"][is_dark].lstrip("#")
+        assert colour == f"rgb({', '.join(str(int(expected[i : i + 2], 16)) for i in (0, 2, 4))})"
+        page.locator("details").evaluate_all("all => all.forEach(each => each.open = true)")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.locator("details").evaluate_all("all => all.forEach(each => each.open = false)")
+        shoot(page, layout)
+
+
+def test_it_prints(browser: Any, written: Written) -> None:
+    with opened(browser, written, width=720, color_scheme="dark") as page:
+        page.emulate_media(media="print")
+        assert (
+            page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--ink')")
+            == (svg.COLOURS["ink"][0])
+        )
+        assert not page.locator("nav").is_visible()
+        assert not page.locator("#filters").is_visible()
+        assert page.locator("#months .chart").first.is_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 720
+        shoot(page, "print")
+        pdf = page.pdf(format="A4", print_background=True, path=SHOTS / "report.pdf")
+        assert pdf.startswith(b"%PDF")
+
+
+def visible_users(page: Any) -> list[str]:
+    return page.locator("#users tbody tr:visible th").all_inner_texts()
+
+
+def test_filters_work_by_keyboard(
+    browser: Any, written: Written, answers: dict[str, pd.DataFrame]
+) -> None:
+    rows = answers["users_at_risk"]
+    with opened(browser, written, height=1600) as page:
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.className") == "skip"
+        page.locator("#filter-text").focus()
+        page.keyboard.type(rows["user_id"].iloc[5])
+        wanted = rows[rows["user_id"].str.contains(rows["user_id"].iloc[5], regex=False)]
+        assert rows["user_id"].iloc[5] in visible_users(page)
+        assert len(visible_users(page)) < len(rows)
+        assert len(wanted) <= len(visible_users(page))
+        page.keyboard.press("Control+A")
+        page.keyboard.type("nobody has this")
+        assert visible_users(page) == []
+        assert page.locator("#shown").inner_text() == "No user fits these filters."
+        page.keyboard.press("Control+A")
+        page.keyboard.press("Delete")
+
+        page.keyboard.press("Tab")  # plan
+        assert page.evaluate("document.activeElement.id") == "filter-level"
+        page.keyboard.press("f")
+        free = list(rows[rows["level"] == "free"]["user_id"])[:25]
+        assert visible_users(page) == free and free
+        page.keyboard.press("a")
+        page.keyboard.press("Tab")  # state
+        page.keyboard.press("T")
+        assert visible_users(page) == list(rows[rows["state"] == "TX"]["user_id"])[:25]
+        page.keyboard.press("a")
+        page.keyboard.press("Tab")  # minimum risk
+        page.keyboard.type("20")
+        likely = list(rows[rows["churn_probability"] >= 0.2]["user_id"])[:25]
+        assert 0 < len(likely) < len(rows)
+        assert visible_users(page) == likely
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")  # clear
+        page.wait_for_function("document.getElementById('filter-risk').value === ''")
+        page.wait_for_timeout(50)
+        assert len(visible_users(page)) == min(25, len(rows))
+        outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline == "solid"
+
+        user = page.locator("#users thead button", has_text="Risk")
+        user.focus()
+        page.keyboard.press("Enter")
+        assert user.locator("..").get_attribute("aria-sort") == "descending"
+        page.keyboard.press("Space")
+        assert user.locator("..").get_attribute("aria-sort") == "ascending"
+        lowest = rows.sort_values(["churn_probability", "risk_rank"])["user_id"]
+        assert visible_users(page) == list(lowest)[:25]
+        more = page.locator("#more-all")
+        assert more.is_visible() == (len(rows) > 25)
+        if len(rows) > 25:
+            more.focus()
+            page.keyboard.press("Enter")
+        assert len(visible_users(page)) == len(rows)
+        shoot(page, "filters", full_page=False)
+
+
+def test_names_of_the_log_are_text(browser: Any, written: Written) -> None:
+    with opened(browser, written) as page:
+        page.wait_for_timeout(200)
+        assert page.evaluate("typeof hacked") == "undefined"
+        assert page.locator("img, iframe, object, embed, [onerror], [onload]").count() == 0
+        assert page.locator("script").count() == 1 and page.locator("style").count() == 1
+        body = page.locator("body")
+        for name in (HOSTILE_USER, HOSTILE["artist"], HOSTILE["song"], f"Reason {ATTACK}"):
+            assert name in body.evaluate("body => body.textContent"), name
+        assert "49" not in page.locator("#artists").evaluate("f => f.textContent").replace(
+            ATTACK, ""
+        ) or "{{ 7*7 }}" in page.locator("#artists").evaluate("f => f.textContent")
+        labels = page.locator("svg[role=img]").evaluate_all(
+            "all => all.map(each => each.getAttribute('aria-label'))"
+        )
+        assert any(ATTACK in label for label in labels)
+
+
+def test_a_screen_reader_finds_its_way(browser: Any, written: Written) -> None:
+    with opened(browser, written) as page:
+        for landmark in ("header", "nav[aria-label]", "main", "footer"):
+            assert page.locator(landmark).count() == 1
+        assert page.evaluate("document.documentElement.lang") == "en"
+        levels = page.locator("h1, h2, h3, h4").evaluate_all(
+            "all => all.map(each => Number(each.tagName[1]))"
+        )
+        assert levels[0] == 1 and levels.count(1) == 1
+        assert all(b - a <= 1 for a, b in pairwise(levels))
+        figures = page.locator("figure").evaluate_all(
+            """all => all.map(figure => [
+                figure.querySelector('.finding').textContent,
+                ...[...figure.querySelectorAll('svg[role=img]')]
+                    .map(drawing => drawing.getAttribute('aria-label')),
+            ])"""
+        )
+        for finding, *labels in figures:
+            assert finding.endswith((".", "!")) and labels and set(labels) == {finding}
+        assert page.locator("table:not(:has(caption)), th:not([scope])").count() == 0
+        unnamed = page.locator("input, select").evaluate_all(
+            "all => all.filter(e => !e.labels.length)"
+        )
+        assert unnamed == []
+        targets = page.locator("a[href^='#']").evaluate_all(
+            "all => all.filter(a => !document.querySelector(a.getAttribute('href'))).length"
+        )
+        assert targets == 0
+        ids = page.locator("[id]").evaluate_all("all => all.map(each => each.id)")
+        assert len(ids) == len(set(ids))
+
+
+def test_without_a_script_all_is_there(browser: Any, written: Written) -> None:
+    with opened(browser, written, java_script_enabled=False) as page:
+        assert (
+            page.locator("#users tbody tr").count()
+            == page.locator("#users tbody tr:visible").count()
+        )
+        assert not page.locator("#filters").is_visible()
+
+
+def test_the_report_without_a_model_renders(browser: Any, without_model: Written) -> None:
+    with opened(browser, without_model, width=360, height=740) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert page.locator("#model .problem").inner_text().startswith("No model has been trained")
+        shoot(page, "phone_without_model")
