@@ -108,10 +108,15 @@ def rows_by_connect(server: Server, questions: dict[str, str]) -> dict[str, list
 
 
 def rows_by_beeline(server: Server, questions: dict[str, str], folder: Path) -> dict[str, list]:
-    """As lines of tabs; a line that names the question goes before its answer."""
+    """As lines of tabs; a line that names the question goes before its answer.
+
+    Each question on one line: beeline writes its prompt between the lines of one.
+    """
     script = folder / "questions.sql"
-    texts = [f"select '>{name}';\n{sql};\n" for name, sql in questions.items()]
-    script.write_text("".join(texts))
+    with script.open("w") as file:
+        for name, sql in questions.items():
+            lines = [line for line in sql.splitlines() if not line.startswith("--")]
+            file.write(f"select '>{name}';\n{' '.join(lines)};\n")
     found = subprocess.run(
         [
             Path(pyspark.__file__).parent / "bin" / "beeline",
