@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from ml.session import Target
 
 QUERIES = Path(__file__).resolve().parent / "queries"
 NO_MODEL = "No model has been trained yet: run make train, then make score."
+AT_ONCE = 3  # queries
 PUBLISHED_BEFORE_ALL = ("churn_calendar", "dim_users")
 
 Step = Callable[[str], AbstractContextManager[None]]
@@ -188,10 +190,10 @@ def read(spark: SparkSession, target: Target, artifacts: Path, step: Step) -> Da
     tables = readable_tables(spark, target)
     versions = published_versions(spark, target)
     for _ in range(2):
-        answers = {}
-        for name in names:
-            with step(name.replace("_", " ")):
-                answers[name] = ask(spark, target, name, tables)
+        with step(f"ask {len(names)} questions"), ThreadPoolExecutor(AT_ONCE) as pool:
+            # planning is most of a small query, and the work of one thread
+            asked = pool.map(lambda name: ask(spark, target, name, tables), names)
+            answers = dict(zip(names, asked, strict=True))
         before, versions = versions, published_versions(spark, target)
         if versions == before:
             break
