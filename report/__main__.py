@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -90,29 +91,44 @@ def write(options: argparse.Namespace, console: Console) -> None:
     from ml import store
     from ml.report import steps
     from ml.session import spark_session
-    from report.data import ReportError, read
+    from report.data import read
     from report.page import render
 
     step, began = steps(console), time.monotonic()
-    with step("start Spark"):
-        spark, target = spark_session(options.target, options.profiles_dir)
-    data = read(spark, target, options.artifacts or store.ARTIFACTS, step)
-    with step("draw the charts"):
-        assumed = Assumptions(options.contact_cost, options.saved_value, options.save_rate)
-        page = render(data, assumed, datetime.now(timezone.utc))
-    try:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise ReportError(
-            f"{options.out} cannot be written ({error.strerror}): choose --out."
-        ) from error
+    with _written_at_once(options.out) as draft:
+        with step("start Spark"):
+            spark, target = spark_session(options.target, options.profiles_dir)
+        data = read(spark, target, options.artifacts or store.ARTIFACTS, step)
+        with step("draw the charts"):
+            assumed = Assumptions(options.contact_cost, options.saved_value, options.save_rate)
+            draft.write_text(render(data, assumed, datetime.now(timezone.utc)), encoding="utf-8")
     console.print(
         f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB, {data.build}, in "
         f"{time.monotonic() - began:.0f} s",
         highlight=False,
         soft_wrap=True,
     )
+
+
+@contextmanager
+def _written_at_once(path: Path) -> Iterator[Path]:
+    """A file beside `path` that takes its place in the end; an error leaves `path` as it was.
+
+    Raises MlError, before anything else is done, where `path` cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(0, "it is a folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.touch()
+    except OSError as error:
+        raise MlError(f"{path} cannot be written ({error.strerror}): choose --out.") from error
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _amount(text: str) -> float:

@@ -89,6 +89,11 @@ def share_axis(title: str | None = None, **more: object) -> alt.Axis:
     return alt.Axis(title=title, format="~%", tickCount=5, **more)
 
 
+def counts_axis(title: str | None = None) -> alt.Axis:
+    """An axis of numbers, as they are in the tables: 1,500."""
+    return alt.Axis(title=title, format=",", tickCount=5)
+
+
 def names_axis(width: int) -> alt.Axis:
     """An axis of names, one a row."""
     return alt.Axis(
@@ -160,13 +165,14 @@ def churn_by_month(rows: pd.DataFrame, width: int) -> Chart:
             "" if pd.isna(share) else f"{percent(share)} churned" for share in rows["churned_share"]
         ],
     )
+    top = max(1, int(known["total"].max())) * 1.1  # room for the words above the highest bar
     x = alt.X("month:N", sort=None, axis=alt.Axis(title=None, labelAngle=0, ticks=False))
     bars = (
         alt.Chart(long)
         .mark_bar(width={"band": 0.6})
         .encode(
             x=x,
-            y=alt.Y("users:Q", axis=alt.Axis(title="Users", format="~s", tickCount=5)),
+            y=alt.Y("users:Q", axis=counts_axis("Users"), scale=alt.Scale(domain=[0, top])),
             color=alt.Color(
                 "kind:N",
                 scale=alt.Scale(
@@ -323,7 +329,7 @@ def _distribution(rows: pd.DataFrame, width: int, start: str, size: str, title: 
     # the outline of a step begins at its bin and ends where the next one begins
     last = rows[rows["start"] == bins[-1]].assign(start=bins[-1] + step)
     scale = alt.Scale(domain=[0, bins[-1] + step], nice=False)
-    axis = alt.Axis(title=title, grid=False, tickCount=6, format="~s")
+    axis = alt.Axis(title=title, grid=False, tickCount=6, format=",")
     outline = alt.Chart(pd.concat([rows, last])).encode(
         x=alt.X("start:Q", axis=axis, scale=scale),
         y=alt.Y("share_of_group:Q", axis=share_axis("Share of the group"), stack=None),
@@ -429,7 +435,7 @@ def feature_correlations(rows: pd.DataFrame, width: int) -> Chart:
         ],
         across=both["feature"].map(feature_name),
         down=both["other_feature"].map(feature_name),
-        shown=["" if a == b else f"{v:+.2f}".replace("0.", ".") for a, b, v in pairs],
+        shown=["" if a == b else f"{round(v, 2) + 0:+.2f}".replace("0.", ".") for a, b, v in pairs],
     )  # fmt: skip
     names = [feature_name(name) for name in order]
     base = alt.Chart(both).encode(
@@ -469,9 +475,7 @@ def daily_activity(rows: pd.DataFrame, width: int) -> Chart:
     long["words"] = [
         f"{r.kpi_date}: {several(r.users, 'user')} {r.kind}" for r in long.itertuples()
     ]
-    return _lines(
-        long, width, "kpi_date", "users", alt.Axis(title="Users", format="~s", tickCount=5)
-    )
+    return _lines(long, width, "kpi_date", "users", counts_axis("Users"))
 
 
 def _lines(rows: pd.DataFrame, width: int, time: str, value: str, axis: alt.Axis) -> Chart:
@@ -617,7 +621,7 @@ def _bars(
     base = alt.Chart(rows).encode(
         y=alt.Y(f"{name}:N", sort=sort, axis=names_axis(width)),
         x=alt.X(f"{value}:Q", scale=alt.Scale(domain=[0, largest * 1.18], nice=False),
-                axis=axis or alt.Axis(title=title, tickCount=4, format="~s")),
+                axis=axis or counts_axis(title)),
     )  # fmt: skip
     bars = base.mark_bar(height={"band": 0.7}).encode(
         color=colour or alt.value(COLOUR["stayed"]), description="words:N"
@@ -668,7 +672,7 @@ def model_figures(rows: pd.DataFrame, width: int, cohort: str) -> Chart:
     axis = alt.Axis(title="ROC AUC (0.5 is a guess)", tickCount=5, format=".2f")
     chart = _intervals(rows, width, "name", "value", "", axis)
     for layer in chart.layer:
-        layer.encoding.x.scale = alt.Scale(zero=False)
+        layer.encoding.x.scale = alt.Scale(zero=False, padding=8)
     return finished(chart, width, alt.Step(28))
 
 
@@ -755,7 +759,7 @@ def profit(rows: pd.DataFrame, width: int) -> Chart:
     """Money per 1,000 users of the list, by the share contacted; rows of `money.profit_curve`."""
     guess = pd.DataFrame({"share": [0, 1], "profit": [0, 0]})
     across = alt.X("share:Q", axis=share_axis("Share of the list contacted"))
-    up = alt.Y("profit:Q", axis=alt.Axis(title="Profit per 1,000 users", tickCount=5, format="~s"))
+    up = alt.Y("profit:Q", axis=counts_axis("Profit per 1,000 users"))
     return _curve(rows, width, across, up, guess, "share")
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
-from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
 
 from ml import store
@@ -19,6 +20,7 @@ from ml.session import Target
 
 QUERIES = Path(__file__).resolve().parent / "queries"
 NO_MODEL = "No model has been trained yet: run make train, then make score."
+AT_ONCE = 3  # queries
 PUBLISHED_BEFORE_ALL = ("churn_calendar", "dim_users")
 
 Step = Callable[[str], AbstractContextManager[None]]
@@ -89,45 +91,49 @@ def question(sql: str) -> str:
     return sql.splitlines()[0].removeprefix("--").strip()
 
 
-def ask(spark: SparkSession, target: Target, name: str) -> Answer:
-    """Run one query. Its rows are few by construction: groups of a fixed number, or a limit."""
+def ask(spark: SparkSession, target: Target, name: str, tables: Collection[str]) -> Answer:
+    """Run one query. Its rows are few by construction: groups of a fixed number, or a limit.
+
+    Where it reads a table that is not among `tables`, it is not run, and the answer says so.
+    """
     sql = query(name, target)
-    try:
-        rows = spark.sql(sql).toPandas()
-    except AnalysisException as error:
-        if error.getErrorClass() != "TABLE_OR_VIEW_NOT_FOUND":
-            raise
-        table = str(error.getMessageParameters().get("relationName", "")).replace("`", "")
-        return Answer(name, question(sql), sql, pd.DataFrame(), missing=table or "a table")
-    return Answer(name, question(sql), sql, rows)
+    read_tables = re.findall(rf"\b{re.escape(target.schema)}_\w+\.\w+", sql)
+    missing = next((table for table in read_tables if table not in tables), "")
+    rows = pd.DataFrame() if missing else spark.sql(sql).toPandas()
+    return Answer(name, question(sql), sql, rows, missing)
+
+
+def readable_tables(spark: SparkSession, target: Target) -> set[str]:
+    """Names, with their schema, of the published views and of what the ML step writes.
+
+    Raises ReportError when nothing is published.
+    """
+    found = {f"{target.published}.{view}" for view in _names(spark, target.published, "views")}
+    if not {f"{target.published}.{view}" for view in PUBLISHED_BEFORE_ALL} <= found:
+        raise ReportError(
+            f"Nothing is published in {target.published}: run `dbt build` (or `make demo`) first."
+        )
+    return found | {f"{target.ml}.{table}" for table in _names(spark, target.ml, "tables")}
 
 
 def published_versions(spark: SparkSession, target: Target) -> dict[str, dict[str, int]]:
-    """Iceberg snapshot by tag, by mart, of everything that is published.
-
-    Raises ReportError when nothing is.
-    """
-    nothing = ReportError(
-        f"Nothing is published in {target.published}: run `dbt build` (or `make demo`) first."
-    )
-    try:
-        views = [
-            row["viewName"] for row in spark.sql(f"show views in {target.published}").collect()
-        ]
-    except AnalysisException as error:
-        if "SCHEMA_NOT_FOUND" in str(error):
-            raise nothing from error
-        raise
-    if not set(PUBLISHED_BEFORE_ALL) <= set(views):
-        raise nothing
+    """Iceberg snapshot by tag, by mart, of everything that is published: metadata alone."""
+    versions = {view: {} for view in sorted(_names(spark, target.published, "views"))}
     selects = " union all ".join(
         f"select '{view}' as mart, name, snapshot_id from {target.schema}_marts.{view}.refs"
-        for view in sorted(views)
+        for view in versions
     )
-    versions: dict[str, dict[str, int]] = {view: {} for view in views}
     for row in spark.sql(selects).collect():
         versions[row["mart"]][row["name"]] = row["snapshot_id"]
     return versions
+
+
+def _names(spark: SparkSession, schema: str, kind: str) -> list[str]:
+    if not spark.sql(f"show schemas like '{schema}'").count():
+        return []
+    # temporary views are listed with those of every schema
+    shown = spark.sql(f"show {kind} in {schema}").where("not isTemporary").collect()
+    return [row["viewName" if kind == "views" else "tableName"] for row in shown]
 
 
 def build_name(versions: Mapping[str, Mapping[str, int]]) -> str:
@@ -181,12 +187,13 @@ def read(spark: SparkSession, target: Target, artifacts: Path, step: Step) -> Da
     catalog = spark.conf.get("spark.sql.defaultCatalog", "lake")
     spark.conf.set(f"spark.sql.catalog.{catalog}.cache-enabled", "false")
     names = sorted(path.stem for path in QUERIES.glob("*.sql"))
+    tables = readable_tables(spark, target)
     versions = published_versions(spark, target)
     for _ in range(2):
-        answers = {}
-        for name in names:
-            with step(name.replace("_", " ")):
-                answers[name] = ask(spark, target, name)
+        with step(f"ask {len(names)} questions"), ThreadPoolExecutor(AT_ONCE) as pool:
+            # planning is most of a small query, and the work of one thread
+            asked = pool.map(lambda name: ask(spark, target, name, tables), names)
+            answers = dict(zip(names, asked, strict=True))
         before, versions = versions, published_versions(spark, target)
         if versions == before:
             break

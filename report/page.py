@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -49,7 +49,7 @@ class Figure:
     note: str = ""
     legends: tuple[Legend, ...] = ()
     table: Table | None = None
-    source: Answer | None = None
+    sources: tuple[Answer, ...] = ()
     problem: str = ""
 
 
@@ -163,10 +163,15 @@ def figure(
     """A figure of the rows of a query; `empty` says why there may be none."""
     if answer.missing:
         return Figure(
-            id, title, source=answer, problem=f"There is no {answer.missing} yet: run dbt build."
+            id,
+            title,
+            sources=(answer,),
+            problem=f"There is no {answer.missing} yet: run dbt build.",
         )
     if answer.rows.empty:
-        return Figure(id, title, source=answer, problem=empty or "There is nothing to show yet.")
+        return Figure(
+            id, title, sources=(answer,), problem=empty or "There is nothing to show yet."
+        )
     finding = find(answer.rows)
     return Figure(
         id,
@@ -177,7 +182,7 @@ def figure(
         note,
         legends,
         table(answer.rows, columns) if columns else None,
-        answer,
+        (answer,),
     )
 
 
@@ -303,7 +308,7 @@ def map_figure(data: Data) -> Figure:
         ("States", "square", (("empty", few), *zip(charts.COLD, ranges, strict=True))),
         ("Areas, by users", "circle", (("paper", few), *zip(charts.WARM, ranges, strict=True))),
     )
-    return figure(
+    drawn = figure(
         "map",
         "Churn rate by state, and where users live",
         states,
@@ -322,6 +327,7 @@ def map_figure(data: Data) -> Figure:
         empty="No user has a known state.",
         legends=legends,
     )
+    return replace(drawn, sources=(states, cities))
 
 
 def behaviour(data: Data) -> list[Figure]:
@@ -563,7 +569,7 @@ def model_section(data: Data, assumed: Assumptions) -> Section:
             note="95% intervals, of resampled users. Numbers of all figures: in the table.",
         ),
     ]
-    figures[0] = _with_table(figures[0], figures_table(rows, "all"))
+    figures[0] = replace(figures[0], table=figures_table(rows, "all"))
     if (rows["cohort"] == "new_users").any():
         new = figure(
             "models-new",
@@ -573,7 +579,7 @@ def model_section(data: Data, assumed: Assumptions) -> Section:
             lambda rows: findings.model_figures(rows, "new_users"),
             note="One user in five is in no training.",
         )
-        figures.append(_with_table(new, figures_table(rows, "new_users")))
+        figures.append(replace(new, table=figures_table(rows, "new_users")))
     if stored.problem:
         return Section("model", title, figures, text, problem=stored.problem)
     figures += curve_figures(data, chosen, assumed)
@@ -586,7 +592,7 @@ def curve_figures(data: Data, chosen: str, assumed: Assumptions) -> list[Figure]
     rows, points = answer.rows, metrics["curves"].get(chosen, [])
     if not points:
         problem = "The test part has one class only, so there is no curve to draw."
-        return [Figure("roc", "ROC curve", problem=problem, source=answer)]
+        return [Figure("roc", "ROC curve", problem=problem, sources=(answer,))]
     money = pd.concat(
         profit_curve(metrics["curves"][name], assumed).assign(model=model_name(name))
         for name in (chosen, BASELINE)
@@ -605,7 +611,7 @@ def curve_figures(data: Data, chosen: str, assumed: Assumptions) -> list[Figure]
         table: Table | None = None, wide: bool = False,
     ) -> Figure:  # fmt: skip
         drawn = drawings(rows, lambda _, width: draw(width), finding, wide)
-        return Figure(id, title, finding, drawn, wide, note, table=table, source=answer)
+        return Figure(id, title, finding, drawn, wide, note, table=table, sources=(answer,))
 
     return [
         one("roc", "ROC curve", lambda width: charts.roc(metrics, chosen, BASELINE, width),
@@ -655,10 +661,6 @@ def figures_table(rows: pd.DataFrame, cohort: str) -> Table:
         ["Model", *METRICS.values()],
         [[model_name(name), *(cell(by_key.get((name, m))) for m in METRICS)] for name in names],
     )
-
-
-def _with_table(figure: Figure, table: Table) -> Figure:
-    return Figure(**{**figure.__dict__, "table": table})
 
 
 # --- the top and the list ------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 -- Which features move together, and which with a cancellation?
--- Spearman: the counts are skewed. Snapshots ten days apart, so that no two labels of a user look at
--- the same days; of each pair of features one order is enough.
+-- Spearman's rank correlation: the counts are skewed. Snapshots ten days apart, so that no two
+-- labels of a user look at the same days; of each pair of features one order is enough.
 with
 
 last_known as (
