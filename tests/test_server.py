@@ -108,15 +108,11 @@ def rows_by_connect(server: Server, questions: dict[str, str]) -> dict[str, list
 
 
 def rows_by_beeline(server: Server, questions: dict[str, str], folder: Path) -> dict[str, list]:
-    """As lines of tabs; a line that names the question goes before its answer.
-
-    Each question on one line: beeline writes its prompt between the lines of one.
-    """
+    """As lines of tabs; a line that names the question goes before its answer."""
     script = folder / "questions.sql"
     with script.open("w") as file:
         for name, sql in questions.items():
-            lines = [line for line in sql.splitlines() if not line.startswith("--")]
-            file.write(f"select '>{name}';\n{' '.join(lines)};\n")
+            file.write(f"select '>{name}';\n{sql};\n")
     found = subprocess.run(
         [
             Path(pyspark.__file__).parent / "bin" / "beeline",
@@ -125,12 +121,13 @@ def rows_by_beeline(server: Server, questions: dict[str, str], folder: Path) -> 
         ],
         env=user_environment(),
         capture_output=True,
-        text=True,
         timeout=300,
     )
-    assert found.returncode == 0, found.stderr
+    assert found.returncode == 0, found.stderr.decode()
     rows: dict[str, list] = {}
-    for line in found.stdout.splitlines():
+    for line in found.stdout.decode().split("\n"):
+        # beeline writes its prompt (null) over itself, between the lines of a statement too
+        line = line.rpartition("\rnull")[2]
         if line.startswith(">"):
             rows[line[1:]] = []
         elif line:
