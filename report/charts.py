@@ -91,7 +91,7 @@ def share_axis(title: str | None = None, **more: object) -> alt.Axis:
 
 def counts_axis(title: str | None = None) -> alt.Axis:
     """An axis of numbers, as they are in the tables: 1,500."""
-    return alt.Axis(title=title, format=",", tickCount=5)
+    return alt.Axis(title=title, format=",~r", tickCount=5)
 
 
 def names_axis(width: int) -> alt.Axis:
@@ -329,7 +329,7 @@ def _distribution(rows: pd.DataFrame, width: int, start: str, size: str, title: 
     # the outline of a step begins at its bin and ends where the next one begins
     last = rows[rows["start"] == bins[-1]].assign(start=bins[-1] + step)
     scale = alt.Scale(domain=[0, bins[-1] + step], nice=False)
-    axis = alt.Axis(title=title, grid=False, tickCount=6, format=",")
+    axis = alt.Axis(title=title, grid=False, tickCount=6, format=",~r")
     outline = alt.Chart(pd.concat([rows, last])).encode(
         x=alt.X("start:Q", axis=axis, scale=scale),
         y=alt.Y("share_of_group:Q", axis=share_axis("Share of the group"), stack=None),

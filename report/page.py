@@ -694,7 +694,7 @@ def tiles(data: Data) -> list[Tile]:
                  changed(now.churned_share, before.get("churned_share"), **points)),
             Tile("On the paid plan", percent(now.paid_share),
                  changed(now.paid_share, before.get("paid_share"), **points)),
-            Tile("Listening, week", f"{now.listening_hours_per_user:.1f} h each",
+            Tile("Hours each, week", f"{now.listening_hours_per_user:.1f}",
                  changed(now.listening_hours_per_user, before.get("listening_hours_per_user"))),
         ]  # fmt: skip
     risk = data["risk_by_decile"].rows

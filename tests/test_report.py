@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -254,6 +254,8 @@ def test_it_is_one_file_that_asks_for_nothing(written: Written) -> None:
             assert value.startswith("#") or (tag, value) == ("link", "data:,"), (tag, name, value)
         assert not [name for name in attributes if name.startswith("on") or name == "style"], tag
     assert not re.search(r"url\((?!#)|@import", written.html)
+    # numbers of axes as in the tables: 200, not 2e+2
+    assert not re.search(r">[\d.]+e[+-]?\d+<", written.html)
     metas = [attributes for tag, attributes in page.elements if tag == "meta"]
     csp = next(m["content"] for m in metas if m.get("http-equiv") == "Content-Security-Policy")
     assert csp.startswith("default-src 'none'; ")
@@ -551,6 +553,25 @@ def test_the_build_is_the_newest_that_all_marts_have() -> None:
     part = {"a": tags(1, build_1=1), "b": tags(2, build_2=2)}
     assert build_name(part).startswith("build_2, some marts")
     assert "no longer kept" in build_name({"a": tags(1)})
+
+
+def test_a_build_that_is_published_meanwhile_is_read_from_the_start(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = iter([{"a": {"published": 1, f"build_{n}": 1}} for n in (1, 2, 2)])
+    asked: list[str] = []
+    monkeypatch.setattr(data, "published_versions", lambda *_: next(versions))
+
+    def noted(_: Any, __: Any, name: str, ___: Any) -> data.Answer:
+        asked.append(name)
+        return data.Answer(name, "", "", pd.DataFrame())
+
+    monkeypatch.setattr(data, "ask", noted)
+    with environment({"CHURN_SCHEMA": SCHEMA}):
+        target = load_target(profiles_dir=ROOT)
+    found = data.read(active_spark(), target, tmp_path, lambda _: nullcontext())
+    assert found.build == "build_2"
+    assert sorted(asked) == sorted(QUERIES * 2)
 
 
 def test_colours_have_contrast() -> None:
