@@ -181,7 +181,7 @@ def read_model(artifacts: Path, run_id: object) -> Model:
 def read(spark: SparkSession, target: Target, artifacts: Path, step: Step) -> Data:
     """Ask all queries of one published build; again, once, where a build is published meanwhile.
 
-    Raises ReportError when nothing is published.
+    Raises ReportError when nothing, or no event, is published.
     """
     # a session that remembers tables could meet two builds for longer (README, "Publish")
     catalog = spark.conf.get("spark.sql.defaultCatalog", "lake")
@@ -197,5 +197,7 @@ def read(spark: SparkSession, target: Target, artifacts: Path, step: Step) -> Da
         before, versions = versions, published_versions(spark, target)
         if versions == before:
             break
+    if answers["data_period"].rows.empty:
+        raise ReportError(f"{target.published} holds no event: load logs and run `dbt build`.")
     model = read_model(artifacts, answers["shown_model"].first().get("model_run_id"))
     return Data(build_name(versions), target.name, answers, model)

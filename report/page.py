@@ -101,7 +101,7 @@ def render(data: Data, assumed: Assumptions, written_at: datetime) -> str:
         data=data,
         period=data["data_period"].first(),
         period_sql=data["data_period"],
-        model=data["shown_model"].first(),
+        model={"model_run_id": None, **data["shown_model"].first()},
         model_sql=data["shown_model"],
         tiles=tiles(data),
         in_short=in_short,
@@ -729,7 +729,7 @@ def risk_list(data: Data) -> Mapping[str, object]:
             else f"No model has been trained yet: run make train, then {command}."
         )
         return {"problem": problem, "answer": answer}
-    newer = (
+    newer = bool(model) and (
         model.get("scored_snapshot_date") != model.get("listed_snapshot_date")
         or model.get("scored_model_run_id") != model.get("model_run_id")
     )  # fmt: skip
@@ -740,7 +740,7 @@ def risk_list(data: Data) -> Mapping[str, object]:
             f"There are newer scores, of {day(model['scored_snapshot_date'])}: publish them by "
             "make build ARGS='--select churn_risk'."
         )
-    if not pd.isna(today) and today != model["listed_snapshot_date"]:
+    if not pd.isna(today) and today != listed["snapshot_date"].iloc[0]:
         notes.append(f"Today's snapshot is {day(today)}; these scores are older: run {command}.")
     rows = listed.assign(
         last_event=[

@@ -8,7 +8,8 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +28,7 @@ from ml.session import load_target
 from report import charts, data, findings, places, svg
 from report.__main__ import main
 from report.data import build_name, query
-from report.page import figure, figures_table, policy
+from report.page import figure, figures_table, policy, render
 from report.profit import Assumptions, profit_curve
 from tests.conftest import MakeProject
 from tests.make_log import Event, make_log, write_log
@@ -335,6 +336,28 @@ def test_a_table_that_is_missing_is_named(project: Project) -> None:
     assert shown.problem == f"There is no {SCHEMA}_published.weekly_kpis yet: run dbt build."
 
 
+def test_a_log_of_one_day_has_a_report_that_says_what_is_missing(
+    answers: dict[str, pd.DataFrame],
+) -> None:
+    none = {
+        name: data.Answer(name, "", sql_of(name), rows.iloc[:0]) for name, rows in answers.items()
+    }
+    period = (
+        answers["data_period"]
+        .astype(object)
+        .assign(last_complete_date=None, current_snapshot_date=None)
+    )
+    none["data_period"] = replace(none["data_period"], rows=period)
+    model = data.read_model(ROOT, None)
+    html = render(
+        data.Data("build_1", "local", none, model), Assumptions(), datetime.now(timezone.utc)
+    )
+    text = " ".join(Reader(html).text.split())
+    for said in ("A log of one day has no snapshot yet.", "The log has no complete week yet.",
+                 "No model has been trained yet", "Snapshot of –."):  # fmt: skip
+        assert said in text
+
+
 def test_nothing_published_is_one_sentence(
     project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -564,7 +587,7 @@ def test_a_build_that_is_published_meanwhile_is_read_from_the_start(
 
     def noted(_: Any, __: Any, name: str, ___: Any) -> data.Answer:
         asked.append(name)
-        return data.Answer(name, "", "", pd.DataFrame())
+        return data.Answer(name, "", "", pd.DataFrame({"model_run_id": [None]}))
 
     monkeypatch.setattr(data, "ask", noted)
     with environment({"CHURN_SCHEMA": SCHEMA}):
