@@ -33,9 +33,8 @@ def parser() -> argparse.ArgumentParser:
     assumed = Assumptions()
     found = argparse.ArgumentParser(
         prog="python -m report",
-        description="Write one HTML file that shows what is published: who cancels, what they "
-        "do, how "
-        "good the model is, and which users are at risk today. It needs no network to be read.",
+        description="Write one HTML file that shows what is published: who cancels, what they do, "
+        "how good the model is, and which users are at risk today. It needs no network to be read.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
