@@ -143,20 +143,17 @@
 
 
 {#- Lists the landing folder once, for all questions of a run. A query with several conditions on the
-    table of files itself would read what is in them. -#}
+    table of files itself would read what is in them. `listed_by` tells it from the listing of another
+    command: of equal queries, Spark takes what is cached already. -#}
 {% macro list_landing_folder() %}
     {% do run_query(
         "create or replace global temporary view " ~ landed_files().split('.')[1] ~ " as select _metadata.file_path as file_path, "
         ~ file_name_in_folder('_metadata.file_path') ~ " as source_file, "
-        ~ "_metadata.file_size as file_bytes, _metadata.file_modification_time as file_modified_at "
+        ~ "_metadata.file_size as file_bytes, _metadata.file_modification_time as file_modified_at, "
+        ~ "'" ~ invocation_id ~ "' as listed_by "
         ~ "from " ~ raw_table('files')
     ) %}
     {% do run_query("cache table " ~ landed_files()) %}
-{% endmacro %}
-
-
-{% macro forget_landing_folder() %}
-    {% do run_query("drop view if exists " ~ landed_files()) %}
 {% endmacro %}
 
 

@@ -21,8 +21,10 @@
 {#- on-run-end, whatever came of the run. -#}
 {% macro end_run(results) %}
     {% if not execute %}{{ return('') }}{% endif %}
-    {% if is_run() and not is_embedded() %}{% do forget_landing_folder() %}{% endif %}
     {% if flags.WHICH in ['build', 'run'] %}{% do end_build(results) %}{% endif %}
+    {% for view in [landed_files(), 'global_temp.' ~ run_view()] if is_run() %}
+        {% do run_query("drop view if exists " ~ view) %}
+    {% endfor %}
     {% if is_alone() %}{% do release_lock() %}{% endif %}
 {% endmacro %}
 

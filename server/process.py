@@ -21,6 +21,7 @@ from ml.session import PROJECT_DIR, load_target
 MAIN_CLASS = "org.apache.spark.sql.hive.thriftserver.HiveThriftServer2"
 LOG_FILE = PROJECT_DIR / "logs" / "server.log"
 STATE_FILE = PROJECT_DIR / "logs" / "server.pid"
+POOLS = PROJECT_DIR / "server" / "pools.xml"
 START_SECONDS = 90
 STOP_SECONDS = 20
 PROBE_SECONDS = 40
@@ -145,6 +146,7 @@ def server_settings(options: Options) -> dict[str, str]:
         "spark.hadoop.hive.server2.transport.mode": "binary",
         "spark.hadoop.hive.server2.thrift.bind.host": options.host,
         "spark.hadoop.hive.server2.thrift.port": str(options.thrift_port),
+        "spark.scheduler.allocation.file": str(POOLS),
         # Sessions of one server would each remember a table as it was.
         f"{catalog}.cache-enabled": "false",
     }
