@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +20,8 @@ from tempfile import mkdtemp
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from server.process import Options, Server, start, stop
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 POLL_SECONDS = 0.2
@@ -106,11 +109,12 @@ def measured(
     environment: dict[str, str],
     on_line: Callable[[str], None] = lambda line: None,
     accepted: Container[int] = (0,),
+    server_pid: int | None = None,
 ) -> Usage:
     """Run a command in the project's folder and measure its whole process tree.
 
-    Raises BenchmarkError, with the last lines of its output, when its exit status is none of
-    `accepted`.
+    With `server_pid`, that of the server which works for it, too. Raises BenchmarkError, with the
+    last lines of its output, when its exit status is none of `accepted`.
     """
     started_at = time.time()
     started = time.perf_counter()
@@ -124,7 +128,7 @@ def measured(
         encoding="utf-8",
         errors="replace",
     )
-    watch = _ProcessTreeWatch(process.pid)
+    watch = _ProcessTreeWatch(process.pid, *([server_pid] if server_pid else []))
     lines: list[str] = []
     try:
         for line in process.stdout or ():
@@ -159,10 +163,12 @@ def run_dbt(
     work_folder: Path,
     raw_folder: Path,
     on_progress: Callable[[str], None] = lambda text: None,
+    server: Server | None = None,
 ) -> DbtRun:
     """Run `dbt <command>` on the `local` target, all output below `work_folder`.
 
-    The warehouse is `<work_folder>/warehouse`, empty in a new folder. `on_progress` gets texts such
+    The warehouse is `<work_folder>/warehouse`, empty in a new folder. With a `server` on it, dbt
+    works through that, by Spark Connect. `on_progress` gets texts such
     as "3 of 18". Nodes may fail: see `DbtRun.failed`. Raises BenchmarkError when dbt ends before it
     runs any.
     """
@@ -180,12 +186,14 @@ def run_dbt(
             *(sys.executable, "-m", "dbt.cli.main", "--no-use-colors"),
             *("--log-path", str(work_folder / "logs"), command, *flags),
             *("--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)),
-            *("--target", "local", "--target-path", str(target)),
+            *("--target", "connect" if server else "local", "--target-path", str(target)),
             *("--vars", json.dumps({"raw_path": str(raw_folder)})),
         ],
-        dbt_environment(work_folder),
+        dbt_environment(work_folder)
+        | ({"CHURN_CONNECT_PORT": str(server.connect_port)} if server else {}),
         show,
         accepted=(0, 1),  # 1: nodes failed, or dbt stopped before them
+        server_pid=server.pid if server else None,
     )
     run = DbtRun(usage, _nodes(results_file))
     if usage.exit_status != 0 and not run.failed:
@@ -206,6 +214,30 @@ def dbt_environment(work_folder: Path) -> dict[str, str]:
         "PYSPARK_PYTHON": sys.executable,
         "CHURN_WAREHOUSE": str(work_folder / "warehouse"),
     }
+
+
+@contextmanager
+def running_server(work_folder: Path, writable: bool = False) -> Iterator[Server]:
+    """A server of `<work_folder>/warehouse` on free ports, stopped at the end."""
+    (work_folder / "warehouse").mkdir(parents=True, exist_ok=True)
+    os.environ["CHURN_WAREHOUSE"] = str(work_folder / "warehouse")
+    options = Options(
+        thrift_port=_free_port(),
+        connect_port=_free_port(),
+        writable=writable,
+        log_file=work_folder / "server.log",
+        state_file=work_folder / "server.pid",
+    )
+    try:
+        yield start(options)
+    finally:
+        stop(options.state_file)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 @contextmanager
@@ -282,18 +314,21 @@ def _epoch(text: str) -> float:
 
 
 class _ProcessTreeWatch:
-    """Polls /proc for the memory and processor time of a process and its descendants."""
+    """Polls /proc for the memory and processor time of processes and their descendants."""
 
-    def __init__(self, pid: int) -> None:
-        self._root = pid
+    def __init__(self, *pids: int) -> None:
+        self._roots = pids
         self._cpu: dict[int, float] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._is_measured = Path("/proc/self/stat").exists()
+        self._cpu_before = 0.0  # of a server
         self._machine_start = self._machine_end = 0.0
         self._peak = 0
         if self._is_measured:
             self._machine_start = _machine_cpu_seconds()
+            self._look()
+            self._cpu_before = sum(self._cpu.values())
             self._thread.start()
 
     @property
@@ -304,15 +339,14 @@ class _ProcessTreeWatch:
     @property
     def cpu_seconds(self) -> float | None:
         """User and system time, of processes that lived through a poll."""
-        return sum(self._cpu.values()) if self._is_measured else None
+        return sum(self._cpu.values()) - self._cpu_before if self._is_measured else None
 
     @property
     def others_cpu_seconds(self) -> float | None:
         """Processor time of all other processes of the machine, between start and stop."""
         if not self._is_measured:
             return None
-        own = sum(self._cpu.values())
-        return max(self._machine_end - self._machine_start - own, 0.0)
+        return max(self._machine_end - self._machine_start - (self.cpu_seconds or 0.0), 0.0)
 
     def stop(self) -> None:
         """End the polling."""
@@ -322,14 +356,17 @@ class _ProcessTreeWatch:
             self._machine_end = _machine_cpu_seconds()
 
     def _watch(self) -> None:
-        page, tick = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
         while not self._stopped.is_set():
-            stats = _process_stats()
-            tree = _descendants(self._root, {pid: stat[0] for pid, stat in stats.items()})
-            for pid in tree:
-                self._cpu[pid] = stats[pid][1] / tick
-            self._peak = max(self._peak, _resident_pages(tree, stats) * page)
+            self._look()
             self._stopped.wait(POLL_SECONDS)
+
+    def _look(self) -> None:
+        page, tick = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
+        stats = _process_stats()
+        tree = _descendants(self._roots, {pid: stat[0] for pid, stat in stats.items()})
+        for pid in tree:
+            self._cpu[pid] = stats[pid][1] / tick
+        self._peak = max(self._peak, _resident_pages(tree, stats) * page)
 
 
 def _machine_cpu_seconds() -> float:
@@ -370,12 +407,12 @@ def _process_stats() -> dict[int, tuple[int, int, int, int]]:
     return stats
 
 
-def _descendants(root: int, parents: dict[int, int]) -> list[int]:
+def _descendants(roots: Sequence[int], parents: dict[int, int]) -> list[int]:
     children: dict[int, list[int]] = {}
     for pid, parent in parents.items():
         children.setdefault(parent, []).append(pid)
     found: list[int] = []
-    waiting = [root] if root in parents else []
+    waiting = [root for root in roots if root in parents]
     while waiting:
         pid = waiting.pop()
         found.append(pid)

@@ -1,12 +1,14 @@
 """What one more day costs: a whole build, the last full day on top, and a build without news.
 
 The day is cut from the log by its timestamps; dates after it are left out. All builds run every
-data test, in one warehouse, in one sitting. Events read: rows that Spark's scans of the raw logs
-and of `base_events` gave, by its event log. Exit status 1 when a build failed or was not published,
+data test, in one warehouse, in one sitting: each in a process of its own, or, with --server, all
+through one server that has just started. Events read: rows that Spark's scans of the raw logs and
+of `base_events` gave, by its event log. Exit status 1 when a build failed or was not published,
 never because of a time.
 
-example:
+examples:
   python -m benchmarks.one_more_day --raw data/raw
+  python -m benchmarks.one_more_day --raw data/raw --server
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
@@ -34,11 +37,13 @@ from benchmarks.dbt_runs import (
     existing_folder,
     progress_line,
     run_dbt,
+    running_server,
     shown_memory,
     shown_seconds,
     temporary_work_folder,
 )
 from benchmarks.make_duckdb_tables import log_files
+from server.process import Server, ServerError
 
 DAY = 86_400_000
 TIMESTAMP = re.compile(rb'"ts"\s*:\s*(\d+)')
@@ -80,8 +85,12 @@ def _day(line: bytes) -> int | None:
     return int(found[1]) // DAY if found else None
 
 
-def events_read(event_log: Path) -> int:
-    """Rows that scans of raw logs and of `base_events` gave, by the event log of one Spark run."""
+def events_read(event_logs: Path) -> int:
+    """Rows that scans of raw logs and of `base_events` gave, by the event log of each Spark run."""
+    return sum(_events_read(folder) for folder in event_logs.iterdir())
+
+
+def _events_read(event_log: Path) -> int:
     counters: set[int] = set()
     rows = 0
 
@@ -95,8 +104,11 @@ def events_read(event_log: Path) -> int:
         for child in plan["children"]:
             look_at(child)
 
-    for file in event_log.rglob("events_*"):
+    # a long log has several files, events_<number>_<application>
+    for file in sorted(event_log.glob("events_*"), key=lambda path: int(path.name.split("_")[1])):
         for text in file.open(encoding="utf-8"):
+            if not text.endswith("\n"):
+                break  # a server still writes it
             event = json.loads(text)
             if plan := event.get("sparkPlanInfo"):
                 look_at(plan)
@@ -109,27 +121,37 @@ def events_read(event_log: Path) -> int:
     return rows
 
 
-def build(label: str, folder: Path, raw: Path, progress: Progress) -> tuple[DbtRun, int]:
+def event_settings(event_log: Path) -> list[str]:
+    """Settings with which Spark writes its event log into a folder."""
+    return [
+        "spark.eventLog.enabled=true",
+        f"spark.eventLog.dir={event_log.as_uri()}",
+        "spark.eventLog.compress=false",
+    ]
+
+
+def build(
+    label: str, folder: Path, raw: Path, progress: Progress, server: Server | None = None
+) -> tuple[DbtRun, int]:
     """One `dbt build` with all data tests, and the events that it read."""
     task = progress.add_task(label)
-    event_log = folder / "events" / re.sub(r"\W+", "_", label)
-    event_log.mkdir(parents=True)
-    os.environ["PYSPARK_SUBMIT_ARGS"] = (
-        f"--conf spark.eventLog.enabled=true --conf spark.eventLog.dir={event_log.as_uri()} "
-        "--conf spark.eventLog.compress=false pyspark-shell"
-    )
+    event_log = folder / "events"
+    before = events_read(event_log)
+    settings = " ".join(f"--conf {each}" for each in event_settings(event_log))
+    os.environ["PYSPARK_SUBMIT_ARGS"] = f"{settings} pyspark-shell"
     run = run_dbt(
         "build",
         ["--exclude-resource-type", "unit_test"],
         folder,
         raw,
         lambda text: progress.update(task, description=f"{label}: node {text}"),
+        server,
     )
     progress.remove_task(task)
     if run.failed or not re.search(r"\bPublished |Nothing new", run.usage.output):
         failed = ", ".join(run.failed) or "nothing"
         raise BenchmarkError(f"{label}: not published; failed: {failed}")
-    return run, events_read(event_log)
+    return run, events_read(event_log) - before
 
 
 def main() -> int:
@@ -140,31 +162,41 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--raw", required=True, help="folder of raw logs, of many days")
+    parser.add_argument("--server", action="store_true", help="build through one running server")
+    given = parser.parse_args()
     console = Console()
     try:
-        raw = existing_folder(parser.parse_args().raw)
+        raw = existing_folder(given.raw)
         with (
             temporary_work_folder(keep=False) as folder,
             progress_line(console) as progress,
+            ExitStack() as stack,
         ):
+            (folder / "events").mkdir()
             landing, day = folder / "raw", folder / "day.json"
             cutting = progress.add_task("cutting the last day off the log")
             date, lines = cut_off_last_day(raw, landing, day)
             progress.remove_task(cutting)
-            runs = {"everything before": build("everything before", folder, landing, progress)}
+            server = None
+            if given.server:
+                settings = event_settings(folder / "events")
+                os.environ["SPARK_SUBMIT_OPTS"] = " ".join(f"-D{each}" for each in settings)
+                server = stack.enter_context(running_server(folder, writable=True))
+            where = (folder, landing, progress, server)
+            runs = {"everything before": build("everything before", *where)}
             day.rename(landing / day.name)
-            runs[f"{date}, {lines:,} lines"] = build("one more day", folder, landing, progress)
-            runs["nothing new"] = build("nothing new", folder, landing, progress)
-    except (BenchmarkError, FileNotFoundError) as error:
+            runs[f"{date}, {lines:,} lines"] = build("one more day", *where)
+            runs["nothing new"] = build("nothing new", *where)
+    except (BenchmarkError, ServerError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 1
-    show(runs, console)
+    show(runs, "through one server" if given.server else "each in a process of its own", console)
     return 0
 
 
-def show(runs: dict[str, tuple[DbtRun, int]], console: Console) -> None:
+def show(runs: dict[str, tuple[DbtRun, int]], how: str, console: Console) -> None:
     """Print what each build took, the first being the measure of the others."""
-    table = Table(title="dbt build with all data tests")
+    table = Table(title=f"dbt build with all data tests, {how}")
     table.add_column("what landed")
     for name in ("wall", "of the first", "processor", "memory", "events read", "of the first"):
         table.add_column(name, justify="right")

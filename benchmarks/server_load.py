@@ -35,10 +35,11 @@ from benchmarks.dbt_runs import (
     existing_folder,
     progress_line,
     run_dbt,
+    running_server,
     temporary_work_folder,
 )
 from benchmarks.one_more_day import cut_off_last_day
-from server.process import Options, Server, ServerError, start, stop
+from server.process import Server, ServerError
 
 FAULTY_CLIENTS = 2  # of each kind
 SECONDS_A_ROW = 0.05
@@ -182,13 +183,8 @@ def measure(
         run_dbt("compile", ["--select", "path:analyses"], folder, landing)
         compiled = (folder / "target" / "compiled").rglob("analyses/*.sql")
         questions = {path.stem: path.read_text() for path in compiled}
-        os.environ["CHURN_WAREHOUSE"] = str(folder / "warehouse")
-        ports = {"thrift_port": _free_port(), "connect_port": _free_port()}
-        files = {"log_file": folder / "server.log", "state_file": folder / "server.pid"}
-        options = Options(**ports | files)
         progress.update(task, description="starting the server")
-        try:
-            server = start(options)
+        with running_server(folder) as server:
             progress.update(task, description=f"{clients} clients, and a build beside them")
             day.rename(landing / day.name)
             return load(
@@ -198,14 +194,6 @@ def measure(
                 seconds,
                 lambda: run_dbt("build", no_unit_tests, folder, landing).usage.output,
             )
-        finally:
-            stop(options.state_file)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 if __name__ == "__main__":
