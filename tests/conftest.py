@@ -1,10 +1,12 @@
-"""One warehouse and one Spark session for all tests; each test module has schemas of its own."""
+"""One warehouse for all tests and a Spark session per process; each module has schemas of its own."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from pyspark.sql import SparkSession
 
 from tests.warehouse import ROOT, SAMPLE, Project, active_spark
@@ -22,10 +24,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An empty warehouse, which the profile and so every command of this process uses."""
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that all processes of this test session have in common."""
+    own = tmp_path_factory.getbasetemp()
+    return own if worker_id == "master" else own.parent
+
+
+@pytest.fixture(scope="session")
+def warehouse(shared: Path) -> Iterator[Path]:
+    """The warehouse, which the profile and so every command of all test processes uses."""
     with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("warehouse")
+        folder = shared / "warehouse"
+        folder.mkdir(exist_ok=True)
         patch.setenv("CHURN_WAREHOUSE", str(folder))
         for name in ("CHURN_SCHEMA", "DBT_PROFILES_DIR", "DBT_PROJECT_DIR", "DBT_TARGET"):
             patch.delenv(name, raising=False)
@@ -58,8 +68,14 @@ def spark(warehouse: Path) -> SparkSession:
 
 
 @pytest.fixture(scope="session")
-def sample(make_project: MakeProject) -> Project:
-    """All tables of data/sample, built and tested as a user does; only to be read."""
+def sample(make_project: MakeProject, shared: Path) -> Project:
+    """All tables of data/sample, built and tested once, as a user does; only to be read."""
     project = make_project("sample", raw=SAMPLE)
-    project.dbt("build", fresh=True).ok()
+    built = shared / "sample"
+    with FileLock(shared / "sample.lock"):
+        if not built.exists():
+            project.dbt("build", fresh=True).ok()
+            shutil.copytree(project.folder, built)
+    shutil.copytree(built, project.folder, dirs_exist_ok=True)
+    project.refresh()
     return project
