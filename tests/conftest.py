@@ -1,4 +1,4 @@
-"""One warehouse for all tests and a Spark session per process; each module has schemas of its own."""
+"""One warehouse for all tests, a Spark session per process; each module has schemas of its own."""
 
 import os
 import shutil
@@ -17,6 +17,8 @@ MakeProject = Callable[..., Project]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # the longest modules first, so that no process has to wait long for the other at the end
+    items.sort(key=lambda item: not item.get_closest_marker("slow"))
     if not REFERENCE.is_dir():
         for item in items:
             if item.get_closest_marker("reference"):
@@ -37,6 +39,8 @@ def warehouse(shared: Path) -> Iterator[Path]:
         folder = shared / "warehouse"
         folder.mkdir(exist_ok=True)
         patch.setenv("CHURN_WAREHOUSE", str(folder))
+        # one JVM for some twenty builds
+        patch.setenv("CHURN_DRIVER_MEMORY", "3g")
         for name in ("CHURN_SCHEMA", "DBT_PROFILES_DIR", "DBT_PROJECT_DIR", "DBT_TARGET"):
             patch.delenv(name, raising=False)
         patch.setitem(os.environ, "DBT_SEND_ANONYMOUS_USAGE_STATS", "false")

@@ -13,6 +13,8 @@ from tests.conftest import MakeProject
 from tests.make_log import FIRST_NAMES, LAST_NAMES, make_log, write_log
 from tests.warehouse import Project, Run, assert_same_rows
 
+pytestmark = pytest.mark.slow
+
 # two names that no other field holds, on every line of the corpus
 FIRST, LAST = "Zaphirel", "Quorvane"
 GOOD: dict[str, Any] = {

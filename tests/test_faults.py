@@ -41,6 +41,8 @@ from tests.warehouse import (
     user_environment,
 )
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("CHURN_FAULTS", "2"))
 in_the_long_form = pytest.mark.skipif(
     "CHURN_FAULTS" not in os.environ, reason="a minute each: make faults"

@@ -11,6 +11,8 @@ from tests.conftest import MakeProject
 from tests.make_log import make_log, write_log
 from tests.warehouse import LOAD_TIMES, NO_TESTS, NO_UNIT_TESTS, Project, assert_same_rows
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Growth:

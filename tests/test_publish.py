@@ -13,6 +13,8 @@ from tests.conftest import MakeProject
 from tests.make_log import make_log, write_log
 from tests.warehouse import NO_TESTS, NO_UNIT_TESTS, Project, Run, copy_of_project
 
+pytestmark = pytest.mark.slow
+
 CHANGED = "fct_subscription_changes"  # the mart that gets a column more
 Seen = dict[str, tuple[list[str], list[tuple]]]
 

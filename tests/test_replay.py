@@ -18,6 +18,8 @@ from tests.conftest import MakeProject
 from tests.make_log import DAY, START, Event, make_log
 from tests.warehouse import LOAD_TIMES, NO_TESTS, ROOT, Project, assert_same_rows
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = int(os.environ.get("CHURN_REPLAYS", "1"))
 EXAMPLE_NUMBERS = itertools.count()
 BUILDS = 4

@@ -38,6 +38,8 @@ from tests.warehouse import (
     user_environment,
 )
 
+pytestmark = pytest.mark.slow
+
 FIRST_FILE, REST = sorted(SAMPLE.iterdir())
 README_QUESTIONS = (
     "churn_rate_by_week",

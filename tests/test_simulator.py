@@ -327,7 +327,6 @@ def test_encoded_twice_is_what_the_real_set_has() -> None:
     assert encoded_twice("Björk") == "BjÃ\x83Â¶rk"
 
 
-@pytest.mark.slow
 def test_the_warehouse_gives_each_line_its_reason(
     make_project: MakeProject, tmp_path: Path
 ) -> None:

@@ -173,8 +173,15 @@ class Project:
 
 
 def active_spark() -> SparkSession:
-    """The Spark session of the dbt profile, on the warehouse of CHURN_WAREHOUSE."""
-    return spark_session(profiles_dir=ROOT)[0]
+    """The Spark session of the dbt profile, on the warehouse of CHURN_WAREHOUSE.
+
+    It interprets queries: on the logs of tests, to compile them costs more. Commands in a process
+    of their own, such as the build of the sample, run what users run.
+    """
+    spark = spark_session(profiles_dir=ROOT)[0]
+    spark.conf.set("spark.sql.codegen.wholeStage", "false")
+    spark.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN")
+    return spark
 
 
 def run_process(program: str | Path, *arguments: str, cwd: Path = ROOT, **variables: str) -> Run:
@@ -239,7 +246,7 @@ def working_directory(folder: Path) -> Iterator[None]:
 def differences(
     left: DataFrame, right: DataFrame, leave_out: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
-    """Up to three rows that one has more often than the other (surplus 1: left; -1: right), in words.
+    """Up to three rows, as text, that one has more often (surplus 1: left; -1: right).
 
     Compared in Python: for tables of a test, a Spark job less for each.
     """
