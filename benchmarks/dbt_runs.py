@@ -168,9 +168,8 @@ def run_dbt(
     """Run `dbt <command>` on the `local` target, all output below `work_folder`.
 
     The warehouse is `<work_folder>/warehouse`, empty in a new folder. With a `server` on it, dbt
-    works through that, by Spark Connect. `on_progress` gets texts such
-    as "3 of 18". Nodes may fail: see `DbtRun.failed`. Raises BenchmarkError when dbt ends before it
-    runs any.
+    works through that, by Spark Connect. `on_progress` gets texts such as "3 of 18". Nodes may
+    fail: see `DbtRun.failed`. Raises BenchmarkError when dbt ends before it runs any.
     """
     (work_folder / "warehouse").mkdir(parents=True, exist_ok=True)
     target = work_folder / "target"

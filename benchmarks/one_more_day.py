@@ -21,7 +21,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import nullcontext
 from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
@@ -121,24 +121,11 @@ def _events_read(event_log: Path) -> int:
     return rows
 
 
-def event_settings(event_log: Path) -> list[str]:
-    """Settings with which Spark writes its event log into a folder."""
-    return [
-        "spark.eventLog.enabled=true",
-        f"spark.eventLog.dir={event_log.as_uri()}",
-        "spark.eventLog.compress=false",
-    ]
-
-
 def build(
     label: str, folder: Path, raw: Path, progress: Progress, server: Server | None = None
 ) -> tuple[DbtRun, int]:
-    """One `dbt build` with all data tests, and the events that it read."""
+    """One `dbt build` with all data tests, and the events read up to its end."""
     task = progress.add_task(label)
-    event_log = folder / "events"
-    before = events_read(event_log)
-    settings = " ".join(f"--conf {each}" for each in event_settings(event_log))
-    os.environ["PYSPARK_SUBMIT_ARGS"] = f"{settings} pyspark-shell"
     run = run_dbt(
         "build",
         ["--exclude-resource-type", "unit_test"],
@@ -151,7 +138,7 @@ def build(
     if run.failed or not re.search(r"\bPublished |Nothing new", run.usage.output):
         failed = ", ".join(run.failed) or "nothing"
         raise BenchmarkError(f"{label}: not published; failed: {failed}")
-    return run, events_read(event_log) - before
+    return run, events_read(folder / "events")
 
 
 def main() -> int:
@@ -170,23 +157,23 @@ def main() -> int:
         with (
             temporary_work_folder(keep=False) as folder,
             progress_line(console) as progress,
-            ExitStack() as stack,
         ):
             (folder / "events").mkdir()
+            # of every Spark that is started from here, in dbt or as a server
+            os.environ["SPARK_SUBMIT_OPTS"] = (
+                "-Dspark.eventLog.enabled=true -Dspark.eventLog.compress=false "
+                f"-Dspark.eventLog.dir={(folder / 'events').as_uri()}"
+            )
             landing, day = folder / "raw", folder / "day.json"
             cutting = progress.add_task("cutting the last day off the log")
             date, lines = cut_off_last_day(raw, landing, day)
             progress.remove_task(cutting)
-            server = None
-            if given.server:
-                settings = event_settings(folder / "events")
-                os.environ["SPARK_SUBMIT_OPTS"] = " ".join(f"-D{each}" for each in settings)
-                server = stack.enter_context(running_server(folder, writable=True))
-            where = (folder, landing, progress, server)
-            runs = {"everything before": build("everything before", *where)}
-            day.rename(landing / day.name)
-            runs[f"{date}, {lines:,} lines"] = build("one more day", *where)
-            runs["nothing new"] = build("nothing new", *where)
+            with running_server(folder, writable=True) if given.server else nullcontext() as server:
+                where = (folder, landing, progress, server)
+                runs = {"everything before": build("everything before", *where)}
+                day.rename(landing / day.name)
+                runs[f"{date}, {lines:,} lines"] = build("one more day", *where)
+                runs["nothing new"] = build("nothing new", *where)
     except (BenchmarkError, ServerError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -201,8 +188,10 @@ def show(runs: dict[str, tuple[DbtRun, int]], how: str, console: Console) -> Non
     for name in ("wall", "of the first", "processor", "memory", "events read", "of the first"):
         table.add_column(name, justify="right")
     (first, first_events), *_ = runs.values()
-    for label, (run, events) in runs.items():
-        usage = run.usage
+    events_before = 0
+    for label, (run, events_until) in runs.items():
+        usage, events = run.usage, events_until - events_before
+        events_before = events_until
         table.add_row(
             label,
             f"{usage.wall_seconds:.1f} s",

@@ -77,9 +77,9 @@ def sample(make_project: MakeProject, shared: Path) -> Project:
     project = make_project("sample", raw=SAMPLE)
     built = shared / "sample"
     with FileLock(shared / "sample.lock"):
-        if not built.exists():
+        if built.exists():
+            shutil.copytree(built, project.folder, dirs_exist_ok=True)
+        else:
             project.dbt("build", fresh=True).ok()
             shutil.copytree(project.folder, built)
-    shutil.copytree(built, project.folder, dirs_exist_ok=True)
-    project.refresh()
     return project
