@@ -108,10 +108,7 @@ def spark_session(
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     _refuse_other_warehouse(rendered)
-    catalog = rendered.settings.get("spark.sql.catalog.lake.uri", "").removeprefix("jdbc:sqlite:")
-    if catalog.startswith("/"):
-        # SQLite makes its file, but not the folder
-        Path(catalog).parent.mkdir(parents=True, exist_ok=True)
+    make_warehouse_folder(rendered.settings)
     builder = SparkSession.builder
     for key, value in rendered.settings.items():
         builder = builder.config(key, value)
@@ -127,6 +124,13 @@ def spark_session(
                 f"(its messages: {log_file})."
             ) from error
     return spark, rendered
+
+
+def make_warehouse_folder(settings: dict[str, str]) -> None:
+    """Make the folder of a warehouse on this machine: SQLite makes its file, but not the folder."""
+    warehouse = settings["spark.sql.catalog.lake.warehouse"]
+    if "://" not in warehouse:
+        Path(warehouse).mkdir(parents=True, exist_ok=True)
 
 
 def _refuse_other_warehouse(rendered: Target) -> None:

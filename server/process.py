@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ml.errors import MlError
-from ml.session import PROJECT_DIR, load_target
+from ml.session import PROJECT_DIR, load_target, make_warehouse_folder
 
 MAIN_CLASS = "org.apache.spark.sql.hive.thriftserver.HiveThriftServer2"
 LOG_FILE = PROJECT_DIR / "logs" / "server.log"
@@ -200,7 +200,7 @@ def start(options: Options) -> Server:
     warehouse = Path(settings["spark.sql.catalog.lake.warehouse"])
     if not options.writable and not (warehouse / "catalog.db").is_file():
         raise ServerError(f"There are no tables in {warehouse} yet: dbt build.")
-    warehouse.mkdir(parents=True, exist_ok=True)
+    make_warehouse_folder(settings)
     for file in (options.log_file, options.state_file):
         file.parent.mkdir(parents=True, exist_ok=True)
     # a file, not arguments, which every user of the machine can read
