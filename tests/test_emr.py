@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cfnlint.decode import decode_str
 
-from deploy.emr.__main__ import cluster_step, main, step_arguments
+from deploy.emr.__main__ import STEPS, cluster_step, main, step_arguments
 from deploy.emr.pack import pack_project
 from tests.warehouse import ROOT, Project, run_process
 
@@ -49,13 +49,17 @@ def statements(value: object) -> list[dict]:
 
 def wildcards(statement: dict) -> list[str]:
     """Actions and resources of a statement that have a wildcard."""
-    texts = re.findall(r'"([^"]*)"', json.dumps([statement.get("Action"), statement.get("Resource")]))
+    texts = re.findall(
+        r'"([^"]*)"', json.dumps([statement.get("Action"), statement.get("Resource")])
+    )
     return [text for text in texts if "*" in text]
 
 
 def says_why(text: str, lines: list[str]) -> bool:
-    """Whether each line with this text has a comment on it, or above it and its like, that says why."""
-    found = [number for number, line in enumerate(lines) if f'"{text}"' in line or f" {text}" in line]
+    """Whether each line with this text, or one above it and its like, says why."""
+    found = [
+        number for number, line in enumerate(lines) if f'"{text}"' in line or f" {text}" in line
+    ]
     for number in found:
         above = number
         while above and "*" in lines[above] and "#" not in lines[above]:
@@ -121,7 +125,7 @@ def test_workflow_and_cluster_run_the_same_steps() -> None:
     by_name = {
         task["Parameters"]["Name"]: task["Parameters"]["JobDriver"]["SparkSubmit"] for task in tasks
     }
-    assert list(by_name) == ["build", "train", "score", "list", "report"]
+    assert tuple(by_name) == STEPS
     for name, job in by_name.items():
         assert job["EntryPoint"] == "${Home}/code/job.py"
         assert job["EntryPointArguments"] == step_arguments(name, "${Home}")
@@ -136,7 +140,10 @@ def test_workflow_and_cluster_run_the_same_steps() -> None:
         (["deploy"], ["stack churn of deploy/emr/template.yaml", "code/churn.zip"]),
         (["deploy", "--vpc", "vpc-1", "--subnet", "subnet-1"], ["stack churn-cluster"]),
         (["run", "--raw", "logs"], ["copy logs", "build, train, score, list, report"]),
-        (["run", "--no-train", "--cluster"], ["steps to the cluster", "build, score, list, report"]),
+        (
+            ["run", "--no-train", "--cluster"],
+            ["steps to the cluster", "build, score, list, report"],
+        ),
         (["destroy"], ["delete the stack churn:", "leave the data bucket"]),
         (["destroy", "--with-data"], ["all versions", "delete the data bucket"]),
     ],
@@ -159,7 +166,10 @@ def test_a_dry_run_says_what_it_would_do_and_asks_nobody(
 def test_make_targets_have_a_dry_run() -> None:
     for target in ("emr-deploy", "emr-run", "emr-destroy"):
         made = subprocess.run(
-            ["make", "--dry-run", target, "ARGS=--dry-run"], cwd=ROOT, capture_output=True, text=True
+            ["make", "--dry-run", target, "ARGS=--dry-run"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
         )
         command = target.removeprefix("emr-")
         assert f"python -m deploy.emr {command} --dry-run" in made.stdout, made.stderr
@@ -168,7 +178,9 @@ def test_make_targets_have_a_dry_run() -> None:
 def test_views_are_in_the_named_catalog_and_tables_in_the_default_one(tmp_path: Path) -> None:
     project = Project("unused", tmp_path, tmp_path)
     parsed = run_process(
-        *("dbt", *project.command("parse", "--target", "emr")), CHURN_WAREHOUSE="s3://b/w", CHURN_SCHEMA="churn"
+        *("dbt", *project.command("parse", "--target", "emr")),
+        CHURN_WAREHOUSE="s3://b/w",
+        CHURN_SCHEMA="churn",
     )
     parsed.ok()
     manifest = json.loads((tmp_path / "target" / "manifest.json").read_text())

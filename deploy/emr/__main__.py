@@ -1,14 +1,14 @@
 """The project on Amazon EMR: make its stack, run the workflow, take it down.
 
 examples:
-  python -m deploy.emr deploy --dry-run                     what would be done; asks nobody
-  python -m deploy.emr deploy                               the stack, and the packed project in S3
-  python -m deploy.emr deploy --vpc vpc-1 --subnet subnet-1 and a cluster of EMR on EC2, with Thrift
-  python -m deploy.emr run --raw data/simulated             put logs there, then build, train, score, report
-  python -m deploy.emr run --no-train                       with the model that is there
-  python -m deploy.emr run --cluster                        as steps of the cluster
-  python -m deploy.emr destroy                              all but the data
-  python -m deploy.emr destroy --with-data                  all
+  python -m deploy.emr deploy --dry-run              what would be done; asks nobody
+  python -m deploy.emr deploy                        the stack, and the packed project in S3
+  python -m deploy.emr deploy --vpc ID --subnet ID   also a cluster of EMR on EC2, with Thrift
+  python -m deploy.emr run --raw data/simulated      put logs there, then all steps
+  python -m deploy.emr run --no-train                with the model that is there
+  python -m deploy.emr run --cluster                 as steps of the cluster
+  python -m deploy.emr destroy                       all but the data bucket
+  python -m deploy.emr destroy --with-data           all
 
 Credentials and region are those of the AWS command line. Exit status: 0 done, 1 not, 2 wrong usage.
 """
@@ -24,12 +24,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deploy.emr.pack import ROOT, pack_packages, pack_project, project_files
 
 FOLDER = ROOT / "deploy" / "emr"
 TAGS = {"project": "churn_at_scale", "managed-by": "deploy/emr"}
 POLL_SECONDS = 15
+STEPS = ("build", "train", "score", "list", "report")  # list: of users at risk, from the scores
 
 
 class DeployError(RuntimeError):
@@ -83,7 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     running.add_argument("--no-train", action="store_true", help="score with the model of before")
     running.add_argument("--cluster", action="store_true", help="as steps of the cluster")
     destroying = commands.add_parser("destroy", parents=[common], help="delete the stack")
-    destroying.add_argument("--with-data", action="store_true", help="and the bucket with the tables")
+    destroying.add_argument(
+        "--with-data", action="store_true", help="and the bucket with the tables"
+    )
     return parser
 
 
@@ -112,7 +116,7 @@ def deploy(options: argparse.Namespace) -> Iterator[Action]:
     if options.vpc or options.subnet:
         yield Action(
             f"make or change the stack {options.name}-cluster of deploy/emr/cluster.yaml in "
-            f"{options.subnet} of {options.vpc}: 3 machines, which cost until they are idle for an hour",
+            f"{options.subnet} of {options.vpc}: 3 machines, which cost until they are deleted",
             lambda: aws.make_cluster(options.vpc, options.subnet),
         )
 
@@ -125,7 +129,7 @@ def run(options: argparse.Namespace) -> Iterator[Action]:
             f"copy {options.raw} to the landing folder raw/ of the data bucket",
             lambda: aws.upload_folder(options.raw, "raw"),
         )
-    steps = ["build", *([] if options.no_train else ["train"]), "score", "list", "report"]
+    steps = [step for step in STEPS if not (step == "train" and options.no_train)]
     said = ", ".join(steps)
     if options.cluster:
         yield Action(
@@ -134,7 +138,7 @@ def run(options: argparse.Namespace) -> Iterator[Action]:
         )
     else:
         yield Action(
-            f"start the state machine of {options.name} and wait for its jobs on EMR Serverless: {said}",
+            f"start the state machine of {options.name} and wait for its jobs: {said}",
             lambda: aws.run_workflow(not options.no_train),
         )
     yield Action("name where the report is", lambda: print(f"    s3://{aws.bucket}/report.html"))
@@ -173,7 +177,7 @@ class _Aws:
         self.name, self.region = options.name, options.region
         self._outputs: dict[str, dict[str, str]] = {}
 
-    def client(self, service: str):
+    def client(self, service: str) -> Any:
         import boto3
 
         return boto3.client(service, region_name=self.region)

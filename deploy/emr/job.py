@@ -31,7 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
         steps.add_parser(name, help=f"python -m ml {name}")
     steps.add_parser("report", help="the report, to s3://<home>/report.html")
     for step in steps.choices.values():
-        step.add_argument("--home", help="where models and the report are kept, s3://<bucket>/<prefix>")
+        step.add_argument(
+            "--home", help="where models and the report are kept, s3://<bucket>/<prefix>"
+        )
     options = parser.parse_args(arguments)
     open_project()
     if options.step == "build":
@@ -77,9 +79,9 @@ def build_tables(raw: str, select: list[str]) -> int:
 
 def use_model(step: str, home: str, folder: Path) -> int:
     """Train, score or report, with the models of earlier steps in `folder`; keep what it wrote."""
-    from ml.__main__ import main as ml
     from pyarrow import fs
 
+    from ml.__main__ import main as ml
     from report.__main__ import main as report
 
     s3, disk = fs.S3FileSystem(), fs.LocalFileSystem()

@@ -1,11 +1,11 @@
-"""EMR rehearsed on this machine: a Spark cluster of processes, S3 and Glue by moto, and the steps of
-the workflow submitted as EMR submits them. In the end, all tables and views are compared with those
-of the target `local`.
+"""EMR rehearsed on this machine: a Spark cluster of processes, S3 and Glue by moto, and the steps
+of the workflow submitted as EMR submits them. All tables and views that the build made are compared
+with those of the target `local`.
 
 examples:
-  python -m deploy.emr.rehearse                       the build, on the sample
-  python -m deploy.emr.rehearse --steps build train score report --raw data/simulated
-  python -m deploy.emr.rehearse --folder /tmp/emr     keeps the logs there
+  python -m deploy.emr.rehearse                      the build, on the sample
+  python -m deploy.emr.rehearse --all                then train, score, list and report
+  python -m deploy.emr.rehearse --folder /tmp/emr    keeps the logs there
 
 It needs some 4 GB of memory. The jars (65 MB) are fetched once, into .venv.
 """
@@ -30,6 +30,7 @@ import boto3
 import pyspark
 
 from deploy.emr import rows
+from deploy.emr.__main__ import STEPS, step_arguments
 from deploy.emr.pack import ROOT, pack_project
 from tools.setup_environment import SetupError, install_jars
 
@@ -37,7 +38,8 @@ SPARK = Path(pyspark.__file__).parent / "bin"
 JARS = Path(sys.prefix) / "emr-jars"
 JOB = ROOT / "deploy" / "emr" / "job.py"
 BUCKET = "churn-rehearsal"
-# Most code runs for seconds: it is compiled once, to the first level, and there is room for all of it.
+HOME = f"s3://{BUCKET}"
+# Most code runs for seconds: it is compiled once, to the first level, with room for all of it.
 JAVA = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"
 START_SECONDS, STEP_SECONDS = 60, 1200
 
@@ -116,11 +118,14 @@ class Cluster:
             *script,
         ]
 
-    def step(self, name: str, *arguments: str) -> None:
+    def step(self, name: str) -> None:
         """Run a step of the workflow to its end; raise RehearsalError where it fails."""
-        code = f"s3://{BUCKET}/code"
-        packed = ("--py-files", f"{code}/churn.zip")
-        self.run(name, *self.submission(*packed, f"{code}/{JOB.name}", *arguments))
+        self.run(name, *self.step_submission(name))
+
+    def step_submission(self, name: str) -> list[str | Path]:
+        """The command that runs a step of the workflow."""
+        packed = ("--py-files", f"{HOME}/code/churn.zip")
+        return self.submission(*packed, f"{HOME}/code/{JOB.name}", *step_arguments(name, HOME))
 
     def run(self, name: str, *command: str | Path, **variables: str) -> None:
         """Run a command to its end; raise RehearsalError where it fails."""
@@ -164,7 +169,7 @@ def cluster(folder: Path, workers: Sequence[str] = ("worker-1", "worker-2")) -> 
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{aws}",
             "AWS_EC2_METADATA_DISABLED": "true",
             "CHURN_SCHEMA": "churn",
-            "CHURN_WAREHOUSE": f"s3://{BUCKET}/warehouse",
+            "CHURN_WAREHOUSE": f"{HOME}/warehouse",
             "CHURN_SHUFFLE_PARTITIONS": "2",
         },
         s3=f"http://127.0.0.1:{aws}",
@@ -203,12 +208,11 @@ def s3(found: Cluster) -> object:
     )
 
 
-def upload_logs(found: Cluster, raw: Path) -> str:
-    """Put a landing folder into S3; returns its URI."""
+def upload_logs(found: Cluster, raw: Path) -> None:
+    """Put a landing folder into S3."""
     client = s3(found)
     for path in sorted(path for path in raw.rglob("*") if path.is_file()):
         client.upload_file(str(path), BUCKET, f"raw/{path.relative_to(raw)}")
-    return f"s3://{BUCKET}/raw"
 
 
 def wait_until_open(found: Cluster, name: str, port: int) -> None:
@@ -247,14 +251,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--raw", type=Path, default=ROOT / "data" / "sample", help="landing folder")
-    parser.add_argument("--steps", nargs="+", default=["build"], help="build train score report")
-    parser.add_argument("--folder", type=Path, help="for logs and rows (default: one that is removed)")
+    parser.add_argument("--all", action="store_true", help=f"all steps: {', '.join(STEPS)}")
+    parser.add_argument(
+        "--folder", type=Path, help="for logs and rows (default: one that is removed)"
+    )
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch:
         folder = (options.folder or Path(scratch)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            return rehearse(folder, options.raw.resolve(), options.steps)
+            return rehearse(folder, options.raw.resolve(), STEPS if options.all else STEPS[:1])
         except (RehearsalError, SetupError) as error:
             print(error, file=sys.stderr)
             return 1
@@ -269,12 +275,14 @@ def rehearse(folder: Path, raw: Path, steps: Sequence[str]) -> int:
 
     with cluster(folder) as found:
         say(f"S3 and Glue ({found.s3}), master and 2 workers ({found.master}) run")
-        landing = upload_logs(found, raw)
+        upload_logs(found, raw)
         for step in steps:
-            found.step(step, step, *(("--raw", landing) if step == "build" else ()), "--home", f"s3://{BUCKET}")
+            found.step(step)
             say(f"{step}: done")
-        there = read_cluster(found, folder / "emr")
-    say("read what is there; all processes are stopped")
+            if step == "build":
+                there = read_cluster(found, folder / "emr")
+                say("read what it made")
+    say("all processes are stopped")
     here = read_local(folder, raw)
     say("the same with the target local")
     different = rows.differences(there, here)
@@ -287,7 +295,9 @@ def rehearse(folder: Path, raw: Path, steps: Sequence[str]) -> int:
 
 def read_local(folder: Path, raw: Path) -> Path:
     """Write the rows of the target `local` to a folder, of a warehouse of its own."""
-    local = Cluster(folder, {**os.environ, "CHURN_WAREHOUSE": str(folder / "warehouse"), "DBT_TARGET": "local"})
+    local = Cluster(
+        folder, {**os.environ, "CHURN_WAREHOUSE": str(folder / "warehouse"), "DBT_TARGET": "local"}
+    )
     (folder / "warehouse").mkdir(exist_ok=True)
     local.run(
         "local",
@@ -295,7 +305,9 @@ def read_local(folder: Path, raw: Path) -> Path:
         *("--project-dir", ROOT, "--profiles-dir", ROOT, "--target-path", folder / "target"),
         *("--exclude-resource-type", "unit_test", "--vars", json.dumps({"raw_path": str(raw)})),
     )
-    local.run("local", sys.executable, "-m", "deploy.emr.rows", folder / "local", PYTHONPATH=str(ROOT))
+    local.run(
+        "local", sys.executable, "-m", "deploy.emr.rows", folder / "local", PYTHONPATH=str(ROOT)
+    )
     return folder / "local"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 # when a line was loaded and counted, and when its file was made: of two builds never the same
-LEFT_OUT = ("loaded_at", "counted_at", "file_modified_at")
+LEFT_OUT = ("loaded_at", "counted_at", "file_modified_at", "source_file_modified_at")
 
 
 def write(folder: Path) -> None:
