@@ -58,27 +58,27 @@ class Cluster:
     master: str = ""
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
-    def start(self, name: str, *command: str | Path) -> subprocess.Popen[bytes]:
+    def start(self, name: str, *command: str | Path, **variables: str) -> None:
         """Start a process that `stop` ends; its output goes to <name>.log."""
-        with (self.folder / f"{name}.log").open("ab") as log:
+        with self.log(name).open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 command,
                 cwd=self.folder,
-                env=self.environment,
+                env=self.environment | variables,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        return self.processes[name]
 
     def start_worker(self, name: str) -> None:
-        """A machine more, of one core."""
+        """A machine more, of one core; what its tasks shuffle is in <name>/shuffle."""
         self.start(
             name,
             *(SPARK / "spark-class", "org.apache.spark.deploy.worker.Worker"),
             *("--host", "127.0.0.1", "--port", "0", "--webui-port", "0"),
             *("--cores", "1", "--memory", "1g", "--work-dir", self.folder / name, self.master),
+            SPARK_LOCAL_DIRS=str(self.folder / name / "shuffle"),
         )
 
     def stop(self, name: str) -> None:
@@ -87,6 +87,20 @@ class Cluster:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+    def finish(self, name: str) -> None:
+        """Wait for the end of a process; raise RehearsalError where it fails."""
+        status = self.processes[name].wait(STEP_SECONDS)
+        del self.processes[name]
+        if status:
+            last = self.log(name).read_text(errors="replace").splitlines()[-20:]
+            raise RehearsalError(
+                "\n".join([*last, f"{name} ended with status {status}: {self.log(name)}"])
+            )
+
+    def log(self, name: str) -> Path:
+        """What a process printed."""
+        return self.folder / f"{name}.log"
 
     def submission(self, *script: str | Path) -> list[str | Path]:
         """The command that runs a script on the cluster."""
@@ -118,31 +132,10 @@ class Cluster:
             *script,
         ]
 
-    def step(self, name: str) -> None:
-        """Run a step of the workflow to its end; raise RehearsalError where it fails."""
-        self.run(name, *self.step_submission(name))
-
-    def step_submission(self, name: str) -> list[str | Path]:
+    def step(self, name: str, *options: str) -> list[str | Path]:
         """The command that runs a step of the workflow."""
-        packed = ("--py-files", f"{HOME}/code/churn.zip")
-        return self.submission(*packed, f"{HOME}/code/{JOB.name}", *step_arguments(name, HOME))
-
-    def run(self, name: str, *command: str | Path, **variables: str) -> None:
-        """Run a command to its end; raise RehearsalError where it fails."""
-        log = self.folder / f"{name}.log"
-        with log.open("ab") as output:
-            status = subprocess.run(
-                command,
-                cwd=self.folder,
-                env=self.environment | variables,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                timeout=STEP_SECONDS,
-            ).returncode
-        if status:
-            last = log.read_text(errors="replace").splitlines()[-20:]
-            raise RehearsalError("\n".join([*last, f"{name} ended with status {status}: {log}"]))
+        packed = ("--py-files", f"{HOME}/code/churn.zip", f"{HOME}/code/{JOB.name}")
+        return self.submission(*options, *packed, *step_arguments(name, HOME))
 
 
 @contextmanager
@@ -222,7 +215,7 @@ def wait_until_open(found: Cluster, name: str, port: int) -> None:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         time.sleep(0.2)
-    raise RehearsalError(f"{name} did not start; see {found.folder / name}.log")
+    raise RehearsalError(f"{name} did not start; see {found.log(name)}")
 
 
 def free_port() -> int:
@@ -234,12 +227,9 @@ def free_port() -> int:
 
 def read_cluster(found: Cluster, folder: Path) -> Path:
     """Write the rows of all that the cluster has built to a folder."""
-    found.run(
-        "rows",
-        *found.submission(rows.__file__, folder),
-        DBT_TARGET="emr",
-        PYTHONPATH=str(ROOT),
-    )
+    variables = {"DBT_TARGET": "emr", "PYTHONPATH": str(ROOT)}
+    found.start("rows", *found.submission(rows.__file__, folder), **variables)
+    found.finish("rows")
     return folder
 
 
@@ -277,7 +267,8 @@ def rehearse(folder: Path, raw: Path, steps: Sequence[str]) -> int:
         say(f"S3 and Glue ({found.s3}), master and 2 workers ({found.master}) run")
         upload_logs(found, raw)
         for step in steps:
-            found.step(step)
+            found.start(step, *found.step(step))
+            found.finish(step)
             say(f"{step}: done")
             if step == "build":
                 there = read_cluster(found, folder / "emr")
@@ -295,19 +286,18 @@ def rehearse(folder: Path, raw: Path, steps: Sequence[str]) -> int:
 
 def read_local(folder: Path, raw: Path) -> Path:
     """Write the rows of the target `local` to a folder, of a warehouse of its own."""
-    local = Cluster(
-        folder, {**os.environ, "CHURN_WAREHOUSE": str(folder / "warehouse"), "DBT_TARGET": "local"}
-    )
     (folder / "warehouse").mkdir(exist_ok=True)
-    local.run(
+    variables = {"CHURN_WAREHOUSE": str(folder / "warehouse"), "DBT_TARGET": "local"}
+    local = Cluster(folder, {**os.environ, **variables, "PYTHONPATH": str(ROOT)})
+    local.start(
         "local",
         *(Path(sys.executable).parent / "dbt", "--no-use-colors", "build"),
         *("--project-dir", ROOT, "--profiles-dir", ROOT, "--target-path", folder / "target"),
         *("--exclude-resource-type", "unit_test", "--vars", json.dumps({"raw_path": str(raw)})),
     )
-    local.run(
-        "local", sys.executable, "-m", "deploy.emr.rows", folder / "local", PYTHONPATH=str(ROOT)
-    )
+    local.finish("local")
+    local.start("local", sys.executable, "-m", "deploy.emr.rows", folder / "local")
+    local.finish("local")
     return folder / "local"
 
 

@@ -30,7 +30,7 @@ def write(folder: Path) -> None:
             for row in shown.collect():
                 name = row["tableName" if kind == "tables" else "viewName"]
                 rows = spark.table(f"{schema}.{name}").drop(*LEFT_OUT).coalesce(1)
-                path = folder / f"{schema.rpartition('.')[2]}.{name}"
+                path = folder / f"{schema.rpartition('_')[2]}.{name}"
                 rows.write.mode("overwrite").parquet(path.as_uri())
 
 
