@@ -129,7 +129,7 @@ def test_workflow_and_cluster_run_the_same_steps() -> None:
     for name, job in by_name.items():
         assert job["EntryPoint"] == "${Home}/code/job.py"
         assert job["EntryPointArguments"] == step_arguments(name, "${Home}")
-        arguments = cluster_step(name, "bucket")["HadoopJarStep"]["Args"]
+        arguments = cluster_step(name, "bucket", "churn")["HadoopJarStep"]["Args"]
         at = arguments.index("s3://bucket/code/job.py")
         assert arguments[at + 1 :] == step_arguments(name, "s3://bucket")
 

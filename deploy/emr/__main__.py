@@ -285,7 +285,8 @@ class _Aws:
         client = self.client("emr")
         cluster = self.outputs(f"{self.name}-cluster")["Cluster"]
         added = client.add_job_flow_steps(
-            JobFlowId=cluster, Steps=[cluster_step(name, self.bucket) for name in steps]
+            JobFlowId=cluster,
+            Steps=[cluster_step(name, self.bucket, self.outputs()["Schema"]) for name in steps],
         )
         for step in added["StepIds"]:
             waiter = client.get_waiter("step_complete")
@@ -305,10 +306,11 @@ def step_arguments(step: str, home: str) -> list[str]:
     return [step, "--home", home]
 
 
-def cluster_step(step: str, bucket: str) -> dict:
+def cluster_step(step: str, bucket: str, schema: str) -> dict:
     """A step of EMR on EC2 that runs job.py in a driver on YARN."""
     home = f"s3://{bucket}"
     settings = {
+        "spark.yarn.appMasterEnv.CHURN_SCHEMA": schema,
         "spark.yarn.appMasterEnv.CHURN_WAREHOUSE": f"{home}/warehouse",
         "spark.yarn.appMasterEnv.PYSPARK_PYTHON": "python3.11",
         "spark.executorEnv.PYSPARK_PYTHON": "python3.11",

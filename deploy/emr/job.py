@@ -8,6 +8,7 @@ case of `build` published, or nothing was new.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import site
 import sys
@@ -70,7 +71,7 @@ def build_tables(raw: str, select: list[str]) -> int:
     result = dbtRunner(callbacks=[listen]).invoke(
         [
             *("--no-use-colors", "build", "--exclude-resource-type", "unit_test"),
-            *("--vars", f'{{"raw_path": "{raw}"}}'),
+            *("--vars", json.dumps({"raw_path": raw})),
             *(("--select", *select) if select else ()),
         ]
     )
@@ -84,9 +85,11 @@ def use_model(step: str, home: str, folder: Path) -> int:
     from ml.__main__ import main as ml
     from report.__main__ import main as report
 
-    s3, disk = fs.S3FileSystem(), fs.LocalFileSystem()
+    # Arrow does not look for it itself, as AWS's libraries do
+    s3 = fs.S3FileSystem(endpoint_override=os.environ.get("AWS_ENDPOINT_URL"))
+    disk = fs.LocalFileSystem()
     models, page = folder / "artifacts", folder / "report.html"
-    stored = f"{home.removeprefix('s3://').rstrip('/')}"
+    stored = home.removeprefix("s3://").rstrip("/")
     models.mkdir()
     if s3.get_file_info(f"{stored}/artifacts/latest").is_file:
         fs.copy_files(f"{stored}/artifacts", str(models), s3, disk)

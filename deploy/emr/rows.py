@@ -19,6 +19,7 @@ def write(folder: Path) -> None:
     """Parquet of each table of the models, and of each view, of the target DBT_TARGET."""
     from ml.session import spark_session
 
+    folder.mkdir(parents=True, exist_ok=True)
     spark, target = spark_session()
     tables = target.marts.removesuffix("_marts")
     for kind, schemas in {
@@ -29,9 +30,8 @@ def write(folder: Path) -> None:
             shown = spark.sql(f"show {kind} in {schema}").where("not isTemporary")
             for row in shown.collect():
                 name = row["tableName" if kind == "tables" else "viewName"]
-                rows = spark.table(f"{schema}.{name}").drop(*LEFT_OUT).coalesce(1)
-                path = folder / f"{schema.rpartition('_')[2]}.{name}"
-                rows.write.mode("overwrite").parquet(path.as_uri())
+                rows = spark.table(f"{schema}.{name}").drop(*LEFT_OUT).toArrow()
+                pq.write_table(rows, folder / f"{schema.rpartition('_')[2]}.{name}.parquet")
 
 
 def differences(left: Path, right: Path) -> list[str]:
@@ -39,7 +39,7 @@ def differences(left: Path, right: Path) -> list[str]:
     found = []
     names = {path.name for folder in (left, right) for path in folder.iterdir()}
     for name in sorted(names):
-        if not ((left / name).is_dir() and (right / name).is_dir()):
+        if not ((left / name).is_file() and (right / name).is_file()):
             found.append(f"{name} is in one of the two only")
             continue
         ours, theirs = pq.read_table(left / name), pq.read_table(right / name)
@@ -55,7 +55,7 @@ def differences(left: Path, right: Path) -> list[str]:
 
 def count(folder: Path) -> dict[str, int]:
     """Rows by table and view."""
-    return {path.name: pq.read_table(path).num_rows for path in sorted(folder.iterdir())}
+    return {path.stem: pq.read_metadata(path).num_rows for path in sorted(folder.iterdir())}
 
 
 if __name__ == "__main__":
