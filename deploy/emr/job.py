@@ -28,13 +28,13 @@ def main(arguments: list[str] | None = None) -> int:
     build = steps.add_parser("build", help="dbt build, and publish")
     build.add_argument("--raw", required=True, help="landing folder, s3://<bucket>/<prefix>")
     build.add_argument("--select", nargs="*", default=[], help="these models only")
-    for name in ("train", "score"):
-        steps.add_parser(name, help=f"python -m ml {name}")
-    steps.add_parser("report", help="the report, to s3://<home>/report.html")
-    for step in steps.choices.values():
-        step.add_argument(
-            "--home", help="where models and the report are kept, s3://<bucket>/<prefix>"
-        )
+    for name, what in {
+        "train": "python -m ml train",
+        "score": "python -m ml score",
+        "report": "python -m report, to <home>/report.html",
+    }.items():
+        step = steps.add_parser(name, help=what)
+        step.add_argument("--home", required=True, help="of artifacts/, s3://<bucket>/<prefix>")
     options = parser.parse_args(arguments)
     open_project()
     if options.step == "build":

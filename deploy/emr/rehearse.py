@@ -41,7 +41,7 @@ BUCKET = "churn-rehearsal"
 HOME = f"s3://{BUCKET}"
 # Most code runs for seconds: it is compiled once, to the first level, with room for all of it.
 JAVA = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"
-START_SECONDS, STEP_SECONDS = 60, 1200
+START_SECONDS, STEP_SECONDS = 180, 1800
 
 
 class RehearsalError(RuntimeError):
