@@ -14,8 +14,18 @@ import pytest
 from cfnlint.decode import decode_str
 
 from deploy.emr.__main__ import STEPS, cluster_step, main, step_arguments
+from deploy.emr.job import build_tables
 from deploy.emr.pack import pack_project
-from tests.warehouse import ROOT, Project, run_process
+from tests.conftest import MakeProject
+from tests.warehouse import (
+    ROOT,
+    SAMPLE,
+    Project,
+    active_spark,
+    environment,
+    run_process,
+    working_directory,
+)
 
 TEMPLATES = sorted((ROOT / "deploy" / "emr").glob("*.yaml"))
 
@@ -199,3 +209,15 @@ def test_the_packed_project_has_what_a_job_reads(tmp_path: Path) -> None:
         assert part in names
     assert "report/page.html.j2" in names and "seeds/page_catalogue.csv" in names
     assert not [name for name in names if name.startswith(("tests/test_", "warehouse", ".venv"))]
+
+
+def test_a_build_that_is_not_published_fails_the_step(make_project: MakeProject) -> None:
+    project = make_project("emr_job", raw=SAMPLE)
+    folders = {name: str(project.folder) for name in ("DBT_TARGET_PATH", "DBT_LOG_PATH")}
+    active_spark()
+    with environment({"CHURN_SCHEMA": project.schema, **folders}), working_directory(ROOT):
+        # models without their tests: dbt says that all went well
+        assert build_tables(str(SAMPLE), ["+churn_calendar,resource_type:model"]) == 1
+        assert project.published() == {}
+        assert build_tables(str(SAMPLE), ["+churn_calendar"]) == 0
+        assert list(project.published()) == ["churn_calendar"]

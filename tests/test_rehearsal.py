@@ -1,8 +1,8 @@
 """EMR rehearsed: the build as EMR submits it, on a Spark cluster of processes, S3 and Glue by moto,
 while the cluster loses what clusters lose. Tables and views are those of the target `local`.
 
-CHURN_FAULTS=3 pytest -s -n 0 tests/test_rehearsal.py kills a worker in three more builds, each time
-at random moments. `make rehearse-emr` is the same without a fault.
+CHURN_FAULTS=3 pytest -s -n 0 tests/test_rehearsal.py kills four workers in each of three more
+builds, at random moments that CHURN_FAULTS_SEED repeats. `make rehearse-emr` has no fault.
 """
 
 import os
@@ -21,7 +21,9 @@ from deploy.emr.rehearse import Cluster, cluster, read_cluster, upload_logs
 from tests.warehouse import SAMPLE, Project, environment
 from tools.setup_environment import SetupError
 
-FAULTS = int(os.environ.get("CHURN_FAULTS", "0"))
+BUILDS = int(os.environ.get("CHURN_FAULTS", "0"))
+SEED = int(os.environ.get("CHURN_FAULTS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
+MODELS, KILLS = 27, 4
 STEP_SECONDS = 1200
 # A second driver beside the first: its own core, as the first has those of the cluster, and its own
 # Hive catalog, as Derby opens one for a single process (on EMR it is Glue).
@@ -101,16 +103,24 @@ def test_a_build_is_right_though_workers_come_late_lose_files_and_die(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(FAULTS))
-def test_workers_killed_at_random_moments(number: int, expected: Path, tmp_path: Path) -> None:
-    moments = sorted(random.sample(range(27), 4))
-    print(f"kills after {moments} models")
-    with rehearsal(tmp_path, "worker-0", "worker-1") as found:
-        found.start("build", *found.step("build"))
-        for kill, models in enumerate(moments):
-            wait_for_models(found, models)
-            time.sleep(random.uniform(0, 3))
-            found.stop(f"worker-{kill}")
-            found.start_worker(f"worker-{kill + 2}")
-        found.finish("build")
-        assert_same_tables(found, expected)
+@pytest.mark.skipif(not BUILDS, reason="minutes for each build: CHURN_FAULTS=<builds>")
+def test_workers_killed_at_random_moments(expected: Path, tmp_path: Path) -> None:
+    draw = random.Random(SEED)
+    for build in range(BUILDS):
+        moments = [
+            (models, draw.uniform(0, 3)) for models in sorted(draw.sample(range(MODELS), KILLS))
+        ]
+        print(
+            f"seed {SEED}, build {build + 1}: models made, and seconds, before each kill: {moments}"
+        )
+        folder = tmp_path / str(build)
+        folder.mkdir()
+        with rehearsal(folder, "worker-0", "worker-1") as found:
+            found.start("build", *found.step("build"))
+            for number, (models, seconds) in enumerate(moments):
+                wait_for_models(found, models)
+                time.sleep(seconds)
+                found.stop(f"worker-{number}")
+                found.start_worker(f"worker-{number + 2}")
+            found.finish("build")
+            assert_same_tables(found, expected)
