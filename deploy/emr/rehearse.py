@@ -241,11 +241,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--raw", type=Path, default=ROOT / "data" / "sample", help="landing folder")
-    parser.add_argument("--all", action="store_true", help=f"all steps: {', '.join(STEPS)}")
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help=f"all steps ({', '.join(STEPS)}); a model needs some 230 users",
+    )
     parser.add_argument(
         "--folder", type=Path, help="for logs and rows (default: one that is removed)"
     )
     options = parser.parse_args(arguments)
+    # ended by another program, it still stops what it started
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory() as scratch:
         folder = (options.folder or Path(scratch)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
