@@ -24,7 +24,8 @@ class Target:
     """One rendered target of profiles.yml.
 
     `schema` is the profile's schema ('churn'); dbt appends a suffix per folder:
-    `published` and `ml` are where this step reads and writes.
+    `published` and `ml` are where this step reads and writes. Where it names a catalog
+    ('spark_catalog.churn'), that is where views are; tables are in the default catalog.
     """
 
     name: str
@@ -37,9 +38,18 @@ class Target:
         return f"{self.schema}_published"
 
     @property
+    def marts(self) -> str:
+        """Schema of the tables behind the published views."""
+        return f"{self._tables}_marts"
+
+    @property
     def ml(self) -> str:
         """Schema of the tables this step writes."""
-        return f"{self.schema}_ml"
+        return f"{self._tables}_ml"
+
+    @property
+    def _tables(self) -> str:
+        return self.schema.rpartition(".")[2]
 
 
 def load_target(
