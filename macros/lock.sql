@@ -1,8 +1,9 @@
 {#-
     One command at a time changes a warehouse. Who is at work is a table, because a catalog makes a
     table once: `<schema>_audit.running`. It names the process, so that one that was killed holds
-    nobody up. A server's process outlives its clients, and the driver of a cluster is on a machine of its own:
-    there the lock says until when it holds as well, which each node that starts puts off. A node that runs for longer than `lease_seconds` can lose it.
+    nobody up. A server's process outlives its clients, and the driver of a cluster is on a machine of its
+    own: there the lock says until when it holds as well, which each node that starts puts off. A node that
+    runs for longer than `lease_seconds` can lose it.
 -#}
 
 {#- Whether this command shares the warehouse with readers only. Each makes the raw tables anew, which
@@ -112,8 +113,8 @@
 {% endmacro %}
 
 
-{#- What another host does is not known; on a cluster, a driver in a container has a host and process ids of its
-    own, so the lease alone tells. Embedded, this process runs one command at a time. -#}
+{#- What another host does is not known; on a cluster, a driver in a container has a host and process ids
+    of its own, so the lease alone tells. Embedded, this process runs one command at a time. -#}
 {% macro is_alive(holder, process) %}
     {% if holder.until and lease_end() - var('lease_seconds') > holder.until | int %}{{ return(false) }}{% endif %}
     {% if holder.host != process[1] or is_driver() and not is_embedded() %}{{ return(true) }}{% endif %}

@@ -77,6 +77,13 @@ class Server:
         return self.started != "" and _start_of(self.pid) == self.started
 
 
+def free_port() -> int:
+    """A port of loopback that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach an address.
 

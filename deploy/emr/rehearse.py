@@ -32,6 +32,7 @@ import pyspark
 from deploy.emr import rows
 from deploy.emr.__main__ import STEPS, step_arguments
 from deploy.emr.pack import ROOT, pack_project
+from server.process import free_port
 from tools.setup_environment import SetupError, install_jars
 
 SPARK = Path(pyspark.__file__).parent / "bin"
@@ -216,13 +217,6 @@ def wait_until_open(found: Cluster, name: str, port: int) -> None:
             return
         time.sleep(0.2)
     raise RehearsalError(f"{name} did not start; see {found.log(name)}")
-
-
-def free_port() -> int:
-    """A port of loopback that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def read_cluster(found: Cluster, folder: Path) -> Path:
