@@ -118,6 +118,10 @@ def spark_session(
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     _refuse_other_warehouse(rendered)
+    catalog = rendered.settings.get("spark.sql.catalog.lake.uri", "").removeprefix("jdbc:sqlite:")
+    if catalog.startswith("/"):
+        # SQLite makes its file, but not the folder
+        Path(catalog).parent.mkdir(parents=True, exist_ok=True)
     builder = SparkSession.builder
     for key, value in rendered.settings.items():
         builder = builder.config(key, value)
