@@ -2,7 +2,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo build server server-status server-stop test faults lint train evaluate \
 	score report freshness docs status simulate \
-	calibrate bench-build bench-incremental bench-daily bench-duckdb bench-server lock clean
+	calibrate bench-build bench-incremental bench-daily bench-duckdb bench-server \
+	emr-deploy emr-run emr-destroy rehearse-emr lock clean
 SHELL := /bin/sh
 
 # The environment's own programs come first, its java among them. A JAVA_HOME or SPARK_HOME of the
@@ -93,9 +94,24 @@ bench-duckdb: $(READY) ## The same tables with DuckDB: rows compared, both timed
 bench-server: $(READY) ## 20 clients on the SQL server while a build publishes (ARGS='--raw <folder>')
 	@python -m benchmarks.server_load $(ARGS)
 
-lock: ## Write requirements.txt from requirements.in (needs uv)
+emr-deploy: $(READY) ## Make the stack on AWS, and put the packed project there (ARGS=--dry-run; --help)
+	@python -m deploy.emr deploy $(ARGS)
+
+emr-run: $(READY) ## Build, train, score and report on EMR (ARGS='--raw <folder>'; --dry-run)
+	@python -m deploy.emr run $(ARGS)
+
+emr-destroy: $(READY) ## Delete the stack; the data stays (ARGS=--with-data; --dry-run)
+	@python -m deploy.emr destroy $(ARGS)
+
+rehearse-emr: $(READY) ## The build of EMR on a cluster of processes here, S3 and Glue by moto; compared
+	@python -m deploy.emr.rehearse $(ARGS)
+
+lock: ## Write requirements.txt from requirements.in, here and in deploy/emr (needs uv)
 	@uv pip compile --no-python-downloads --no-strip-extras --universal --python-version 3.10 \
 		--generate-hashes --no-header requirements.in -o requirements.txt
+	@uv pip compile --no-python-downloads --python-platform x86_64-manylinux_2_28 --python-version 3.11 \
+		--generate-hashes --no-header --constraint requirements.txt deploy/emr/requirements.in \
+		-o deploy/emr/requirements.txt
 
 clean: ## Remove build output (target, logs, caches); keeps .venv and warehouse
 	rm -rf target logs .pytest_cache .ruff_cache .hypothesis

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -21,7 +20,7 @@ from tempfile import mkdtemp
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from server.process import Options, Server, start, stop
+from server.process import Options, Server, free_port, start, stop
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 POLL_SECONDS = 0.2
@@ -221,8 +220,8 @@ def running_server(work_folder: Path, writable: bool = False) -> Iterator[Server
     (work_folder / "warehouse").mkdir(parents=True, exist_ok=True)
     os.environ["CHURN_WAREHOUSE"] = str(work_folder / "warehouse")
     options = Options(
-        thrift_port=_free_port(),
-        connect_port=_free_port(),
+        thrift_port=free_port(),
+        connect_port=free_port(),
         writable=writable,
         log_file=work_folder / "server.log",
         state_file=work_folder / "server.pid",
@@ -231,12 +230,6 @@ def running_server(work_folder: Path, writable: bool = False) -> Iterator[Server
         yield start(options)
     finally:
         stop(options.state_file)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager

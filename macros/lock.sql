@@ -1,8 +1,9 @@
 {#-
     One command at a time changes a warehouse. Who is at work is a table, because a catalog makes a
     table once: `<schema>_audit.running`. It names the process, so that one that was killed holds
-    nobody up. A server's process outlives its clients: there the lock says until when it holds as well,
-    which each node that starts puts off. A node that runs for longer than `lease_seconds` can lose it.
+    nobody up. A server's process outlives its clients, and the driver of a cluster is on a machine of its
+    own: there the lock says until when it holds as well, which each node that starts puts off. A node that
+    runs for longer than `lease_seconds` can lose it.
 -#}
 
 {#- Whether this command shares the warehouse with readers only. Each makes the raw tables anew, which
@@ -112,10 +113,11 @@
 {% endmacro %}
 
 
-{#- What another host does is not known. Embedded, this process runs one command at a time. -#}
+{#- What another host does is not known; on a cluster, a driver in a container has a host and process ids
+    of its own, so the lease alone tells. Embedded, this process runs one command at a time. -#}
 {% macro is_alive(holder, process) %}
     {% if holder.until and lease_end() - var('lease_seconds') > holder.until | int %}{{ return(false) }}{% endif %}
-    {% if holder.host != process[1] %}{{ return(true) }}{% endif %}
+    {% if holder.host != process[1] or is_driver() and not is_embedded() %}{{ return(true) }}{% endif %}
     {% if holder.process == process[0] %}{{ return(holder.until != '') }}{% endif %}
     {{ return(run_query(
         "select java_method('java.lang.ProcessHandle', 'of', bigint(" ~ holder.process ~ "))"
@@ -151,13 +153,16 @@
 {% macro lock_table() %}{{ return(audit_schema() ~ '.running') }}{% endmacro %}
 
 
-{% macro audit_schema() %}{{ return(target.schema ~ '_audit') }}{% endmacro %}
-
-
-{#- Whether Spark runs inside the dbt process. `target` does not tell. -#}
+{#- Whether Spark runs inside the dbt process, and its own catalog with it. `target` does not tell. -#}
 {% macro is_embedded() %}
-    {{ return(
-        adapter.config.credentials.method == 'session'
-        and 'spark.remote' not in adapter.config.credentials.server_side_parameters
-    ) }}
+    {{ return(is_driver() and spark_settings().get('spark.sql.catalogImplementation') == 'in-memory') }}
 {% endmacro %}
+
+
+{#- Whether Spark's driver is the dbt process; on a cluster, one of many machines. -#}
+{% macro is_driver() %}
+    {{ return(adapter.config.credentials.method == 'session' and 'spark.remote' not in spark_settings()) }}
+{% endmacro %}
+
+
+{% macro spark_settings() %}{{ return(adapter.config.credentials.server_side_parameters) }}{% endmacro %}

@@ -252,7 +252,7 @@
 {% macro mart_nodes() %}
     {{ return(
         graph.nodes.values() | selectattr('resource_type', 'equalto', 'model')
-        | selectattr('schema', 'equalto', target.schema ~ '_marts') | sort(attribute='alias') | list
+        | selectattr('schema', 'equalto', marts_schema()) | sort(attribute='alias') | list
     ) }}
 {% endmacro %}
 
@@ -274,9 +274,6 @@
         api.Relation.create(schema=node.schema, identifier=node.alias or node.identifier)
     ) is not none) }}
 {% endmacro %}
-
-
-{% macro published_schema() %}{{ return(target.schema ~ '_published') }}{% endmacro %}
 
 
 {#- Snapshot ids by name of a tag, or `main`, by node: one query for all tables. Nothing for a table
@@ -339,7 +336,7 @@
 {#- The version of a table that passed last: of a mart what readers see, else the version that it has, if a
     published build had it too, else that of the newest such build. -#}
 {% macro audited_version(node, tags) %}
-    {% if node.schema == target.schema ~ '_marts' %}{{ return(tags.get('published')) }}{% endif %}
+    {% if node.schema == marts_schema() %}{{ return(tags.get('published')) }}{% endif %}
     {% set builds = published_builds({node.unique_id: tags}) %}
     {% for build in builds if tags[build] == tags['main'] %}{{ return(tags['main']) }}{% endfor %}
     {{ return(tags[builds[0]] if builds else none) }}

@@ -10,11 +10,15 @@ import json
 import logging
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
+from uuid import uuid4
 
+from py4j.java_gateway import JavaObject
+from pyspark import SparkContext
 from pyspark.ml import PipelineModel
 from pyspark.ml.classification import GBTClassifier, LogisticRegression, RandomForestClassifier
 from pyspark.ml.feature import SQLTransformer, StandardScaler, VectorAssembler
@@ -106,7 +110,12 @@ class Pipeline:
 
     def save(self, folder: Path) -> None:
         """Write the pipeline as Spark's own format."""
-        self.stages.write().overwrite().save(folder.resolve().as_uri())
+        with _shared_folder() as shared:
+            if shared:
+                self.stages.write().save(shared.path.toString())
+                shared.files.copyToLocalFile(False, shared.path, shared.local(folder), True)
+            else:
+                self.stages.write().overwrite().save(folder.resolve().as_uri())
 
 
 def load(folder: Path) -> Model:
@@ -118,7 +127,38 @@ def load(folder: Path) -> Model:
             fields["column"], tuple(fields["edges"]), tuple(fields["rates"]), fields["null_rate"]
         )
     _quiet_xgboost()
-    return Pipeline(PipelineModel.load(folder.resolve().as_uri()))
+    with _shared_folder() as shared:
+        if not shared:
+            return Pipeline(PipelineModel.load(folder.resolve().as_uri()))
+        shared.files.copyFromLocalFile(shared.local(folder), shared.path)
+        return Pipeline(PipelineModel.load(shared.path.toString()))
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """Hadoop's file system, a path in it, and what makes one of a local folder."""
+
+    files: JavaObject
+    path: JavaObject
+    local: Callable[[Path], JavaObject]
+
+
+@contextmanager
+def _shared_folder() -> Iterator[_Shared | None]:
+    """A folder in the warehouse, for a while: on a cluster, executors write and read the parts of a
+    model, each on its own machine. None where Spark is one machine."""
+    context = SparkContext._active_spark_context
+    if context is None or context.master.startswith("local"):
+        yield None
+        return
+    warehouse = context.getConf().get("spark.sql.catalog.lake.warehouse")
+    new_path = context._jvm.org.apache.hadoop.fs.Path
+    path = new_path(f"{warehouse}/_models/{uuid4()}")
+    files = path.getFileSystem(context._jsc.hadoopConfiguration())
+    try:
+        yield _Shared(files, path, lambda folder: new_path(folder.resolve().as_uri()))
+    finally:
+        files.delete(path, True)
 
 
 # --- fitting -------------------------------------------------------------------------------------

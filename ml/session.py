@@ -24,7 +24,8 @@ class Target:
     """One rendered target of profiles.yml.
 
     `schema` is the profile's schema ('churn'); dbt appends a suffix per folder:
-    `published` and `ml` are where this step reads and writes.
+    `published` and `ml` are where this step reads and writes. Where it names a catalog
+    ('spark_catalog.churn'), that is where views are; tables are in the default catalog.
     """
 
     name: str
@@ -37,9 +38,18 @@ class Target:
         return f"{self.schema}_published"
 
     @property
+    def marts(self) -> str:
+        """Schema of the tables behind the published views."""
+        return f"{self._tables}_marts"
+
+    @property
     def ml(self) -> str:
         """Schema of the tables this step writes."""
-        return f"{self.schema}_ml"
+        return f"{self._tables}_ml"
+
+    @property
+    def _tables(self) -> str:
+        return self.schema.rpartition(".")[2]
 
 
 def load_target(
@@ -127,10 +137,17 @@ def spark_session(
 
 
 def make_warehouse_folder(settings: dict[str, str]) -> None:
-    """Make the folder of a warehouse on this machine: SQLite makes its file, but not the folder."""
+    """Make the folder of a warehouse on this machine: SQLite makes its file, but not the folder.
+
+    Raises MlError where it cannot be made.
+    """
     warehouse = settings["spark.sql.catalog.lake.warehouse"]
-    if "://" not in warehouse:
+    if "://" in warehouse:
+        return
+    try:
         Path(warehouse).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MlError(f"The warehouse's folder cannot be made: {error}.") from error
 
 
 def _refuse_other_warehouse(rendered: Target) -> None:

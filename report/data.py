@@ -97,7 +97,8 @@ def ask(spark: SparkSession, target: Target, name: str, tables: Collection[str])
     Where it reads a table that is not among `tables`, it is not run, and the answer says so.
     """
     sql = query(name, target)
-    read_tables = re.findall(rf"\b{re.escape(target.schema)}_\w+\.\w+", sql)
+    schemas = "|".join(map(re.escape, (target.published, target.ml)))
+    read_tables = re.findall(rf"(?<![\w.])(?:{schemas})\.\w+", sql)
     missing = next((table for table in read_tables if table not in tables), "")
     rows = pd.DataFrame() if missing else spark.sql(sql).toPandas()
     return Answer(name, question(sql), sql, rows, missing)
@@ -120,7 +121,7 @@ def published_versions(spark: SparkSession, target: Target) -> dict[str, dict[st
     """Iceberg snapshot by tag, by mart, of everything that is published: metadata alone."""
     versions = {view: {} for view in sorted(_names(spark, target.published, "views"))}
     selects = " union all ".join(
-        f"select '{view}' as mart, name, snapshot_id from {target.schema}_marts.{view}.refs"
+        f"select '{view}' as mart, name, snapshot_id from {target.marts}.{view}.refs"
         for view in versions
     )
     for row in spark.sql(selects).collect():
@@ -129,7 +130,7 @@ def published_versions(spark: SparkSession, target: Target) -> dict[str, dict[st
 
 
 def _names(spark: SparkSession, schema: str, kind: str) -> list[str]:
-    if not spark.sql(f"show schemas like '{schema}'").count():
+    if not spark.catalog.databaseExists(schema):
         return []
     # temporary views are listed with those of every schema
     shown = spark.sql(f"show {kind} in {schema}").where("not isTemporary").collect()

@@ -77,6 +77,13 @@ class Server:
         return self.started != "" and _start_of(self.pid) == self.started
 
 
+def free_port() -> int:
+    """A port of loopback that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach an address.
 
@@ -200,7 +207,10 @@ def start(options: Options) -> Server:
     warehouse = Path(settings["spark.sql.catalog.lake.warehouse"])
     if not options.writable and not (warehouse / "catalog.db").is_file():
         raise ServerError(f"There are no tables in {warehouse} yet: dbt build.")
-    make_warehouse_folder(settings)
+    try:
+        make_warehouse_folder(settings)
+    except MlError as error:
+        raise ServerError(str(error)) from error
     for file in (options.log_file, options.state_file):
         file.parent.mkdir(parents=True, exist_ok=True)
     # a file, not arguments, which every user of the machine can read

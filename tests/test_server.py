@@ -22,7 +22,16 @@ from thrift.transport.TSSLSocket import TSSLSocket
 from thrift.transport.TTransport import TTransportException
 from thrift_sasl import TSaslClientTransport
 
-from server.process import Options, Server, ServerError, answers, find, start, stop
+from server.process import (
+    Options,
+    Server,
+    ServerError,
+    answers,
+    find,
+    free_port,
+    start,
+    stop,
+)
 from tests.conftest import MakeProject
 from tests.fake_ldap import ldap_server
 from tests.warehouse import (
@@ -48,12 +57,6 @@ README_QUESTIONS = (
     "churn_by_level",
     "top_songs_of_the_last_week",
 )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def options_in(folder: Path, **options: object) -> Options:

@@ -44,6 +44,7 @@ if [ "${1:-}" != manifest ]; then
     step ruff ruff check .
     step ruff-format ruff format --check .
     step yamllint yamllint --strict .
+    step cfn-lint cfn-lint deploy/emr/template.yaml deploy/emr/cluster.yaml
     step sqlfluff sql
 fi
 step manifest manifest

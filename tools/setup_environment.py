@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = Path(sys.prefix)
 SHIM = VENV / "bin" / "java"
 SPARK = Path(pyspark.__file__).parent
+JARS = ROOT / "tools" / "jars.txt"
 CLASSES = VENV / "classes.jsa"
 CLASSES_FOR = VENV / "classes.txt"
 JAVA_VERSIONS = ("17", "21")  # those that Spark 4.1 supports
@@ -105,7 +106,7 @@ class SetupError(Exception):
 def main() -> int:
     try:
         print(f"Java: {install_java()}", flush=True)
-        print(f"Jars: {install_jars()}", flush=True)
+        print(f"Jars: {install_jars(JARS, SPARK / 'jars')}", flush=True)
     except SetupError as error:
         print(f"Set-up stopped: {error}", file=sys.stderr)
         return 1
@@ -204,45 +205,43 @@ def java_home_if_supported(java: Path) -> Path | None:
 # --- jars
 
 
-def install_jars() -> str:
-    """Put the jars of tools/jars.txt beside Spark's own; raise SetupError if one is not as listed.
+def install_jars(listing: Path, target: Path) -> str:
+    """Put the jars of a listing into a folder; raise SetupError if one is not as listed.
 
     Spark could fetch them itself at every start (spark.jars.packages); that prints its doings
     and takes a second each time.
     """
     wanted = [
         line.split()
-        for line in (ROOT / "tools" / "jars.txt").read_text().splitlines()
+        for line in listing.read_text().splitlines()
         if line and not line.startswith("#")
     ]
-    missing = [entry for entry in wanted if sha256(SPARK / "jars" / entry[1]) != entry[2]]
+    missing = [entry for entry in wanted if sha256(target / entry[1]) != entry[2]]
     if not missing:
         return f"{len(wanted)}, already there"
     began = time.monotonic()
     print(f"Jars: fetching {', '.join(file for _, file, _ in missing)} ...", flush=True)
+    target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        fetch_jars([coordinate for coordinate, _, _ in missing], Path(folder))
+        fetch_jars([coordinate for coordinate, _, _ in missing], Path(folder), listing, target)
         for coordinate, file, expected in missing:
             artifact, version = coordinate.split(":")[1:]
             found = next(Path(folder, "cache").rglob(file), None)
             if found is None or sha256(found) != expected:
                 raise SetupError(
-                    f"the jar {file} that came is not the one in tools/jars.txt"
+                    f"the jar {file} that came is not the one in {listing.relative_to(ROOT)}"
                     f" (sha256 {found and sha256(found)}, expected {expected})."
                 )
-            for other in (SPARK / "jars").glob(f"{artifact}-*.jar"):
+            for other in target.glob(f"{artifact}-*.jar"):
                 if other.name != f"{artifact}-{version}.jar":
                     other.unlink()
-            shutil.move(found, SPARK / "jars" / file)
+            shutil.move(found, target / file)
     return f"{len(wanted)}, done in {time.monotonic() - began:.0f} s"
 
 
-def fetch_jars(coordinates: list[str], folder: Path) -> None:
-    """Let Spark's own Ivy fetch the coordinates into folder/cache."""
+def fetch_jars(coordinates: list[str], folder: Path, listing: Path, target: Path) -> None:
+    """Let Spark's own Ivy fetch the coordinates, not what they depend on, into folder/cache."""
     log = folder / "ivy.log"
-    conf = SparkConf(loadDefaults=False)
-    conf.set("spark.jars.packages", ",".join(coordinates))
-    conf.set("spark.jars.ivy", str(folder))
     options = {**trusted_certificates(folder), **proxy()}
     os.environ["SPARK_SUBMIT_OPTS"] = " ".join(
         f"-D{name}={value}" for name, value in options.items()
@@ -251,13 +250,24 @@ def fetch_jars(coordinates: list[str], folder: Path) -> None:
     os.environ["JAVA_HOME"] = str(VENV)
     try:
         with log.open("w") as output:
-            launch_gateway(conf, {"stdout": output, "stderr": output}).shutdown()
+            gateway = launch_gateway(
+                SparkConf(loadDefaults=False), {"stdout": output, "stderr": output}
+            )
+            try:
+                ivy = gateway.jvm.org.apache.spark.util.DependencyUtils
+                ivy.resolveMavenDependencies(
+                    False,  # what they depend on
+                    *("", ",".join(coordinates), "", str(folder)),
+                    gateway.jvm.scala.Option.empty(),
+                )
+            finally:
+                gateway.shutdown()
     except Exception as error:
         lines = [line for line in log.read_text().splitlines() if line.strip()]
         print("\n".join(lines[:40]), file=sys.stderr)
         raise SetupError(
             "the jars could not be fetched (see above). With no network, put the files named in"
-            f" tools/jars.txt into {SPARK / 'jars'} and run make setup again."
+            f" {listing.relative_to(ROOT)} into {target} and run it again."
         ) from error
 
 

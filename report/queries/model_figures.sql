@@ -8,7 +8,7 @@ shown as (
             (select max(model_run_id) from {{ target.schema }}_published.churn_risk),
             (
                 select max_by(model_run_id, struct(trained_at, model_run_id))
-                from {{ target.schema }}_ml.model_runs
+                from {{ target.schema.split('.')[-1] }}_ml.model_runs
             )
         ) as model_run_id
 
@@ -30,7 +30,7 @@ select
     runs.tune_last_snapshot_date,
     runs.test_first_snapshot_date,
     runs.test_last_snapshot_date
-from {{ target.schema }}_ml.model_runs as runs
+from {{ target.schema.split('.')[-1] }}_ml.model_runs as runs
 inner join shown on runs.model_run_id = shown.model_run_id
 where
     runs.cohort in ('all', 'new_users')

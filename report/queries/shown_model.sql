@@ -15,7 +15,7 @@ listed as (
 trained as (
 
     select max_by(model_run_id, struct(trained_at, model_run_id)) as model_run_id
-    from {{ target.schema }}_ml.model_runs
+    from {{ target.schema.split('.')[-1] }}_ml.model_runs
 
 ),
 
@@ -24,7 +24,7 @@ scored as (
     select
         max(snapshot_date) as snapshot_date,
         max_by(model_run_id, struct(snapshot_date, scored_at, model_run_id)) as model_run_id
-    from {{ target.schema }}_ml.churn_scores
+    from {{ target.schema.split('.')[-1] }}_ml.churn_scores
 
 )
 

@@ -1,0 +1,344 @@
+"""The project on Amazon EMR: make its stack, run the workflow, take it down.
+
+examples:
+  python -m deploy.emr deploy --dry-run              what would be done; asks nobody
+  python -m deploy.emr deploy                        the stack, and the packed project in S3
+  python -m deploy.emr deploy --vpc ID --subnet ID   also a cluster of EMR on EC2, with Thrift
+  python -m deploy.emr run --raw data/simulated      put logs there, then all steps
+  python -m deploy.emr run --no-train                with the model that is there
+  python -m deploy.emr run --cluster                 as steps of the cluster
+  python -m deploy.emr destroy                       all but the data bucket
+  python -m deploy.emr destroy --with-data           all
+
+Credentials and region are those of the AWS command line. Exit status: 0 done, 1 not, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy.emr.pack import ROOT, pack_packages, pack_project, project_files
+
+FOLDER = ROOT / "deploy" / "emr"
+TAGS = {"project": "churn_at_scale", "managed-by": "deploy/emr"}
+POLL_SECONDS = 15
+STEPS = ("build", "train", "score", "list", "report")  # list: of users at risk, from the scores
+
+
+class DeployError(RuntimeError):
+    """What AWS refused, or what went wrong there, in its own words."""
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing that a command does: what a dry run prints, and what does it."""
+
+    says: str
+    do: Callable[[], object]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    plan = {"deploy": deploy, "run": run, "destroy": destroy}[options.command](options)
+    if options.dry_run:
+        print(f"{options.command} would, in {options.region or 'the default region'}:")
+    for number, action in enumerate(plan, 1):
+        print(f"{number:2}. {action.says}", flush=True)
+        if not options.dry_run:
+            try:
+                action.do()
+            except _aws_errors() as error:
+                print(f"Stopped: {error}", file=sys.stderr)
+                return 1
+    if options.dry_run:
+        print("Nothing was done: this was a dry run.")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--dry-run", action="store_true", help="print what would be done, and stop")
+    common.add_argument("--name", default="churn", help="of the stack (default: %(default)s)")
+    common.add_argument("--region", help="default: that of the AWS command line")
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.emr",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    deploying = commands.add_parser("deploy", parents=[common], help="make or change the stack")
+    deploying.add_argument("--schema", default="churn", help="of the Glue databases (%(default)s)")
+    deploying.add_argument("--vpc", help="also a cluster of EMR on EC2, in this network")
+    deploying.add_argument("--subnet", help="private subnet of the cluster")
+    running = commands.add_parser("run", parents=[common], help="run the workflow to its end")
+    running.add_argument("--raw", type=Path, help="folder of logs to put into the landing folder")
+    running.add_argument("--no-train", action="store_true", help="score with the model of before")
+    running.add_argument("--cluster", action="store_true", help="as steps of the cluster")
+    destroying = commands.add_parser("destroy", parents=[common], help="delete the stack")
+    destroying.add_argument(
+        "--with-data", action="store_true", help="and the bucket with the tables"
+    )
+    return parser
+
+
+# --- the three commands: what each does, one after the other ------------------------------------
+
+
+def deploy(options: argparse.Namespace) -> Iterator[Action]:
+    """The stack, then what jobs run, then the cluster, which needs both."""
+    aws = _Aws(options)
+    template = FOLDER / "template.yaml"
+    yield Action(
+        f"make or change the stack {options.name} of {template.relative_to(ROOT)}, tagged "
+        + ", ".join(f"{key}={value}" for key, value in TAGS.items()),
+        lambda: aws.make_stack(options.name, template, {"Schema": options.schema}),
+    )
+    yield Action(
+        "pack the packages of deploy/emr/requirements.txt for Python 3.11 on Linux x86-64 and put "
+        "them into the data bucket: code/environment.tar.gz",
+        lambda: aws.upload_packages(),
+    )
+    yield Action(
+        f"pack the project ({sum(1 for _ in project_files())} files) and put it there: "
+        "code/churn.zip, code/job.py, code/spark.conf",
+        lambda: aws.upload_project(options.schema),
+    )
+    if options.vpc or options.subnet:
+        yield Action(
+            f"make or change the stack {options.name}-cluster of deploy/emr/cluster.yaml in "
+            f"{options.subnet} of {options.vpc}: 3 machines, which cost until they are deleted",
+            lambda: aws.make_cluster(options.vpc, options.subnet),
+        )
+
+
+def run(options: argparse.Namespace) -> Iterator[Action]:
+    """Logs to the landing folder, then the workflow."""
+    aws = _Aws(options)
+    if options.raw:
+        yield Action(
+            f"copy {options.raw} to the landing folder raw/ of the data bucket",
+            lambda: aws.upload_folder(options.raw, "raw"),
+        )
+    steps = [step for step in STEPS if not (step == "train" and options.no_train)]
+    said = ", ".join(steps)
+    if options.cluster:
+        yield Action(
+            f"add steps to the cluster of {options.name}-cluster and wait for them: {said}",
+            lambda: aws.run_on_cluster(steps),
+        )
+    else:
+        yield Action(
+            f"start the state machine of {options.name} and wait for its jobs: {said}",
+            lambda: aws.run_workflow(not options.no_train),
+        )
+    yield Action("name where the report is", lambda: print(f"    s3://{aws.bucket}/report.html"))
+
+
+def destroy(options: argparse.Namespace) -> Iterator[Action]:
+    """The cluster first, as it uses the other stack."""
+    aws = _Aws(options)
+    yield Action(
+        f"delete the stack {options.name}-cluster, if there is one, and its machines with it",
+        lambda: aws.delete_stack(f"{options.name}-cluster"),
+    )
+    yield Action("empty the bucket of the logs", lambda: aws.empty(aws.outputs()["LogBucket"]))
+    if options.with_data:
+        yield Action(
+            "empty the data bucket, all versions: tables, models, logs in raw/",
+            lambda: aws.empty(aws.bucket),
+        )
+    yield Action(
+        f"delete the stack {options.name}: application, workflow, roles, Glue databases",
+        lambda: aws.delete_stack(options.name),
+    )
+    if options.with_data:
+        yield Action("delete the data bucket", lambda: aws.delete_bucket())
+    else:
+        yield Action("leave the data bucket as it is", lambda: print(f"    s3://{aws.bucket}"))
+
+
+# --- AWS ------------------------------------------------------------------------------------------
+
+
+class _Aws:
+    """Calls of AWS; nothing is asked before the first of them."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.name, self.region = options.name, options.region
+        self._outputs: dict[str, dict[str, str]] = {}
+
+    def client(self, service: str) -> Any:
+        import boto3
+
+        return boto3.client(service, region_name=self.region)
+
+    def outputs(self, stack: str = "") -> dict[str, str]:
+        """Outputs of a stack, asked once: they are still needed when it is gone."""
+        stack = stack or self.name
+        if stack not in self._outputs:
+            found = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+            self._outputs[stack] = {
+                each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])
+            }
+        return self._outputs[stack]
+
+    @property
+    def bucket(self) -> str:
+        """The data bucket."""
+        return self.outputs()["DataBucket"]
+
+    def make_stack(self, name: str, template: Path, parameters: dict[str, str]) -> None:
+        """Create a stack, or change the one there is; wait until it is so."""
+        from botocore.exceptions import ClientError
+
+        client = self.client("cloudformation")
+        wanted = {
+            "StackName": name,
+            "TemplateBody": template.read_text(),
+            "Capabilities": ["CAPABILITY_IAM"],
+            "Tags": [{"Key": key, "Value": value} for key, value in TAGS.items()],
+            "Parameters": [
+                {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
+            ],
+        }
+        try:
+            client.create_stack(**wanted, OnFailure="DELETE")
+            client.get_waiter("stack_create_complete").wait(StackName=name)
+        except client.exceptions.AlreadyExistsException:
+            try:
+                client.update_stack(**wanted)
+                client.get_waiter("stack_update_complete").wait(StackName=name)
+            except ClientError as error:
+                if "No updates are to be performed" not in str(error):
+                    raise
+
+    def make_cluster(self, vpc: str, subnet: str) -> None:
+        """The stack of the cluster, with what it needs of the other one."""
+        shared = {key: self.outputs()[key] for key in ("DataBucket", "LogBucket", "DataAccess")}
+        parameters = {"Vpc": vpc, "Subnet": subnet, **shared}
+        self.make_stack(f"{self.name}-cluster", FOLDER / "cluster.yaml", parameters)
+
+    def delete_stack(self, name: str) -> None:
+        """Delete a stack and wait; one that is not there is no error."""
+        client = self.client("cloudformation")
+        client.delete_stack(StackName=name)
+        client.get_waiter("stack_delete_complete").wait(StackName=name)
+
+    def upload_packages(self) -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            archive = pack_packages(Path(scratch, "environment.tar.gz"), Path(scratch, "packages"))
+            self._upload(archive, "code/environment.tar.gz")
+
+    def upload_project(self, schema: str) -> None:
+        """The project, the script of a step, and the settings of the target for a Thrift server."""
+        from ml.session import load_target
+
+        os.environ |= {"CHURN_WAREHOUSE": f"s3://{self.bucket}/warehouse", "CHURN_SCHEMA": schema}
+        settings = load_target("emr", ROOT).settings
+        with tempfile.TemporaryDirectory() as scratch:
+            self._upload(pack_project(Path(scratch, "churn.zip")), "code/churn.zip")
+            self._upload(FOLDER / "job.py", "code/job.py")
+            written = Path(scratch, "spark.conf")
+            written.write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
+            self._upload(written, "code/spark.conf")
+
+    def upload_folder(self, folder: Path, prefix: str) -> None:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            self._upload(path, f"{prefix}/{path.relative_to(folder)}")
+
+    def _upload(self, path: Path, key: str) -> None:
+        self.client("s3").upload_file(str(path), self.bucket, key)
+
+    def empty(self, bucket: str) -> None:
+        """Delete all versions of all objects."""
+        import boto3
+
+        boto3.resource("s3", region_name=self.region).Bucket(bucket).object_versions.delete()
+
+    def delete_bucket(self) -> None:
+        self.client("s3").delete_bucket(Bucket=self.bucket)
+
+    def run_workflow(self, train: bool) -> None:
+        """Start an execution and wait; raise DeployError, with its reason, where it fails."""
+        client = self.client("stepfunctions")
+        execution = client.start_execution(
+            stateMachineArn=self.outputs()["Workflow"], input=json.dumps({"train": train})
+        )["executionArn"]
+        print(f"    {execution}", flush=True)
+        while (found := client.describe_execution(executionArn=execution))["status"] == "RUNNING":
+            time.sleep(POLL_SECONDS)
+        if found["status"] != "SUCCEEDED":
+            raise DeployError(f"{found['status']}: {found.get('cause', found.get('error', ''))}")
+
+    def run_on_cluster(self, steps: list[str]) -> None:
+        """Add the steps to the cluster and wait; the first that fails cancels the others."""
+        client = self.client("emr")
+        cluster = self.outputs(f"{self.name}-cluster")["Cluster"]
+        added = client.add_job_flow_steps(
+            JobFlowId=cluster,
+            Steps=[cluster_step(name, self.bucket, self.outputs()["Schema"]) for name in steps],
+        )
+        for step in added["StepIds"]:
+            waiter = client.get_waiter("step_complete")
+            waiter.wait(
+                ClusterId=cluster,
+                StepId=step,
+                WaiterConfig={"Delay": POLL_SECONDS, "MaxAttempts": 24 * 3600 // POLL_SECONDS},
+            )
+
+
+def step_arguments(step: str, home: str) -> list[str]:
+    """Arguments of job.py for a step of the workflow, as template.yaml has them."""
+    if step == "build":
+        return ["build", "--raw", f"{home}/raw"]
+    if step == "list":
+        return ["build", "--raw", f"{home}/raw", "--select", "churn_risk"]
+    return [step, "--home", home]
+
+
+def cluster_step(step: str, bucket: str, schema: str) -> dict:
+    """A step of EMR on EC2 that runs job.py in a driver on YARN."""
+    home = f"s3://{bucket}"
+    settings = {
+        "spark.yarn.appMasterEnv.CHURN_SCHEMA": schema,
+        "spark.yarn.appMasterEnv.CHURN_WAREHOUSE": f"{home}/warehouse",
+        "spark.yarn.appMasterEnv.PYSPARK_PYTHON": "python3.11",
+        "spark.executorEnv.PYSPARK_PYTHON": "python3.11",
+        "spark.executorEnv.PYTHONPATH": "./environment",
+    }
+    return {
+        "Name": step,
+        "ActionOnFailure": "CANCEL_AND_WAIT",
+        "HadoopJarStep": {
+            "Jar": "command-runner.jar",
+            "Args": [
+                *("spark-submit", "--deploy-mode", "cluster"),
+                *("--py-files", f"{home}/code/churn.zip"),
+                *("--archives", f"{home}/code/environment.tar.gz#environment"),
+                *(part for item in settings.items() for part in ("--conf", "=".join(item))),
+                *(f"{home}/code/job.py", *step_arguments(step, home)),
+            ],
+        },
+    }
+
+
+def _aws_errors() -> tuple[type[Exception], ...]:
+    from subprocess import CalledProcessError
+
+    from botocore.exceptions import BotoCoreError, ClientError, WaiterError
+
+    return (BotoCoreError, ClientError, WaiterError, CalledProcessError, DeployError, KeyError)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

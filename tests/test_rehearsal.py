@@ -1,0 +1,126 @@
+"""EMR rehearsed: the build as EMR submits it, on a Spark cluster of processes, S3 and Glue by moto,
+while the cluster loses what clusters lose. Tables and views are those of the target `local`.
+
+CHURN_FAULTS=3 pytest -s -n 0 tests/test_rehearsal.py kills four workers in each of three more
+builds, at random moments that CHURN_FAULTS_SEED repeats. `make rehearse-emr` has no fault.
+"""
+
+import os
+import random
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from deploy.emr import rows
+from deploy.emr.rehearse import Cluster, cluster, read_cluster, upload_logs
+from tests.warehouse import SAMPLE, Project, environment
+from tools.setup_environment import SetupError
+
+BUILDS = int(os.environ.get("CHURN_FAULTS", "0"))
+SEED = int(os.environ.get("CHURN_FAULTS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
+MODELS, KILLS = 27, 4
+STEP_SECONDS = 1200
+# A second driver beside the first: its own core, as the first has those of the cluster, and its own
+# Hive catalog, as Derby opens one for a single process (on EMR it is Glue).
+BESIDE = (
+    *("--master", "local[1]", "--conf"),
+    "spark.hadoop.javax.jdo.option.ConnectionURL=jdbc:derby:memory:second;create=true",
+)
+
+
+@contextmanager
+def rehearsal(folder: Path, *workers: str) -> Iterator[Cluster]:
+    """A cluster, with the sample in its landing folder; a skip where the jars cannot be had."""
+    try:
+        with cluster(folder, workers) as found:
+            upload_logs(found, SAMPLE)
+            yield found
+    except SetupError as error:
+        pytest.skip(f"no jars for S3 and Glue: {error}")
+
+
+@pytest.fixture(scope="module")
+def expected(sample: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rows of the target `local`."""
+    folder = tmp_path_factory.mktemp("local")
+    with environment({"CHURN_SCHEMA": sample.schema, "DBT_TARGET": "local"}):
+        rows.write(folder)
+    return folder
+
+
+def wait_for_models(found: Cluster, count: int) -> None:
+    """Return when the build has made so many models, in the middle of the next ones."""
+    until = time.monotonic() + STEP_SECONDS
+    while time.monotonic() < until:
+        log = found.log("build").read_text(errors="replace")
+        if len(re.findall(r"OK created .* model", log)) >= count:
+            return
+        assert found.processes["build"].poll() is None, log
+        time.sleep(0.2)
+    raise AssertionError(f"{count} models took more than {STEP_SECONDS} s")
+
+
+def lose_shuffle_files(found: Cluster, worker: str) -> int:
+    """Delete what the tasks of a worker have shuffled; returns the number of files."""
+    files = [*(found.folder / worker / "shuffle").rglob("shuffle_*")]
+    for file in files:
+        file.unlink(missing_ok=True)
+    return len(files)
+
+
+def assert_same_tables(found: Cluster, expected: Path) -> None:
+    seen = read_cluster(found, found.folder / "rows")
+    assert rows.differences(seen, expected) == []
+    assert len(rows.count(seen)) > 40
+    shutil.rmtree(seen)
+
+
+@pytest.mark.slow
+def test_a_build_is_right_though_workers_come_late_lose_files_and_die(
+    expected: Path, tmp_path: Path
+) -> None:
+    with rehearsal(tmp_path, "worker-1") as found:
+        found.start("build", *found.step("build"))
+        wait_for_models(found, 3)
+        found.start_worker("worker-2")
+        # the lock holds on Glue, too: the lease is in the comment of a table
+        found.start("second", *found.step("build", *BESIDE))
+        assert found.processes["second"].wait(STEP_SECONDS) == 1
+        second = found.log("second").read_text(errors="replace")
+        assert "At work on this warehouse is another dbt build" in second, second
+        wait_for_models(found, 8)
+        assert lose_shuffle_files(found, "worker-1") > 0
+        wait_for_models(found, 14)
+        found.stop("worker-1")
+        found.finish("build")
+        assert "Published 14 marts" in found.log("build").read_text()
+        assert_same_tables(found, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not BUILDS, reason="minutes for each build: CHURN_FAULTS=<builds>")
+def test_workers_killed_at_random_moments(expected: Path, tmp_path: Path) -> None:
+    draw = random.Random(SEED)
+    for build in range(BUILDS):
+        moments = [
+            (models, draw.uniform(0, 3)) for models in sorted(draw.sample(range(MODELS), KILLS))
+        ]
+        print(
+            f"seed {SEED}, build {build + 1}: models made, and seconds, before each kill: {moments}"
+        )
+        folder = tmp_path / str(build)
+        folder.mkdir()
+        with rehearsal(folder, "worker-0", "worker-1") as found:
+            found.start("build", *found.step("build"))
+            for number, (models, seconds) in enumerate(moments):
+                wait_for_models(found, models)
+                time.sleep(seconds)
+                found.stop(f"worker-{number}")
+                found.start_worker(f"worker-{number + 2}")
+            found.finish("build")
+            assert_same_tables(found, expected)
