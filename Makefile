@@ -25,7 +25,7 @@ help: ## List the targets
 setup: $(READY) ## Make .venv: Python packages, Java, jars (PYTHON=<path> chooses the Python)
 
 $(READY): requirements.txt tools/preflight.sh tools/setup.sh tools/install_packages.py \
-		tools/setup_environment.py tools/jars.txt tools/log4j2.properties
+		tools/setup_environment.py tools/jars.txt tools/comet_jars.txt tools/log4j2.properties
 	@PATH='$(SHELL_PATH)' JAVA_HOME='$(SHELL_JAVA_HOME)' PYTHON='$(PYTHON)' sh tools/setup.sh
 
 demo: $(READY) ## From raw logs to churn scores (RAW=<folder of logs>; else they are simulated)

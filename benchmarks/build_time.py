@@ -4,8 +4,9 @@ Prints wall seconds, peak resident memory, the number of nodes, the time before 
 the five slowest nodes. Unit tests are left out: they test the SQL, not the data. Exit status 1 when
 a model or test fails, 2 when dbt does not start; never because of a time.
 
-example:
+examples:
   python -m benchmarks.build_time --raw data/raw --repeat 3
+  CHURN_TARGET=local python -m benchmarks.build_time --raw data/raw
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from benchmarks.dbt_runs import (
     BenchmarkError,
     DbtRun,
     busy_warning,
+    default_target,
     existing_folder,
     progress_line,
     run_dbt,
@@ -63,7 +65,7 @@ def show(runs: Sequence[DbtRun], console: Console) -> None:
     middle = sorted(runs, key=lambda run: run.usage.wall_seconds)[(len(runs) - 1) // 2]
     memories = [run.usage.peak_bytes for run in runs if run.usage.peak_bytes is not None]
 
-    figures = Table(title="dbt build", show_header=False)
+    figures = Table(title=f"dbt build, target {default_target()}", show_header=False)
     figures.add_row(
         "wall time",
         f"{statistics.median(walls):.1f} s"

@@ -1,4 +1,4 @@
-"""The tables of the dbt project on plain Spark against the same tables made by DuckDB.
+"""The tables of the dbt project on Spark against the same tables made by DuckDB.
 
 Builds both from the same files in one sitting, compares every table row for row, and prints the
 time and the memory of both. Exit status 1 when a table differs, 2 when a part did not run; never
@@ -8,8 +8,9 @@ Left out of the comparison are columns that no two runs share: hashes (each engi
 when a line was loaded and counted, times of files, and the text of quarantined lines. `churn_risk`
 reads what the ML step writes, so DuckDB does not make it.
 
-example:
+examples:
   python -m benchmarks.compare_duckdb --raw data/raw
+  CHURN_TARGET=local python -m benchmarks.compare_duckdb --raw data/raw
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from benchmarks.dbt_runs import (
     Usage,
     busy_warning,
     dbt_environment,
+    default_target,
     existing_folder,
     measured,
     progress_line,
@@ -274,7 +276,7 @@ def show_rows(comparisons: Sequence[Comparison], console: Console) -> None:
 
 def show_times(models: DbtRun, build: DbtRun, made: DuckdbRun, console: Console) -> None:
     """Print the seconds of every table on both sides, the totals, the ratios and the memory."""
-    table = Table(title=f"Seconds, {THREADS} threads each, one sitting")
+    table = Table(title=f"Seconds, {THREADS} threads each, target {default_target()}")
     table.add_column("table")
     table.add_column("Spark", justify="right")
     table.add_column("DuckDB", justify="right")

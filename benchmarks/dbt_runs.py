@@ -164,15 +164,15 @@ def run_dbt(
     on_progress: Callable[[str], None] = lambda text: None,
     server: Server | None = None,
 ) -> DbtRun:
-    """Run `dbt <command>` on the `local` target, all output below `work_folder`.
+    """Run `dbt <command>` on the default target, all output below `work_folder`.
 
     The warehouse is `<work_folder>/warehouse`, empty in a new folder. With a `server` on it, dbt
     works through that, by Spark Connect. `on_progress` gets texts such as "3 of 18". Nodes may
     fail: see `DbtRun.failed`. Raises BenchmarkError when dbt ends before it runs any.
     """
     (work_folder / "warehouse").mkdir(parents=True, exist_ok=True)
-    target = work_folder / "target"
-    results_file = target / "run_results.json"
+    output = work_folder / "target"
+    results_file = output / "run_results.json"
     results_file.unlink(missing_ok=True)
 
     def show(line: str) -> None:
@@ -184,7 +184,8 @@ def run_dbt(
             *(sys.executable, "-m", "dbt.cli.main", "--no-use-colors"),
             *("--log-path", str(work_folder / "logs"), command, *flags),
             *("--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)),
-            *("--target", "connect" if server else "local", "--target-path", str(target)),
+            *("--target", "connect" if server else default_target()),
+            *("--target-path", str(output)),
             *("--vars", json.dumps({"raw_path": str(raw_folder)})),
         ],
         dbt_environment(work_folder)
@@ -197,6 +198,11 @@ def run_dbt(
     if usage.exit_status != 0 and not run.failed:
         raise BenchmarkError("\n".join(usage.output.splitlines()[-LAST_LINES:]))
     return run
+
+
+def default_target() -> str:
+    """Target of dbt where none is named; CHURN_TARGET chooses another."""
+    return os.environ.get("CHURN_TARGET", "local")
 
 
 def dbt_environment(work_folder: Path) -> dict[str, str]:

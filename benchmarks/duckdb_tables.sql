@@ -6,7 +6,7 @@
 -- The same result, not the same text: each statement is written as one would write it for DuckDB.
 -- What is not the same:
 --   * content_hash is DuckDB's own 64-bit hash: its values are not compared, and events that nothing
---     else puts in order may be paired in another one in user_day_transitions;
+--     else puts in order may be paired in another one in user_day_transitions and weekly_charts;
 --   * a line that is not JSON or has a wrong type is read as nulls (ignore_errors), so that input
 --     with such lines shows other reasons here, and no text of the line;
 --   * churn_risk is left out, as it reads what the ML step writes, and so is the view
@@ -1497,9 +1497,7 @@ followed_events as (
         and page_category not in ('thumbs_up', 'thumbs_down', 'playlist_add', 'friend_add')
     window user_events as (
         partition by date_trunc('week', event_date), user_id
-        order by
-            event_at, session_id, item_in_session nulls first, page, artist nulls first,
-            song nulls first, song_milliseconds nulls first, content_hash
+        order by event_at, session_id, item_in_session nulls first, content_hash
     )
 
 ),

