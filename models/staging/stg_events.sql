@@ -3,12 +3,9 @@
 
 with
 
-log_period as (
+log_dates as (
 
-    select
-        min(event_date) as first_event_date,
-        max(event_date) as last_event_date
-    from {{ ref('stg_event_dates') }}
+    select event_date from {{ ref('stg_event_dates') }}
     where is_in_log_period
 
 ),
@@ -65,11 +62,10 @@ events as (
         coalesce(all_events.level = 'paid', false) as is_paid,
         coalesce(pages.page_category, 'unknown') as page_category
     from all_events
+    left semi join log_dates
+        on all_events.event_date = log_dates.event_date
     left join {{ ref('page_catalogue') }} as pages
         on all_events.page = pages.page
-    where
-        all_events.event_date >= (select first_event_date from log_period)
-        and all_events.event_date <= (select last_event_date from log_period)
 
 )
 
