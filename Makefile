@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo build server server-status server-stop test faults lint train evaluate \
 	score report freshness docs status simulate \
-	calibrate bench-build bench-incremental bench-daily bench-duckdb bench-server \
+	calibrate bench-build bench-growth bench-incremental bench-daily bench-duckdb bench-server \
 	emr-deploy emr-run emr-destroy rehearse-emr lock clean
 SHELL := /bin/sh
 
@@ -81,6 +81,9 @@ calibrate: $(READY) ## Simulated figures beside the real ones
 
 bench-build: $(READY) ## Time and memory of a full build, and its slowest nodes
 	@python -m benchmarks.build_time $(ARGS)
+
+bench-growth: $(READY) ## Builds of 0.1 to 2.5 GB, simulated: exponent, memory, disk (ARGS='--help')
+	@python -m benchmarks.growth $(ARGS)
 
 bench-incremental: $(READY) ## One more day on top of a log: time and events read (ARGS='--raw <folder>')
 	@python -m benchmarks.one_more_day $(ARGS)

@@ -18,7 +18,7 @@ DEFAULT = os.environ.get("CHURN_TARGET", "local")
 def test_both_targets_make_the_same_rows(
     sample: Project, make_project: MakeProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`sample` was built by the default target; the other one has to make its rows, all tests passed."""
+    """`sample` was built by the default target; the other one has to make its rows, and pass."""
     monkeypatch.setenv("CHURN_TARGET", {"comet": "local", "local": "comet"}[DEFAULT])
     other = make_project("other_target", raw=SAMPLE)
     other.build(fresh=True).ok()

@@ -1,0 +1,189 @@
+"""What growth costs: a whole `dbt build`, data tests included, of simulated logs of several sizes.
+
+Each log covers the same 61 days; more bytes are more users. Every size gets a warehouse of its own,
+in one sitting, on the default target (CHURN_TARGET chooses another). With --steps the largest log
+is also trained on, scored and reported. Prints wall and processor seconds, peak memory, bytes on
+disk per raw byte, and the exponent b of wall = a * bytes ** b, fitted by least squares of the
+logarithms to the sizes from 0.5 GB on. The table is written to benchmarks/results, too. Exit status
+1 when a part failed, never because of a time.
+
+examples:
+  python -m benchmarks.growth
+  python -m benchmarks.growth --gigabytes 0.5 1 2.5 12 --steps
+  CHURN_TARGET=local python -m benchmarks.growth --gigabytes 0.5 2.5
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import shutil
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.dbt_runs import (
+    PROJECT_DIR,
+    BenchmarkError,
+    Usage,
+    busy_warning,
+    dbt_environment,
+    default_target,
+    existing_folder,
+    measured,
+    progress_line,
+    run_dbt,
+    shown_memory,
+    shown_seconds,
+    temporary_work_folder,
+)
+
+RESULTS = PROJECT_DIR / "benchmarks" / "results"
+SIZES = (0.1, 0.5, 1.0, 2.5)
+BYTES_PER_USER = 535_000  # of 61 simulated days
+FITTED_FROM = 0.5e9
+STEPS = {
+    "train": ("-m", "ml", "train"),
+    "score": ("-m", "ml", "score"),
+    "report": ("-m", "report"),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One command: on how many raw bytes, what it took, and the warehouse's bytes after it."""
+
+    what: str
+    raw_bytes: int
+    usage: Usage
+    disk_bytes: int
+
+
+def simulate(folder: Path, gigabytes: float) -> None:
+    """Write a log of about so many bytes."""
+    measured(
+        [
+            *(sys.executable, "-m", "simulator", "--seed", "1", "--out", str(folder)),
+            *("--users", str(max(round(gigabytes * 1e9 / BYTES_PER_USER), 1))),
+            *("--start", "2018-10-01", "--end", "2018-11-30"),
+        ],
+        dbt_environment(folder),
+    )
+
+
+def bytes_in(folder: Path) -> int:
+    """Size of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def measure_size(
+    folder: Path, gigabytes: float, steps: bool, say: Callable[[str], None]
+) -> list[Row]:
+    """Build one size in a new warehouse below `folder`, and use it; deletes both."""
+    label = f"{gigabytes:g} GB"
+    raw, warehouse = folder / "raw", folder / "warehouse"
+    say(f"{label}: simulating the log")
+    simulate(raw, gigabytes)
+    size = bytes_in(raw)
+    run = run_dbt(
+        "build",
+        ["--exclude-resource-type", "unit_test"],
+        folder,
+        raw,
+        lambda text: say(f"{label}: dbt build, node {text}"),
+    )
+    if run.failed:
+        raise BenchmarkError(f"{label}: failed or skipped: {', '.join(run.failed)}")
+    rows = [Row("build", size, run.usage, bytes_in(warehouse))]
+    for name, command in STEPS.items() if steps else ():
+        say(f"{label}: {name}")
+        options = ["--artifacts", str(folder / "artifacts")]
+        options += ["--out", str(folder / "report.html")] if name == "report" else []
+        usage = measured([sys.executable, *command, *options], dbt_environment(folder))
+        rows.append(Row(name, size, usage, bytes_in(warehouse)))
+    shutil.rmtree(raw)
+    shutil.rmtree(warehouse)
+    return rows
+
+
+def exponent(rows: Sequence[Row]) -> float | None:
+    """Slope of log(wall seconds) over log(raw bytes) of builds from 0.5 GB on, if there are two."""
+    builds = [row for row in rows if row.what == "build" and row.raw_bytes > FITTED_FROM * 0.9]
+    if len(builds) < 2:
+        return None
+    return statistics.linear_regression(
+        [math.log(row.raw_bytes) for row in builds],
+        [math.log(row.usage.wall_seconds) for row in builds],
+    ).slope
+
+
+def as_markdown(rows: Sequence[Row]) -> str:
+    """The table, the exponent, and a warning where the machine was busy."""
+    lines = [
+        f"Target {default_target()}, all data tests included, one sitting.",
+        "",
+        "| raw | what | wall | processor | memory | disk per raw byte |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row.raw_bytes / 1e9:.2f} GB | {row.what} | {row.usage.wall_seconds:.1f} s "
+        f"| {shown_seconds(row.usage.cpu_seconds)} | {shown_memory(row.usage.peak_bytes)} "
+        f"| {row.disk_bytes / row.raw_bytes:.3f} |"
+        for row in rows
+    ]
+    fitted = exponent(rows)
+    if fitted is not None:
+        lines += ["", f"Exponent of the builds from 0.5 GB on: {fitted:.2f}."]
+    if warning := busy_warning([row.usage for row in rows]):
+        lines += ["", warning]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Command line of the benchmark; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.growth",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--gigabytes", type=float, nargs="+", default=SIZES, help="sizes (default: 0.1 to 2.5)"
+    )
+    parser.add_argument(
+        "--steps", action="store_true", help="train, score and report on the largest, too"
+    )
+    parser.add_argument("--work", help="folder for logs and warehouses (default: the system's)")
+    given = parser.parse_args()
+    console = Console()
+    rows: list[Row] = []
+    try:
+        parent = existing_folder(given.work) if given.work else None
+        with temporary_work_folder(keep=False, parent=parent) as folder:
+            for size in sorted(given.gigabytes):
+                last = size == max(given.gigabytes)
+                with progress_line(console) as progress:
+                    task = progress.add_task("")
+                    rows += measure_size(
+                        folder,
+                        size,
+                        given.steps and last,
+                        lambda text, task=task: progress.update(task, description=text),
+                    )
+    except BenchmarkError as error:
+        print(error, file=sys.stderr)
+        return 1
+    finally:
+        if rows:
+            RESULTS.mkdir(exist_ok=True)
+            results = RESULTS / f"growth_{default_target()}.md"
+            results.write_text(as_markdown(rows), encoding="utf-8")
+            print(as_markdown(rows), f"written to {results.relative_to(PROJECT_DIR)}", sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
