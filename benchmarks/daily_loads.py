@@ -130,7 +130,7 @@ def around(days: Sequence[Day], number: int) -> list[Day]:
 
 def show(days: Sequence[Day], console: Console) -> None:
     """Print what days cost, and what lies in the warehouse after them."""
-    table = Table(title=f"One file and one dbt build with data tests a day, target {default_target()}")
+    table = Table(title=f"A file and a dbt build with data tests a day, target {default_target()}")
     for name in ("day", "wall", "processor", "data files", "metadata files", "metadata"):
         table.add_column(name, justify="right")
     for number in sorted({1, EARLY_DAY, len(days) // 2, len(days)}):
