@@ -2,21 +2,23 @@
 
 Each log covers the same 61 days; more bytes are more users. Every size gets a warehouse of its own,
 in one sitting, on the default target (CHURN_TARGET chooses another). With --steps the largest log
-is also trained on, scored and reported. Prints wall and processor seconds, peak memory, bytes on
-disk per raw byte, and the exponent b of wall = a * bytes ** b, fitted by least squares of the
-logarithms to the sizes from 0.5 GB on. The table is written to benchmarks/results, too. Exit status
-1 when a part failed, never because of a time.
+is also trained on, scored and reported; with --skew it is built once more, a tenth of its users
+made one. Prints wall and processor seconds, peak memory, bytes on disk per raw byte, and the
+exponent b of wall = a * bytes ** b, fitted by least squares of the logarithms to the sizes from
+0.5 GB on. The table is written to benchmarks/results, too. Exit status 1 when a part failed, never
+because of a time.
 
 examples:
   python -m benchmarks.growth
   python -m benchmarks.growth --gigabytes 0.5 1 2.5 12 --steps
-  CHURN_TARGET=local python -m benchmarks.growth --gigabytes 0.5 2.5
+  CHURN_TARGET=local python -m benchmarks.growth --gigabytes 2.5 --skew
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import re
 import shutil
 import statistics
 import sys
@@ -46,6 +48,7 @@ RESULTS = PROJECT_DIR / "benchmarks" / "results"
 SIZES = (0.1, 0.5, 1.0, 2.5)
 BYTES_PER_USER = 535_000  # of 61 simulated days
 FITTED_FROM = 0.5e9
+USERS_OF_A_TENTH = re.compile(rb'("userId": ?)"\d*0"')
 STEPS = {
     "train": ("-m", "ml", "train"),
     "score": ("-m", "ml", "score"),
@@ -80,14 +83,29 @@ def bytes_in(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
+def give_a_tenth_to_one_user(raw: Path) -> None:
+    """Let all users whose number ends in 0 be the user `0`, in place."""
+    for file in sorted(path for path in raw.rglob("*.json") if path.is_file()):
+        skewed = file.with_suffix(".part")
+        with file.open("rb") as lines, skewed.open("wb") as out:
+            out.writelines(USERS_OF_A_TENTH.sub(rb'\1"0"', line) for line in lines)
+        skewed.replace(file)
+
+
 def measure_size(
-    folder: Path, gigabytes: float, steps: bool, say: Callable[[str], None]
+    folder: Path,
+    gigabytes: float,
+    steps: bool,
+    say: Callable[[str], None],
+    skew: bool = False,
 ) -> list[Row]:
     """Build one size in a new warehouse below `folder`, and use it; deletes both."""
     label = f"{gigabytes:g} GB"
     raw, warehouse = folder / "raw", folder / "warehouse"
     say(f"{label}: simulating the log")
     simulate(raw, gigabytes)
+    if skew:
+        give_a_tenth_to_one_user(raw)
     size = bytes_in(raw)
     run = run_dbt(
         "build",
@@ -98,7 +116,8 @@ def measure_size(
     )
     if run.failed:
         raise BenchmarkError(f"{label}: failed or skipped: {', '.join(run.failed)}")
-    rows = [Row("build", size, run.usage, bytes_in(warehouse))]
+    what = "build, a tenth of it one user" if skew else "build"
+    rows = [Row(what, size, run.usage, bytes_in(warehouse))]
     for name, command in STEPS.items() if steps else ():
         say(f"{label}: {name}")
         options = ["--artifacts", str(folder / "artifacts")]
@@ -156,6 +175,7 @@ def main() -> int:
     parser.add_argument(
         "--steps", action="store_true", help="train, score and report on the largest, too"
     )
+    parser.add_argument("--skew", action="store_true", help="build the largest with a skew, too")
     parser.add_argument("--work", help="folder for logs and warehouses (default: the system's)")
     given = parser.parse_args()
     console = Console()
@@ -163,15 +183,18 @@ def main() -> int:
     try:
         parent = existing_folder(given.work) if given.work else None
         with temporary_work_folder(keep=False, parent=parent) as folder:
-            for size in sorted(given.gigabytes):
-                last = size == max(given.gigabytes)
+            largest = max(given.gigabytes)
+            builds = [(size, given.steps and size == largest, False) for size in given.gigabytes]
+            builds += [(largest, False, True)] if given.skew else []
+            for size, steps, skew in builds:
                 with progress_line(console) as progress:
                     task = progress.add_task("")
                     rows += measure_size(
                         folder,
                         size,
-                        given.steps and last,
+                        steps,
                         lambda text, task=task: progress.update(task, description=text),
+                        skew,
                     )
     except BenchmarkError as error:
         print(error, file=sys.stderr)
