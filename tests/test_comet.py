@@ -34,6 +34,8 @@ def test_the_default_target_is_the_one_of_set_up(sample: Project) -> None:
     )
     assert load_target().name == DEFAULT
     assert ("Comet" in plan.first()[0]) == (DEFAULT == "comet")
+    status = sample.dbt("run-operation", "publish_status", fresh=True).ok()
+    assert not status.lines_with("INFO|WARN")
 
 
 def test_without_comet_the_target_is_plain_spark(

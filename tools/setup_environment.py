@@ -49,7 +49,8 @@ JAVA_VERSIONS = ("17", "21")  # those that Spark 4.1 supports
 # of classes where the path holds a folder with a file in it, Java 21 none where a jar is there
 # twice. So the folder is left out, and what Spark looks for in it, the log settings, is named; the
 # jars are listed once each. An archive of another Java or class path is passed over.
-# Comet's library (145 MB), where it is not found, is unpacked at every start.
+# Comet's library (145 MB), where it is not found, is unpacked at every start, and it writes a line
+# to the console that it is there.
 SHIM_TEXT = """\
 #!/bin/sh
 # Made by tools/setup_environment.py: starts Java {versions}, without the vector module.
@@ -94,6 +95,8 @@ done
 if [ -n "$is_spark" ]; then
     set -- "-Dlog4j2.configurationFile=$conf/log4j2.properties" "$@"
     if [ -d "$comet" ]; then
+        COMET_LOG_LEVEL=${{COMET_LOG_LEVEL:-error}}
+        export COMET_LOG_LEVEL
         set -- "-Djava.library.path=$comet${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}" "$@"
     fi
     if [ -n "${{CHURN_WRITE_CLASSES:-}}" ]; then

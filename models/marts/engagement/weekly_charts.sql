@@ -75,7 +75,7 @@ candidates as (
             *,
             rank() over (partition by week_start_date, kind order by plays desc) as shared_rank
         from songs_and_artists
-    )
+    ) as ranked_songs_and_artists
     where shared_rank <= 100
 
 ),
@@ -132,7 +132,7 @@ totals as (
             plays.week_start_date = candidates.week_start_date
             and plays.kind = candidates.kind
             and plays.name_hash = candidates.name_hash
-    group by all
+    group by candidates.week_start_date, candidates.kind, candidates.artist, candidates.song
 
 ),
 
