@@ -37,6 +37,7 @@ from benchmarks.dbt_runs import (
     progress_line,
     run_dbt,
     shown_seconds,
+    simulate,
     temporary_work_folder,
 )
 from benchmarks.make_duckdb_tables import log_files
@@ -67,14 +68,8 @@ class Day:
 
 def simulated_days(folder: Path, days: int) -> Path:
     """A log with one file per day."""
-    last = (date.fromisoformat(FIRST_DAY) + timedelta(days=days - 1)).isoformat()
-    measured(
-        [
-            *(sys.executable, "-m", "simulator", "--users", "230", "--seed", "1"),
-            *("--start", FIRST_DAY, "--end", last, "--out", str(folder)),
-        ],
-        dbt_environment(folder),
-    )
+    last = date.fromisoformat(FIRST_DAY) + timedelta(days=days - 1)
+    simulate(folder, 230, FIRST_DAY, last.isoformat())
     return folder
 
 

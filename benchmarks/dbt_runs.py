@@ -200,6 +200,17 @@ def run_dbt(
     return run
 
 
+def simulate(folder: Path, users: int, first: str, last: str) -> None:
+    """Write a simulated log, one file per day, from the date `first` to `last`."""
+    measured(
+        [
+            *(sys.executable, "-m", "simulator", "--users", str(users), "--seed", "1"),
+            *("--start", first, "--end", last, "--out", str(folder)),
+        ],
+        dbt_environment(folder),
+    )
+
+
 def default_target() -> str:
     """Target of dbt where none is named; CHURN_TARGET chooses another."""
     return os.environ.get("CHURN_TARGET", "local")

@@ -41,6 +41,7 @@ from benchmarks.dbt_runs import (
     run_dbt,
     shown_memory,
     shown_seconds,
+    simulate,
     temporary_work_folder,
 )
 
@@ -64,18 +65,6 @@ class Row:
     raw_bytes: int
     usage: Usage
     disk_bytes: int
-
-
-def simulate(folder: Path, gigabytes: float) -> None:
-    """Write a log of about so many bytes."""
-    measured(
-        [
-            *(sys.executable, "-m", "simulator", "--seed", "1", "--out", str(folder)),
-            *("--users", str(max(round(gigabytes * 1e9 / BYTES_PER_USER), 1))),
-            *("--start", "2018-10-01", "--end", "2018-11-30"),
-        ],
-        dbt_environment(folder),
-    )
 
 
 def bytes_in(folder: Path) -> int:
@@ -103,7 +92,8 @@ def measure_size(
     label = f"{gigabytes:g} GB"
     raw, warehouse = folder / "raw", folder / "warehouse"
     say(f"{label}: simulating the log")
-    simulate(raw, gigabytes)
+    users = max(round(gigabytes * 1e9 / BYTES_PER_USER), 1)
+    simulate(raw, users, "2018-10-01", "2018-11-30")
     if skew:
         give_a_tenth_to_one_user(raw)
     size = bytes_in(raw)
