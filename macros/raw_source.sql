@@ -90,10 +90,12 @@
 
 
 {#- Whether a line is JSON of any kind, found by reading it as a field that no one asks for; it must
-    not hold the next key, either. -#}
+    not hold the next key, either. U+FFFD stands for bytes that were no UTF-8: whoever hands texts on
+    may have put it there, Comet does. -#}
 {% macro is_json(line) -%}
     (
         is_valid_utf8({{ line }})
+        and not contains({{ line }}, '\uFFFD')
         and coalesce(json_array_length(concat('[', {{ line }}, ',0]')), 0) = 2
         and {{ parsed("concat('{\"line\":', " ~ line ~ ", '}')", 'other string, _corrupt_record string') }}._corrupt_record
         is null

@@ -52,6 +52,8 @@ REJECTED: dict[str, dict[str, str]] = {
         "trailing_garbage": line() + "}]",
         "two_on_one_line": line(sessionId=6) + line(sessionId=7),
         "length_nan": raw("length", "NaN"),
+        # nobody can tell it from a line of which a reader replaced the bytes that were no UTF-8
+        "bytes_replaced": line(ts="yesterday", artist="Bj\ufffdrk"),
         "no_quotes": f"{{ts: 1539000000000, firstName: {FIRST}, lastName: {LAST}",
     },
     "wrong_type": {
@@ -127,6 +129,9 @@ ACCEPTED: dict[str, tuple[str, dict[str, Any]]] = {
     "unknown_page": (line(page="Karaoke", sessionId=9003), {"page_category": "unknown"}),
     "song_named_nan": (line(song="NaN", sessionId=9004), {"song": "NaN"}),
     "encoded_twice": (line(artist="BjÃÂ¶rk", sessionId=9005), {"artist": "BjÃÂ¶rk"}),
+    "bytes_replaced_in_a_name": (
+        line(artist="Bj\ufffdrk", sessionId=9021), {"artist": "Bj\ufffdrk"}
+    ),
     "song_in_brackets": (line(song="[Untitled]", sessionId=9015), {"song": "[Untitled]"}),
     "not_latin": (line(artist="Σtella 音楽 🎵", sessionId=9006), {"artist": "Σtella 音楽 🎵"}),
     "escaped": (line(song='6\'2" \\ \t\n', sessionId=9007), {"song": '6\'2" \\ \t\n'}),

@@ -166,7 +166,7 @@ events as (
         source_file_modified_at,
         current_timestamp() as loaded_at,
         reject_reason,
-        {{ mask_names('rejected_line') }} as raw_line,
+        make_valid_utf8({{ mask_names('rejected_line') }}) as raw_line,
         case when reject_reason is null then cast(timestamp_millis(ts) as date) end as event_date,
         case when reject_reason is null then timestamp_millis(ts) end as event_at,
         -- logged-out visitors: an empty or blank id, or a pseudo-user whose profile is empty
