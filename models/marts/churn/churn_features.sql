@@ -21,6 +21,16 @@ calendar as (
 
 ),
 
+days as (
+
+    -- a join with the one row of the calendar would be one that Comet cannot do
+    select
+        *,
+        (select last_event_date from calendar) as last_event_date
+    from {{ ref('churn_running_totals') }}
+
+),
+
 snapshots as (
 
     -- what is known of a user after a date is known until the next date with an event; each stretch
@@ -34,7 +44,7 @@ snapshots as (
                     least(
                         date_add(days.activity_date, 28),
                         coalesce(days.next_activity_date, date '9999-12-31'),
-                        date_add(calendar.last_event_date, 1)
+                        date_add(days.last_event_date, 1)
                     )
                 ),
                 array_compact(
@@ -48,8 +58,7 @@ snapshots as (
                 )
             )
         ) as snapshot_date
-    from {{ ref('churn_running_totals') }} as days
-    cross join calendar
+    from days
     where
         {{ in_changed_snapshots('days.activity_date', days_before=57) }}
         or {{ in_changed_snapshots('days.next_activity_date', days_before=28) }}
@@ -321,15 +330,14 @@ labelled as (
         try_divide(idle_seconds_to_date, (sessions_to_date - 1) * 3600)
             as idle_hours_per_session_to_date,
         case
-            when date_add(features.snapshot_date, 9) <= calendar.last_complete_date
+            when date_add(features.snapshot_date, 9) <= (select last_complete_date from calendar)
                 then coalesce(labels.is_churned, false)
         end as is_churned_next_10_days,
         case
-            when date_add(features.snapshot_date, 9) <= calendar.last_complete_date
+            when date_add(features.snapshot_date, 9) <= (select last_complete_date from calendar)
                 then coalesce(labels.is_downgraded, false)
         end as is_downgraded_next_10_days
     from features
-    cross join calendar
     left join labels
         on
             features.user_id = labels.user_id

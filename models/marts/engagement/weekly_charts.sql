@@ -109,7 +109,9 @@ plays as (
         week_start_date,
         is_followed,
         is_followed and milliseconds_to_next < song_milliseconds - 1000 as is_cut_short,
-        stack(2, 'song', song_hash, 'artist', artist_hash) as (kind, name_hash)
+        song_hash,
+        artist_hash,
+        explode(array('song', 'artist')) as kind
     from followed_events
     where is_play
 
@@ -131,7 +133,8 @@ totals as (
         on
             plays.week_start_date = candidates.week_start_date
             and plays.kind = candidates.kind
-            and plays.name_hash = candidates.name_hash
+            and if(plays.kind = 'song', plays.song_hash, plays.artist_hash)
+            = candidates.name_hash
     group by candidates.week_start_date, candidates.kind, candidates.artist, candidates.song
 
 ),
