@@ -1,6 +1,6 @@
 # `make` lists the targets. Everything below .venv is made by the first of them that needs it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo build server server-status server-stop test faults lint train evaluate \
+.PHONY: help setup demo build server server-status server-stop test test-cluster faults lint train evaluate \
 	score report freshness docs status simulate \
 	calibrate bench-build bench-growth bench-incremental bench-daily bench-duckdb bench-server \
 	emr-deploy emr-run emr-destroy rehearse-emr lock clean
@@ -45,6 +45,9 @@ server-stop: $(READY) ## End the server
 
 test: $(READY) ## Run the test suite (ARGS='-k publish')
 	@pytest $(ARGS)
+
+test-cluster: $(READY) ## EMR's build on a cluster of processes that loses workers and files; compared
+	@pytest -s -n 0 -m cluster $(ARGS)
 
 faults: $(READY) ## Kill 30 builds at random moments, then fill the disk, and more (some 35 minutes)
 	@CHURN_FAULTS=30 pytest -s -n 0 tests/test_faults.py $(ARGS)

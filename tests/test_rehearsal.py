@@ -1,8 +1,9 @@
 """EMR rehearsed: the build as EMR submits it, on a Spark cluster of processes, S3 and Glue by moto,
 while the cluster loses what clusters lose. Tables and views are those of the target `local`.
 
-CHURN_FAULTS=3 pytest -s -n 0 tests/test_rehearsal.py kills four workers in each of three more
-builds, at random moments that CHURN_FAULTS_SEED repeats. `make rehearse-emr` has no fault.
+It takes minutes and jars that only EMR needs, so `make test` leaves it to `make test-cluster`. With
+CHURN_FAULTS=3, that kills four workers in each of three more builds, at random moments that
+CHURN_FAULTS_SEED repeats. `make rehearse-emr` has no fault.
 """
 
 import os
@@ -20,6 +21,8 @@ from deploy.emr import rows
 from deploy.emr.rehearse import Cluster, cluster, read_cluster, upload_logs
 from tests.warehouse import SAMPLE, Project, environment
 from tools.setup_environment import SetupError
+
+pytestmark = pytest.mark.cluster
 
 BUILDS = int(os.environ.get("CHURN_FAULTS", "0"))
 SEED = int(os.environ.get("CHURN_FAULTS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
@@ -80,7 +83,6 @@ def assert_same_tables(found: Cluster, expected: Path) -> None:
     shutil.rmtree(seen)
 
 
-@pytest.mark.slow
 def test_a_build_is_right_though_workers_come_late_lose_files_and_die(
     expected: Path, tmp_path: Path
 ) -> None:
@@ -102,7 +104,6 @@ def test_a_build_is_right_though_workers_come_late_lose_files_and_die(
         assert_same_tables(found, expected)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not BUILDS, reason="minutes for each build: CHURN_FAULTS=<builds>")
 def test_workers_killed_at_random_moments(expected: Path, tmp_path: Path) -> None:
     draw = random.Random(SEED)
