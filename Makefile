@@ -3,6 +3,7 @@
 .PHONY: help setup demo build server server-status server-stop test test-cluster faults lint train evaluate \
 	score report freshness docs status simulate \
 	calibrate bench-build bench-growth bench-incremental bench-daily bench-duckdb bench-server \
+	bench-seed bench-shuffles \
 	emr-deploy emr-run emr-destroy rehearse-emr lock clean
 SHELL := /bin/sh
 
@@ -96,6 +97,12 @@ bench-daily: $(READY) ## 62 daily loads: does a day cost the same at the end? (A
 
 bench-duckdb: $(READY) ## The same tables with DuckDB: rows compared, both timed
 	@python -m benchmarks.compare_duckdb $(ARGS)
+
+bench-seed: $(READY) ## A build beside features made by a query and a join each (ARGS='--raw <folder>')
+	@python -m benchmarks.seed_style $(ARGS)
+
+bench-shuffles: $(READY) ## Rows and bytes that each model shuffles, slowest stages (ARGS='--raw <folder>')
+	@python -m benchmarks.shuffles $(ARGS)
 
 bench-server: $(READY) ## 20 clients on the SQL server while a build publishes (ARGS='--raw <folder>')
 	@python -m benchmarks.server_load $(ARGS)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from server.process import Options, Server, free_port, start, stop
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
+RESULTS = PROJECT_DIR / "benchmarks" / "results"
 POLL_SECONDS = 0.2
 LAST_LINES = 30
 PASSED = {"success", "pass", "warn", "no-op"}
@@ -39,7 +41,7 @@ class Usage:
     `peak_bytes` is the highest sum of resident set sizes of the process and all its descendants,
     so that shared pages count once per process: an upper bound. `cpu_seconds` is their processor
     time, and `others_cpu_seconds` what the rest of the machine used meanwhile: wall times of a busy
-    machine say little. All three are None where there is no /proc.
+    machine say little. All three are None where there is no /proc. `was_stopped`: its time was up.
     """
 
     started_at: float
@@ -49,6 +51,7 @@ class Usage:
     peak_bytes: int | None
     output: str
     exit_status: int
+    was_stopped: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,11 +112,13 @@ def measured(
     on_line: Callable[[str], None] = lambda line: None,
     accepted: Container[int] = (0,),
     server_pid: int | None = None,
+    stop_after_seconds: float | None = None,
 ) -> Usage:
     """Run a command in the project's folder and measure its whole process tree.
 
-    With `server_pid`, that of the server which works for it, too. Raises BenchmarkError, with the
-    last lines of its output, when its exit status is none of `accepted`.
+    With `server_pid`, that of the server which works for it, too. With `stop_after_seconds`, it and
+    the processes it started are killed when that time is up. Raises BenchmarkError, with the last
+    lines of its output, when it ended by itself and its exit status is none of `accepted`.
     """
     started_at = time.time()
     started = time.perf_counter()
@@ -126,9 +131,22 @@ def measured(
         text=True,
         encoding="utf-8",
         errors="replace",
+        # a group of its own, so that its JVM can be killed with it
+        start_new_session=stop_after_seconds is not None,
     )
     watch = _ProcessTreeWatch(process.pid, *([server_pid] if server_pid else []))
     lines: list[str] = []
+    stopped = threading.Event()
+
+    def stop_group() -> None:
+        if process.poll() is None:
+            stopped.set()
+            os.killpg(process.pid, signal.SIGKILL)
+
+    timer = threading.Timer(stop_after_seconds or 0, stop_group)
+    timer.daemon = True
+    if stop_after_seconds is not None:
+        timer.start()
     try:
         for line in process.stdout or ():
             lines.append(line.rstrip())
@@ -139,9 +157,10 @@ def measured(
         process.wait()
         raise
     finally:
+        timer.cancel()
         watch.stop()
     wall_seconds = time.perf_counter() - started
-    if process.returncode not in accepted:
+    if process.returncode not in accepted and not stopped.is_set():
         last = "\n".join(lines[-LAST_LINES:])
         shown = " ".join(command[:4])
         raise BenchmarkError(f"{last}\n\nExit status {process.returncode} of: {shown} ...")
@@ -153,6 +172,7 @@ def measured(
         peak_bytes=watch.peak_bytes,
         output="\n".join(lines),
         exit_status=process.returncode,
+        was_stopped=stopped.is_set(),
     )
 
 
@@ -266,6 +286,14 @@ def progress_line(console: Console) -> Progress:
     return Progress(*columns, console=console, transient=True)
 
 
+def save_results(name: str, markdown: str) -> None:
+    """Print the results of the default target, and write them to benchmarks/results."""
+    RESULTS.mkdir(exist_ok=True)
+    results = RESULTS / f"{name}_{default_target()}.md"
+    results.write_text(markdown, encoding="utf-8")
+    print(markdown, f"written to {results.relative_to(PROJECT_DIR)}", sep="\n")
+
+
 def existing_folder(text: str) -> Path:
     """Argument type: a folder that exists, as an absolute path."""
     folder = Path(text).expanduser().resolve()
@@ -277,6 +305,15 @@ def existing_folder(text: str) -> Path:
 def shown_memory(peak_bytes: int | None) -> str:
     """Peak memory in words."""
     return "not measured (no /proc)" if peak_bytes is None else f"{peak_bytes / 2**30:.2f} GiB"
+
+
+def shown_bytes(count: float) -> str:
+    """Bytes in the unit that leaves one to three digits before the point."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.{0 if unit == 'B' else 1}f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
 
 
 def shown_seconds(seconds: float | None) -> str:

@@ -29,7 +29,6 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.dbt_runs import (
-    PROJECT_DIR,
     BenchmarkError,
     Usage,
     busy_warning,
@@ -39,13 +38,13 @@ from benchmarks.dbt_runs import (
     measured,
     progress_line,
     run_dbt,
+    save_results,
     shown_memory,
     shown_seconds,
     simulate,
     temporary_work_folder,
 )
 
-RESULTS = PROJECT_DIR / "benchmarks" / "results"
 SIZES = (0.1, 0.5, 1.0, 2.5)
 BYTES_PER_USER = 535_000  # of 61 simulated days
 FITTED_FROM = 0.5e9
@@ -191,10 +190,7 @@ def main() -> int:
         return 1
     finally:
         if rows:
-            RESULTS.mkdir(exist_ok=True)
-            results = RESULTS / f"growth_{default_target()}.md"
-            results.write_text(as_markdown(rows), encoding="utf-8")
-            print(as_markdown(rows), f"written to {results.relative_to(PROJECT_DIR)}", sep="\n")
+            save_results("growth", as_markdown(rows))
     return 0
 
 

@@ -1,0 +1,164 @@
+"""The whole `dbt build` beside churn features made as many notebooks make them, in one sitting.
+
+The features (benchmarks/seed_features.py) are 17 columns per user by plain PySpark: the log read
+with an inferred schema and cached, then one query and one join per feature. The build makes every
+table, runs every data test and publishes. Both have all processors and the same heap, which is 2g
+or CHURN_DRIVER_MEMORY, and read files that have been read once before. Prints wall and processor
+seconds and peak memory of both, and the factors. The table is written to benchmarks/results, too.
+Exit status 1 when a part failed, never because of a time.
+
+examples:
+  python -m benchmarks.seed_style --raw data/raw
+  CHURN_TARGET=comet python -m benchmarks.seed_style --raw data/raw --stop-after-minutes 10
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.compare_duckdb import read_once
+from benchmarks.dbt_runs import (
+    LAST_LINES,
+    BenchmarkError,
+    Usage,
+    busy_warning,
+    dbt_environment,
+    default_target,
+    existing_folder,
+    measured,
+    progress_line,
+    run_dbt,
+    save_results,
+    shown_bytes,
+    shown_memory,
+    shown_seconds,
+    temporary_work_folder,
+)
+from benchmarks.growth import bytes_in
+from benchmarks.make_duckdb_tables import log_files
+
+
+def make_features(raw: Path, folder: Path, minutes: float, on_line: Callable[[str], None]) -> Usage:
+    """Make the features in a process of its own, killed after `minutes`; it may also fail."""
+    spark_folder = folder / "spark"  # what a killed Spark leaves goes with the work folder
+    spark_folder.mkdir()
+    return measured(
+        [
+            *(sys.executable, "-m", "benchmarks.seed_features"),
+            *("--raw", str(raw), "--out", str(folder / "features")),
+        ],
+        dbt_environment(folder) | {"SPARK_LOCAL_DIRS": str(spark_folder)},
+        on_line,
+        accepted=range(-256, 256),
+        stop_after_seconds=minutes * 60,
+    )
+
+
+def factor(features: float | None, build: float | None, is_at_least: bool = False) -> str:
+    """How many times as much the features took as the build, in words."""
+    if not features or not build:
+        return "not measured"
+    return f"{'more than ' if is_at_least else ''}{features / build:.2f}"
+
+
+def as_markdown(raw_bytes: int, build: Usage, features: Usage) -> str:
+    """Both, the factors, and a warning where the machine was busy."""
+    wall = f"{features.wall_seconds:.1f} s"
+    if features.was_stopped:
+        wall = f"stopped after {features.wall_seconds / 60:.0f} minutes"
+    elif features.exit_status:
+        wall = f"failed after {wall}"
+    is_complete = not features.was_stopped and not features.exit_status
+    lines = [
+        f"{shown_bytes(raw_bytes)} of logs, target {default_target()}, one sitting.",
+        "",
+        "| what | wall | processor | memory |",
+        "|---|---|---|---|",
+        f"| dbt build: all tables and data tests | {build.wall_seconds:.1f} s "
+        f"| {shown_seconds(build.cpu_seconds)} | {shown_memory(build.peak_bytes)} |",
+        f"| a query and a join per feature | {wall} "
+        f"| {shown_seconds(features.cpu_seconds)} | {shown_memory(features.peak_bytes)} |",
+    ]
+    factors = (
+        factor(features.wall_seconds, build.wall_seconds, not is_complete),
+        factor(features.cpu_seconds, build.cpu_seconds, not is_complete),
+        factor(features.peak_bytes, build.peak_bytes, not is_complete),
+    )
+    lines.append(f"| times dbt build | {' | '.join(factors)} |")
+    if is_complete:
+        lines += ["", f"Features: {features.output.splitlines()[-1]}."]
+    if warning := busy_warning([build, features]):
+        lines += ["", warning]
+    return "\n".join(lines) + "\n"
+
+
+def compare(raw: Path, minutes: float, work: Path | None, console: Console) -> Usage:
+    """Run both, print and keep the table; returns what the features took."""
+    with (
+        temporary_work_folder(keep=False, parent=work) as folder,
+        progress_line(console) as progress,
+    ):
+        task = progress.add_task("reading the files once")
+
+        def say(text: str) -> None:
+            progress.update(task, description=text)
+
+        try:
+            read_once(log_files(raw))
+        except FileNotFoundError as error:
+            raise BenchmarkError(str(error)) from error
+        say("dbt build")
+        run = run_dbt(
+            "build",
+            ["--exclude-resource-type", "unit_test"],
+            folder,
+            raw,
+            lambda text: say(f"dbt build, node {text}"),
+        )
+        if run.failed:
+            raise BenchmarkError(f"dbt build: failed or skipped: {', '.join(run.failed)}")
+        say("features")
+        features = make_features(raw, folder, minutes, lambda line: say(f"features: {line[:80]}"))
+    save_results("seed_style", as_markdown(bytes_in(raw), run.usage, features))
+    return features
+
+
+def main() -> int:
+    """Command line of the benchmark; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.seed_style",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--raw", required=True, help="folder of raw logs")
+    parser.add_argument(
+        "--stop-after-minutes",
+        type=float,
+        default=30,
+        metavar="MINUTES",
+        help="when to stop making the features, and say so (default: 30)",
+    )
+    parser.add_argument("--work", help="folder for warehouse and features (default: the system's)")
+    given = parser.parse_args()
+    if given.stop_after_minutes <= 0:
+        parser.error("--stop-after-minutes has to be more than 0")
+    try:
+        work = existing_folder(given.work) if given.work else None
+        raw = existing_folder(given.raw)
+        features = compare(raw, given.stop_after_minutes, work, Console())
+    except BenchmarkError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if features.exit_status and not features.was_stopped:
+        print("\n".join(features.output.splitlines()[-LAST_LINES:]), file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""What the benchmarks make of an event log, and how they end a command whose time is up."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks.dbt_runs import BenchmarkError, Node, Usage, measured, shown_bytes
+from benchmarks.seed_style import as_markdown as seed_markdown
+from benchmarks.shuffles import BETWEEN_NODES, as_markdown, by_model, operator_name, read_stages
+
+PLAN = {
+    "nodeName": "Exchange",
+    "simpleString": "Exchange hashpartitioning(user_id#7, day#8L, 4), ENSURE_REQUIREMENTS, [id=9]",
+    "metrics": [{"accumulatorId": 1}],
+    "children": [
+        {
+            "nodeName": "WholeStageCodegen (1)",
+            "simpleString": "WholeStageCodegen (1)",
+            "metrics": [{"accumulatorId": 2}],
+            "children": [
+                {
+                    "nodeName": "BatchScan lake.churn_staging.base_events",
+                    "simpleString": "BatchScan lake.churn_staging.base_events[user_id#7]",
+                    "metrics": [{"accumulatorId": 3}],
+                    "children": [],
+                }
+            ],
+        }
+    ],
+}
+
+
+def task(stage: int, launched: int, finished: int, **figures: int) -> dict:
+    """The end of a task; times in milliseconds."""
+    return {
+        "Event": "SparkListenerTaskEnd",
+        "Stage ID": stage,
+        "Stage Attempt ID": 0,
+        "Task Info": {"Launch Time": launched, "Finish Time": finished},
+        "Task Metrics": {
+            "Executor CPU Time": figures.get("cpu", 0),
+            "Disk Bytes Spilled": figures.get("spilled", 0),
+            "Input Metrics": {"Bytes Read": 1, "Records Read": figures.get("read", 0)},
+            "Shuffle Write Metrics": {
+                "Shuffle Bytes Written": figures.get("shuffled", 0),
+                "Shuffle Records Written": figures.get("rows", 0),
+            },
+        },
+    }
+
+
+def completed(stage: int, began: int, ended: int, metrics: tuple[int, ...] = ()) -> dict:
+    return {
+        "Event": "SparkListenerStageCompleted",
+        "Stage Info": {
+            "Stage ID": stage,
+            "Stage Attempt ID": 0,
+            "Submission Time": began,
+            "Completion Time": ended,
+            "Accumulables": [{"ID": number} for number in metrics],
+        },
+    }
+
+
+EVENTS = [
+    {"Event": "SparkListenerLogStart", "Spark Version": "4.1.1"},
+    {"Event": "org.apache.spark.sql.execution.ui.SparkListenerSQLExecutionStart"}
+    | {"sparkPlanInfo": PLAN},
+    # before the first node
+    task(0, 500, 600, shuffled=5, rows=1),
+    completed(0, 500, 600),
+    # of `narrow`, up to its last millisecond
+    task(1, 1_000, 1_400, cpu=300_000_000, read=10, shuffled=100, rows=10),
+    completed(1, 1_000, 1_400, (1, 2, 3)),
+    task(2, 2_000, 2_100, read=4, shuffled=50, rows=4),
+    completed(2, 2_000, 2_100),
+    # of `wide`; of the second stage one task failed, and has no figures
+    task(3, 3_000, 5_000, cpu=1_000_000_000, read=20, shuffled=900, rows=20, spilled=7),
+    task(3, 3_000, 3_500, cpu=500_000_000, read=20, shuffled=100, rows=10),
+    task(3, 3_000, 3_500, cpu=500_000_000),
+    completed(3, 3_000, 5_000, (3,)),
+    {**task(4, 5_000, 5_100), "Task Metrics": None},
+    task(4, 5_100, 5_200, rows=1, shuffled=1),
+    completed(4, 5_000, 5_200),
+    # its result was there already
+    completed(5, 5_300, 5_300),
+    {"Event": "SparkListenerApplicationEnd"},
+]
+NODES = [
+    Node("narrow", "model", "success", 1.0, 2.0),
+    Node("wide", "model", "success", 2.5, 6.0),
+    Node("a_view", "model", "success", 6.0, 6.5),
+]
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> list[str]:
+    file = tmp_path / "local-1"
+    file.write_text("".join(json.dumps(event) + "\n" for event in EVENTS))
+    return file.read_text().splitlines(keepends=True)
+
+
+def test_stages_are_sums_over_their_tasks(log: list[str]) -> None:
+    stages = read_stages(log)
+    assert [stage.shuffled_bytes for stage in stages] == [5, 100, 50, 1_000, 1]
+    wide = stages[3]
+    assert (wide.input_rows, wide.shuffled_rows, wide.spilled_bytes) == (40, 30, 7)
+    assert (wide.seconds, wide.cpu_seconds) == (2.0, 2.0)
+    assert wide.task_seconds == [2.0, 0.5, 0.5]
+
+
+def test_stages_name_the_operators_that_ran_in_them(log: list[str]) -> None:
+    stages = read_stages(log)
+    assert stages[1].operators == ["scan base_events", "Exchange by user_id, day"]
+    assert stages[3].operators == ["scan base_events"]
+    assert stages[0].operators == []
+
+
+def test_operator_names() -> None:
+    def name(node_name: str, text: str = "") -> str:
+        return operator_name({"nodeName": node_name, "simpleString": text})
+
+    assert name("Scan json spark_catalog.default.raw_events") == "scan raw_events"
+    assert name("CometExchange", "CometExchange hashpartitioning(a#1, 4), X") == (
+        "CometExchange by a"
+    )
+    text = "Exchange rangepartitioning(day#1 ASC NULLS FIRST, n#2L DESC NULLS LAST, 4), X"
+    assert name("Exchange", text) == "Exchange by day, n"
+    assert name("Exchange", "Exchange SinglePartition, X") == "Exchange"
+
+
+def test_a_stage_belongs_to_the_node_at_work_when_it_began(log: list[str]) -> None:
+    rows = by_model(NODES, read_stages(log), {"narrow": 3})
+    assert [row.model for row in rows] == ["wide", "narrow", "a_view", BETWEEN_NODES]
+    assert [row.total("shuffled_bytes") for row in rows] == [1_001, 150, 0, 5]
+    assert [row.total("shuffled_rows") for row in rows] == [31, 14, 0, 1]
+    assert [row.files for row in rows] == [0, 3, 0, 0]
+    assert [row.seconds for row in rows] == [3.5, 1.0, 0.5, None]
+
+
+def test_the_tables_of_shuffles(log: list[str]) -> None:
+    rows = by_model(NODES, read_stages(log), {"narrow": 3})
+    table = as_markdown(2_000_000, rows, NODES, slowest=1)
+    assert "2.0 MB of logs" in table
+    assert "| wide | 3.5 s | 2.0 s | 40 | 1.0 kB | 31 | 7 B | 0 |" in table
+    assert "| all | 5.0 s | 2.3 s | 54 | 1.2 kB | 46 | 7 B | 3 |" in table
+    assert table.endswith("| wide | scan base_events | 2.0 s | 3 | 2.00 s | 4.0 |\n")
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (2_500_000, "2.5 MB"), (3e12, "3000.0 GB")],
+)
+def test_bytes_in_words(count: float, shown: str) -> None:
+    assert shown_bytes(count) == shown
+
+
+def usage(wall: float, exit_status: int = 0, was_stopped: bool = False) -> Usage:
+    output = "reading\n222 users, 17 features"
+    return Usage(0.0, wall, 2 * wall, 0.0, 2**30, output, exit_status, was_stopped)
+
+
+def test_seed_style_beside_the_build() -> None:
+    table = seed_markdown(10_000, usage(60.0), usage(90.0))
+    assert "| times dbt build | 1.50 | 1.50 | 1.00 |" in table
+    assert "222 users, 17 features" in table
+
+
+def test_seed_style_that_did_not_end() -> None:
+    stopped = seed_markdown(10_000, usage(60.0), usage(120.0, -9, was_stopped=True))
+    assert "stopped after 2 minutes" in stopped
+    assert "| times dbt build | more than 2.00 |" in stopped
+    assert "17 features" not in stopped
+    failed = seed_markdown(10_000, usage(60.0), usage(90.0, 1))
+    assert "failed after 90.0 s" in failed
+    assert "more than 1.50" in failed
+
+
+def test_a_command_is_killed_with_what_it_started_when_its_time_is_up() -> None:
+    program = (
+        "import subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    started = time.monotonic()
+    took = measured([sys.executable, "-c", program], dict(os.environ), stop_after_seconds=3)
+    assert took.was_stopped
+    assert 3 <= took.wall_seconds < 30
+    assert time.monotonic() - started < 30
+    # else the pipe that it shares with its parent would still be open
+    assert took.output.strip().isdigit()
+
+
+def test_a_command_that_ends_in_time_is_not_stopped() -> None:
+    environment = dict(os.environ)
+    took = measured([sys.executable, "-c", "print(1)"], environment, stop_after_seconds=60)
+    assert (took.was_stopped, took.exit_status, took.output) == (False, 0, "1")
+    with pytest.raises(BenchmarkError, match="Exit status 3"):
+        measured([sys.executable, "-c", "exit(3)"], environment, stop_after_seconds=60)
