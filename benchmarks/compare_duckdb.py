@@ -28,7 +28,6 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.dbt_runs import (
-    LAST_LINES,
     PROJECT_DIR,
     BenchmarkError,
     DbtRun,
@@ -39,12 +38,12 @@ from benchmarks.dbt_runs import (
     existing_folder,
     measured,
     progress_line,
+    read_once,
     run_dbt,
     shown_memory,
     shown_seconds,
     temporary_work_folder,
 )
-from benchmarks.make_duckdb_tables import log_files
 
 NOT_COMPARED_COLUMNS = {
     "content_hash",
@@ -96,14 +95,6 @@ class DuckdbRun:
     def total_seconds(self) -> float:
         """From opening the database to the commit of the last table."""
         return self.seconds["total"]
-
-
-def read_once(files: Sequence[Path]) -> None:
-    """Read the files, so that neither engine is the one to wait for the disk."""
-    for file in files:
-        with file.open("rb") as raw:
-            while raw.read(1 << 24):
-                pass
 
 
 def run_duckdb(database: Path, raw_folder: Path, memory: str, work_folder: Path) -> DuckdbRun:
@@ -321,10 +312,7 @@ def compare(raw_folder: Path, work_folder: Path, memory: str, console: Console) 
         def say(text: str) -> None:
             progress.update(task, description=text)
 
-        try:
-            read_once(log_files(raw_folder))
-        except FileNotFoundError as error:
-            raise BenchmarkError(str(error)) from error
+        read_once(raw_folder)
         # a warehouse for each: dbt would leave out what the build before has made
         models_folder, build_folder = work_folder / "models", work_folder / "build"
         say("Spark: models")
@@ -335,11 +323,7 @@ def compare(raw_folder: Path, work_folder: Path, memory: str, console: Console) 
             raw_folder,
             lambda text: say(f"Spark: models, {text}"),
         )
-        if models.failed:
-            raise BenchmarkError(
-                "\n".join(models.usage.output.splitlines()[-LAST_LINES:])
-                + f"\n\nModels failed or were skipped: {', '.join(models.failed)}"
-            )
+        models.raise_if_failed("Spark: models")
         say("Spark: models and data tests")
         build = run_dbt(
             "build",

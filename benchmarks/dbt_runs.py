@@ -21,6 +21,7 @@ from tempfile import mkdtemp
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from benchmarks.make_duckdb_tables import log_files
 from server.process import Options, Server, free_port, start, stop
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
@@ -85,6 +86,12 @@ class DbtRun:
     def failed(self) -> list[str]:
         """Names of the nodes that failed, or that were skipped for it."""
         return [node.name for node in self.nodes if node.status not in PASSED]
+
+    def raise_if_failed(self, what: str) -> None:
+        """Raise BenchmarkError, with the last lines of dbt's output, when a node failed."""
+        if self.failed:
+            last = "\n".join(self.usage.output.splitlines()[-LAST_LINES:])
+            raise BenchmarkError(f"{last}\n\n{what}: failed or skipped: {', '.join(self.failed)}")
 
     @property
     def node_seconds(self) -> float:
@@ -229,6 +236,53 @@ def simulate(folder: Path, users: int, first: str, last: str) -> None:
         ],
         dbt_environment(folder),
     )
+
+
+def read_once(raw_folder: Path) -> None:
+    """Read all logs, so that none of those to be compared is the one to wait for the disk.
+
+    Raises BenchmarkError when there is none.
+    """
+    try:
+        files = log_files(raw_folder)
+    except FileNotFoundError as error:
+        raise BenchmarkError(str(error)) from error
+    for file in files:
+        with file.open("rb") as raw:
+            while raw.read(1 << 24):
+                pass
+
+
+def bytes_in(folder: Path) -> int:
+    """Size of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def log_spark_events(folder: Path) -> None:
+    """Let every Spark that is started from here on, by dbt or as a server, log its events there.
+
+    Profiles.yml says nothing of these settings, and stays as it is.
+    """
+    folder.mkdir()
+    os.environ["SPARK_SUBMIT_OPTS"] = (
+        "-Dspark.eventLog.enabled=true -Dspark.eventLog.compress=false "
+        f"-Dspark.eventLog.dir={folder.as_uri()}"
+    )
+
+
+def spark_events(folder: Path) -> Iterator[Iterator[dict]]:
+    """The events of each Spark that logged below a folder, in their order."""
+    return (_events(event_log) for event_log in folder.iterdir())
+
+
+def _events(event_log: Path) -> Iterator[dict]:
+    # a long log has several files, events_<number>_<application>
+    for file in sorted(event_log.glob("events_*"), key=lambda path: int(path.name.split("_")[1])):
+        with file.open(encoding="utf-8") as lines:
+            for text in lines:
+                if not text.endswith("\n"):
+                    break  # a server still writes it
+                yield json.loads(text)
 
 
 def default_target() -> str:

@@ -32,6 +32,7 @@ from benchmarks.dbt_runs import (
     BenchmarkError,
     Usage,
     busy_warning,
+    bytes_in,
     dbt_environment,
     default_target,
     existing_folder,
@@ -66,11 +67,6 @@ class Row:
     disk_bytes: int
 
 
-def bytes_in(folder: Path) -> int:
-    """Size of all files below a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
 def give_a_tenth_to_one_user(raw: Path) -> None:
     """Let all users whose number ends in 0 be the user `0`, in place."""
     for file in sorted(path for path in raw.rglob("*.json") if path.is_file()):
@@ -103,8 +99,7 @@ def measure_size(
         raw,
         lambda text: say(f"{label}: dbt build, node {text}"),
     )
-    if run.failed:
-        raise BenchmarkError(f"{label}: failed or skipped: {', '.join(run.failed)}")
+    run.raise_if_failed(label)
     what = "build, a tenth of it one user" if skew else "build"
     rows = [Row(what, size, run.usage, bytes_in(warehouse))]
     for name, command in STEPS.items() if steps else ():

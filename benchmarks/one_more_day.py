@@ -15,12 +15,10 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import json
-import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from datetime import datetime, timezone
 from pathlib import Path
@@ -36,11 +34,13 @@ from benchmarks.dbt_runs import (
     busy_warning,
     default_target,
     existing_folder,
+    log_spark_events,
     progress_line,
     run_dbt,
     running_server,
     shown_memory,
     shown_seconds,
+    spark_events,
     temporary_work_folder,
 )
 from benchmarks.make_duckdb_tables import log_files
@@ -88,10 +88,10 @@ def _day(line: bytes) -> int | None:
 
 def events_read(event_logs: Path) -> int:
     """Rows that scans of raw logs and of `base_events` gave, by the event log of each Spark run."""
-    return sum(_events_read(folder) for folder in event_logs.iterdir())
+    return sum(_events_read(events) for events in spark_events(event_logs))
 
 
-def _events_read(event_log: Path) -> int:
+def _events_read(events: Iterable[dict]) -> int:
     counters: set[int] = set()
     rows = 0
 
@@ -105,20 +105,15 @@ def _events_read(event_log: Path) -> int:
         for child in plan["children"]:
             look_at(child)
 
-    # a long log has several files, events_<number>_<application>
-    for file in sorted(event_log.glob("events_*"), key=lambda path: int(path.name.split("_")[1])):
-        for text in file.open(encoding="utf-8"):
-            if not text.endswith("\n"):
-                break  # a server still writes it
-            event = json.loads(text)
-            if plan := event.get("sparkPlanInfo"):
-                look_at(plan)
-            elif event["Event"] == "SparkListenerTaskEnd":
-                rows += sum(
-                    int(each.get("Update") or 0)
-                    for each in event["Task Info"]["Accumulables"]
-                    if each["ID"] in counters
-                )
+    for event in events:
+        if plan := event.get("sparkPlanInfo"):
+            look_at(plan)
+        elif event["Event"] == "SparkListenerTaskEnd":
+            rows += sum(
+                int(each.get("Update") or 0)
+                for each in event["Task Info"]["Accumulables"]
+                if each["ID"] in counters
+            )
     return rows
 
 
@@ -159,12 +154,7 @@ def main() -> int:
             temporary_work_folder(keep=False) as folder,
             progress_line(console) as progress,
         ):
-            (folder / "events").mkdir()
-            # of every Spark that is started from here, in dbt or as a server
-            os.environ["SPARK_SUBMIT_OPTS"] = (
-                "-Dspark.eventLog.enabled=true -Dspark.eventLog.compress=false "
-                f"-Dspark.eventLog.dir={(folder / 'events').as_uri()}"
-            )
+            log_spark_events(folder / "events")
             landing, day = folder / "raw", folder / "day.json"
             cutting = progress.add_task("cutting the last day off the log")
             date, lines = cut_off_last_day(raw, landing, day)

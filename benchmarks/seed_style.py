@@ -21,17 +21,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.compare_duckdb import read_once
 from benchmarks.dbt_runs import (
     LAST_LINES,
     BenchmarkError,
     Usage,
     busy_warning,
+    bytes_in,
     dbt_environment,
     default_target,
     existing_folder,
     measured,
     progress_line,
+    read_once,
     run_dbt,
     save_results,
     shown_bytes,
@@ -39,8 +40,6 @@ from benchmarks.dbt_runs import (
     shown_seconds,
     temporary_work_folder,
 )
-from benchmarks.growth import bytes_in
-from benchmarks.make_duckdb_tables import log_files
 
 
 def make_features(raw: Path, folder: Path, minutes: float, on_line: Callable[[str], None]) -> Usage:
@@ -108,10 +107,7 @@ def compare(raw: Path, minutes: float, work: Path | None, console: Console) -> U
         def say(text: str) -> None:
             progress.update(task, description=text)
 
-        try:
-            read_once(log_files(raw))
-        except FileNotFoundError as error:
-            raise BenchmarkError(str(error)) from error
+        read_once(raw)
         say("dbt build")
         run = run_dbt(
             "build",
@@ -120,8 +116,7 @@ def compare(raw: Path, minutes: float, work: Path | None, console: Console) -> U
             raw,
             lambda text: say(f"dbt build, node {text}"),
         )
-        if run.failed:
-            raise BenchmarkError(f"dbt build: failed or skipped: {', '.join(run.failed)}")
+        run.raise_if_failed("dbt build")
         say("features")
         features = make_features(raw, folder, minutes, lambda line: say(f"features: {line[:80]}"))
     save_results("seed_style", as_markdown(bytes_in(raw), run.usage, features))

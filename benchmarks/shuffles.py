@@ -17,8 +17,6 @@ examples:
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,17 +31,19 @@ from benchmarks.dbt_runs import (
     DbtRun,
     Node,
     busy_warning,
+    bytes_in,
     default_target,
     existing_folder,
+    log_spark_events,
     progress_line,
     run_dbt,
     save_results,
     shown_bytes,
     shown_memory,
     shown_seconds,
+    spark_events,
     temporary_work_folder,
 )
-from benchmarks.growth import bytes_in
 
 BETWEEN_NODES = "(hooks, between models)"
 # of no interest in a list of what a stage does
@@ -88,16 +88,15 @@ class Row:
         return sum(getattr(stage, figure) for stage in self.stages)
 
 
-def read_stages(lines: Iterable[str]) -> list[Stage]:
-    """The stages of an uncompressed event log of Spark, in the order in which their tasks ended.
+def read_stages(events: Iterable[dict]) -> list[Stage]:
+    """The stages of an event log of Spark, in the order in which their tasks ended.
 
     A stage that was skipped, as its result was there already, has no tasks and is left out.
     """
     stages: dict[tuple[int, int], Stage] = {}
     metrics: dict[tuple[int, int], set[int]] = {}
     plans: list[tuple[str, list[int]]] = []
-    for line in lines:
-        event = json.loads(line)
+    for event in events:
         if plan := event.get("sparkPlanInfo"):
             plans += _operators(plan)
         elif event["Event"] == "SparkListenerTaskEnd":
@@ -219,13 +218,7 @@ def build(raw: Path, work: Path | None, console: Console) -> tuple[DbtRun, list[
         temporary_work_folder(keep=False, parent=work) as folder,
         progress_line(console) as progress,
     ):
-        events = folder / "events"
-        events.mkdir()
-        # of the Spark that dbt starts; profiles.yml, which says nothing of these, stays as it is
-        os.environ["SPARK_SUBMIT_OPTS"] = (
-            "-Dspark.eventLog.enabled=true -Dspark.eventLog.compress=false "
-            f"-Dspark.eventLog.rolling.enabled=false -Dspark.eventLog.dir={events.as_uri()}"
-        )
+        log_spark_events(folder / "events")
         task = progress.add_task("dbt build")
         run = run_dbt(
             "build",
@@ -234,16 +227,13 @@ def build(raw: Path, work: Path | None, console: Console) -> tuple[DbtRun, list[
             raw,
             lambda text: progress.update(task, description=f"dbt build, node {text}"),
         )
-        if run.failed:
-            raise BenchmarkError(f"dbt build: failed or skipped: {', '.join(run.failed)}")
+        run.raise_if_failed("dbt build")
         progress.update(task, description="reading the event log")
-        logs = [path for path in events.iterdir() if path.is_file()]
-        if not logs:
-            raise BenchmarkError(f"Spark wrote no event log to {events}: is the target local?")
-        stages: list[Stage] = []
-        for log in logs:
-            with log.open(encoding="utf-8") as lines:
-                stages += read_stages(lines)
+        stages = [
+            stage for events in spark_events(folder / "events") for stage in read_stages(events)
+        ]
+        if not stages:
+            raise BenchmarkError("Spark logged no stage: is the target one that dbt starts itself?")
         return run, by_model(run.nodes, stages, data_files(folder / "warehouse"))
 
 

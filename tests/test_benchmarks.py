@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.dbt_runs import BenchmarkError, Node, Usage, measured, shown_bytes
+from benchmarks.dbt_runs import BenchmarkError, Node, Usage, measured, shown_bytes, spark_events
 from benchmarks.seed_style import as_markdown as seed_markdown
 from benchmarks.shuffles import BETWEEN_NODES, as_markdown, by_model, operator_name, read_stages
 
@@ -98,13 +98,18 @@ NODES = [
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> list[str]:
-    file = tmp_path / "local-1"
-    file.write_text("".join(json.dumps(event) + "\n" for event in EVENTS))
-    return file.read_text().splitlines(keepends=True)
+def log(tmp_path: Path) -> list[dict]:
+    event_log = tmp_path / "eventlog_v2_local-1"
+    event_log.mkdir()
+    lines = [json.dumps(event) + "\n" for event in EVENTS]
+    (event_log / "events_2_local-1").write_text("".join(lines[3:9]))
+    (event_log / "events_10_local-1").write_text("".join([*lines[9:], '{"Event": "half a li']))
+    (event_log / "events_1_local-1").write_text("".join(lines[:3]))
+    (logged,) = spark_events(tmp_path)
+    return list(logged)
 
 
-def test_stages_are_sums_over_their_tasks(log: list[str]) -> None:
+def test_stages_are_sums_over_their_tasks(log: list[dict]) -> None:
     stages = read_stages(log)
     assert [stage.shuffled_bytes for stage in stages] == [5, 100, 50, 1_000, 1]
     wide = stages[3]
@@ -113,7 +118,7 @@ def test_stages_are_sums_over_their_tasks(log: list[str]) -> None:
     assert wide.task_seconds == [2.0, 0.5, 0.5]
 
 
-def test_stages_name_the_operators_that_ran_in_them(log: list[str]) -> None:
+def test_stages_name_the_operators_that_ran_in_them(log: list[dict]) -> None:
     stages = read_stages(log)
     assert stages[1].operators == ["scan base_events", "Exchange by user_id, day"]
     assert stages[3].operators == ["scan base_events"]
@@ -133,7 +138,7 @@ def test_operator_names() -> None:
     assert name("Exchange", "Exchange SinglePartition, X") == "Exchange"
 
 
-def test_a_stage_belongs_to_the_node_at_work_when_it_began(log: list[str]) -> None:
+def test_a_stage_belongs_to_the_node_at_work_when_it_began(log: list[dict]) -> None:
     rows = by_model(NODES, read_stages(log), {"narrow": 3})
     assert [row.model for row in rows] == ["wide", "narrow", "a_view", BETWEEN_NODES]
     assert [row.total("shuffled_bytes") for row in rows] == [1_001, 150, 0, 5]
@@ -142,7 +147,7 @@ def test_a_stage_belongs_to_the_node_at_work_when_it_began(log: list[str]) -> No
     assert [row.seconds for row in rows] == [3.5, 1.0, 0.5, None]
 
 
-def test_the_tables_of_shuffles(log: list[str]) -> None:
+def test_the_tables_of_shuffles(log: list[dict]) -> None:
     rows = by_model(NODES, read_stages(log), {"narrow": 3})
     table = as_markdown(2_000_000, rows, NODES, slowest=1)
     assert "2.0 MB of logs" in table
