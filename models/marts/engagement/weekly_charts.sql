@@ -61,22 +61,44 @@ songs_and_artists as (
 
 ),
 
-candidates as (
+least_plays as (
 
-    -- with all that share the last rank: users say which of them is in the chart
+    -- of the names that share a rank up to 100; counted, as all names are too many to be sorted
     select
         week_start_date,
         kind,
-        artist,
-        song,
-        xxhash64(artist, song) as name_hash
+        min(plays) as plays
     from (
         select
-            *,
-            rank() over (partition by week_start_date, kind order by plays desc) as shared_rank
+            week_start_date,
+            kind,
+            plays,
+            sum(count(*)) over (
+                partition by week_start_date, kind order by plays desc
+            ) - count(*) as names_with_more_plays
         from songs_and_artists
-    ) as ranked_songs_and_artists
-    where shared_rank <= 100
+        group by week_start_date, kind, plays
+    ) as names_by_plays
+    where names_with_more_plays < 100
+    group by week_start_date, kind
+
+),
+
+candidates as (
+
+    -- with all that share the last rank: users say which of them is in the chart
+    select /*+ broadcast(least_plays) */
+        songs_and_artists.week_start_date,
+        songs_and_artists.kind,
+        songs_and_artists.artist,
+        songs_and_artists.song,
+        xxhash64(songs_and_artists.artist, songs_and_artists.song) as name_hash
+    from songs_and_artists
+    inner join least_plays
+        on
+            songs_and_artists.week_start_date = least_plays.week_start_date
+            and songs_and_artists.kind = least_plays.kind
+            and songs_and_artists.plays >= least_plays.plays
 
 ),
 
