@@ -3,7 +3,7 @@
 import gzip
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 
@@ -72,6 +72,17 @@ def test_only_the_new_file_is_loaded(growth: Growth) -> None:
     before = growth.project.table("base_events", growth.second["base_events"])
     assert before.count() > 500
     assert before.exceptAll(events).count() == 0
+
+def test_a_task_writes_one_date_after_the_other(growth: Growth) -> None:
+    """With a file open per date, the memory of a build would grow with the days of its log."""
+    dates: dict[str, list[str]] = {}
+    files = growth.project.table("churn_features").inputFiles()
+    for path in sorted(map(PurePath, files), key=lambda path: path.name):
+        task, _, number = path.stem.rpartition("-")
+        dates.setdefault(task, []).append(path.parent.name)
+        assert number.isdigit()
+    assert max(map(len, dates.values())) > 10
+    assert all(written == sorted(written) for written in dates.values())
 
 
 def test_a_file_that_changed_or_vanished_is_reported_and_reloaded_on_request(
