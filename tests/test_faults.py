@@ -38,6 +38,7 @@ from tests.warehouse import (
     active_spark,
     assert_same_rows,
     environment,
+    run_process,
     user_environment,
 )
 
@@ -390,7 +391,19 @@ def test_a_build_that_is_told_to_stop_stops(built: Growing) -> None:
     built.assert_next_build_is_right()
 
 
-# --- a disk that is full or may not be written, a file that may not be read
+# --- memory or a disk that is full, a disk that may not be written, a file that may not be read
+
+
+@in_the_long_form
+def test_a_heap_that_is_too_small_is_named(disk: Path) -> None:
+    """Of what Java throws, dbt would say only that Spark has ended."""
+    client = (
+        "from ml.session import spark_session; "
+        "spark_session()[0].sql('select size(array_repeat(1, 1500000000))').collect()"
+    )
+    run = run_process("python", "-c", client, CHURN_DRIVER_MEMORY="512m")
+    assert run.status != 0
+    assert run.lines_with("^Terminating due to java.lang.OutOfMemoryError: Java heap space")
 
 
 def test_a_full_disk(built: Growing, disk: Path) -> None:
