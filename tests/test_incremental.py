@@ -76,8 +76,8 @@ def test_only_the_new_file_is_loaded(growth: Growth) -> None:
 def test_a_task_writes_one_date_after_the_other(growth: Growth) -> None:
     """With a file open per date, the memory of a build would grow with the days of its log."""
     dates: dict[str, list[str]] = {}
-    files = growth.project.table("churn_features").inputFiles()
-    for path in sorted(map(PurePath, files), key=lambda path: path.name):
+    files = growth.project.data_files("churn_features").select("file_path").collect()
+    for path in sorted((PurePath(row.file_path) for row in files), key=lambda path: path.name):
         task, _, number = path.stem.rpartition("-")
         dates.setdefault(task, []).append(path.parent.name)
         assert number.isdigit()

@@ -135,6 +135,11 @@ class Project:
         at = f" version as of {version}" if version else ""
         return active_spark().sql(f"select * from {self.relation(name)}{at}")
 
+    def data_files(self, name: str, version: int | None = None) -> DataFrame:
+        """`file_path`, `partition` and more of each data file of a model, of now or of a snapshot."""
+        at = f" version as of {version}" if version else ""
+        return active_spark().sql(f"select * from {self.relation(name)}.files{at}")
+
     def source(self, name: str) -> DataFrame:
         """The rows of a source table, such as `audit.model_builds`, as it is now."""
         relation = f"{self.schema}_{name}"
