@@ -28,7 +28,7 @@ def test_a_missing_date_is_an_error_until_it_is_accepted(make_project: MakeProje
     write_dates(project, {**dict.fromkeys(range(7), 1000), 8: 1000, 9: 1})
     message = "2018-10-08: no line, where 1,000 are usual"
 
-    failed = project.build("--select", "+log_anomalies")
+    failed = project.build()
     assert failed.status == 1
     assert failed.lines_with(rf"^\S+ +log_anomalies: {message}$")
     (line,) = failed.lines_with("Not published")

@@ -73,6 +73,7 @@ def test_only_the_new_file_is_loaded(growth: Growth) -> None:
     assert before.count() > 500
     assert before.exceptAll(events).count() == 0
 
+
 def test_a_task_writes_one_date_after_the_other(growth: Growth) -> None:
     """With a file open per date, the memory of a build would grow with the days of its log."""
     dates: dict[str, list[str]] = {}
