@@ -395,7 +395,7 @@ def test_a_build_that_is_told_to_stop_stops(built: Growing) -> None:
 
 
 @in_the_long_form
-def test_a_heap_that_is_too_small_is_named(disk: Path) -> None:
+def test_a_heap_that_is_too_small_is_named(warehouse: Path) -> None:
     """Of what Java throws, dbt would say only that Spark has ended."""
     client = (
         "from ml.session import spark_session; "

@@ -132,13 +132,11 @@ class Project:
 
     def table(self, name: str, version: int | None = None) -> DataFrame:
         """The rows of a model or seed, of now or of an Iceberg snapshot."""
-        at = f" version as of {version}" if version else ""
-        return active_spark().sql(f"select * from {self.relation(name)}{at}")
+        return rows_of(self.relation(name), version)
 
     def data_files(self, name: str, version: int | None = None) -> DataFrame:
         """`file_path`, `partition` and more of each data file of a model, of now or of a snapshot."""
-        at = f" version as of {version}" if version else ""
-        return active_spark().sql(f"select * from {self.relation(name)}.files{at}")
+        return rows_of(f"{self.relation(name)}.files", version)
 
     def source(self, name: str) -> DataFrame:
         """The rows of a source table, such as `audit.model_builds`, as it is now."""
@@ -246,6 +244,12 @@ def working_directory(folder: Path) -> Iterator[None]:
 
 
 # --- rows
+
+
+def rows_of(relation: str, version: int | None = None) -> DataFrame:
+    """The rows of a table or of its metadata, of now or of an Iceberg snapshot."""
+    at = f" version as of {version}" if version else ""
+    return active_spark().sql(f"select * from {relation}{at}")
 
 
 def differences(
