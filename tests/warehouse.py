@@ -135,7 +135,7 @@ class Project:
         return rows_of(self.relation(name), version)
 
     def data_files(self, name: str, version: int | None = None) -> DataFrame:
-        """`file_path`, `partition` and more of each data file of a model, of now or of a snapshot."""
+        """`file_path`, `partition` and more of each data file of a model."""
         return rows_of(f"{self.relation(name)}.files", version)
 
     def source(self, name: str) -> DataFrame:
