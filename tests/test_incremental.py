@@ -1,89 +1,175 @@
-"""A build without news changes nothing; files in any order come to the same as all at once."""
+"""One more day on top of a log: only what it touches is built again, and nothing without news."""
 
 import gzip
+import json
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 import pytest
+import yaml
 
 from tests.conftest import MakeProject
-from tests.make_log import make_log, write_log
-from tests.warehouse import LOAD_TIMES, NO_TESTS, NO_UNIT_TESTS, Project, assert_same_rows
+from tests.make_log import DAY, START, make_log, write_log
+from tests.warehouse import (
+    LOAD_TIMES,
+    NO_TESTS,
+    NO_UNIT_TESTS,
+    ROOT,
+    Project,
+    assert_same_rows,
+)
 
 pytestmark = pytest.mark.slow
 
+# no test's log has a user without scores of a model, or a day out of line
+EMPTY = ("churn_risk", "stg_log_anomalies")
 
-@dataclass
-class Growth:
-    """A project whose second file came later, and the versions of its tables before that."""
+
+@dataclass(frozen=True)
+class Days:
+    """A log whose last days came later, and the same log in one build.
+
+    The earlier days were built without tests, and once more with them: `untested` has the versions
+    of the first build, `versions` what the second left, which readers see as `first`.
+    """
 
     project: Project
-    first: dict[str, int]
-    second: dict[str, int]
+    whole: Project
+    later: Path
+    first: str
+    untested: dict[str, int]
+    versions: dict[str, list[tuple]]
+    published: dict[str, tuple[list[str], list[tuple]]]
 
+    def land_later_days(self) -> None:
+        if self.later.exists():
+            self.later.rename(self.project.raw / self.later.name)
 
-def two_files(folder: Path) -> tuple[Path, Path]:
-    """A log cut in two, with bad lines in both and some events in both."""
-    earlier, later = write_log(make_log(users=12, days=45, seed=4), folder)
-    lines = gzip.decompress(earlier.read_bytes()).splitlines(keepends=True)
-    for path, more in ((earlier, b"no json\n"), (later, b"".join(lines[-40:]) + b'{"ts": 0}\n')):
-        path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()) + more, mtime=0))
-    return earlier, later
+    def assert_complete(self) -> None:
+        """All tables are those of one full build."""
+        for name in self.project.nodes():
+            rows = self.whole.table(name)
+            assert name in EMPTY or not rows.isEmpty(), name
+            assert_same_rows(self.project.table(name), rows, name, LOAD_TIMES)
 
 
 @pytest.fixture(scope="module")
-def growth(make_project: MakeProject) -> Growth:
-    """The later file first, then a build without news, then the earlier file."""
-    project = make_project("grown")
-    earlier, later = two_files(project.folder / "logs")
-    shutil.copy2(later, project.raw)
-    project.build(*NO_TESTS).ok()
-    first = project.versions()
-    project.build(*NO_TESTS).ok()
-    second = project.versions()
-    shutil.copy2(earlier, project.raw)
-    project.build().ok()
-    return Growth(project, first, second)
-
-
-def test_a_build_without_news_changes_no_row(growth: Growth) -> None:
-    project = growth.project
-    assert growth.first["dim_users"] != growth.second["dim_users"], "nothing was built again"
-    for name in project.tables():
-        first, second = (project.table(name, at[name]) for at in (growth.first, growth.second))
-        assert_same_rows(first, second, name)
-
-
-def test_files_one_by_one_equal_a_full_build(growth: Growth, make_project: MakeProject) -> None:
-    """Also which file an event is counted in that came twice, the other way round."""
-    whole = make_project("whole", raw=growth.project.raw)
+def days(make_project: MakeProject) -> Days:
+    """As the earlier days left it; bad lines are in both files, and some events came twice."""
+    project = make_project("one_more_day")
+    events = [
+        event
+        for event in make_log(users=6, days=100, seed=7)
+        if event["userId"] != "7" or not 10 <= (event["ts"] // 1000 - START) // DAY < 91
+    ]
+    last_day = (START + 98 * DAY) * 1000
+    earlier = [json.dumps(event) for event in events if event["ts"] < last_day]
+    later = [json.dumps(event) for event in events if event["ts"] >= last_day]
+    later += ['{"ts": 0}', *earlier[-40:]]
+    for name, lines in (("earlier.json", [*earlier, "no json"]), ("later.json", later)):
+        (project.raw / name).write_text("\n".join(lines) + "\n")
+    whole = make_project("all_days", raw=project.raw)
     whole.build("--full-refresh", *NO_TESTS).ok()
-    for name in growth.project.nodes():
-        assert whole.table(name).count() > 0 or name in ("churn_risk", "stg_log_anomalies")
-        assert_same_rows(growth.project.table(name), whole.table(name), name, LOAD_TIMES)
+    path = (project.raw / "later.json").rename(project.folder / "later.json")
+    project.build(*NO_TESTS).ok()
+    untested = project.versions()
+    (first,) = re.findall(r"build_\w+", project.build().ok().lines_with("Published")[0])
+    return Days(
+        project, whole, path, first, untested, every_version(project), project.published()
+    )
 
 
-def test_only_the_new_file_is_loaded(growth: Growth) -> None:
-    events = growth.project.table("base_events")
+def test_a_build_without_news_changes_no_row(days: Days) -> None:
+    """All models ran again, as no test had seen what they made."""
+    assert days.untested["dim_users"] != version_of(days.versions, "dim_users")
+    for name, version in days.untested.items():
+        again = days.project.table(name, version_of(days.versions, name))
+        assert_same_rows(days.project.table(name, version), again, name)
+
+
+def test_without_news_nothing_is_committed(days: Days) -> None:
+    again = days.project.build().ok()
+    sentence = f"Nothing new in .*, so nothing was built. Readers still see {days.first}"
+    assert again.lines_with(sentence)
+    assert every_version(days.project) == days.versions
+    assert days.project.published() == days.published
+
+
+def test_one_more_day_loads_its_file_and_reopens_few_snapshots(days: Days) -> None:
+    """Also of a user who is back after months."""
+    days.land_later_days()
+    assert days.project.build().ok().lines_with("Published")
+    days.assert_complete()
+    before, after = (
+        {row.file_path for row in files.where("partition.snapshot_date < '2018-12-01'").collect()}
+        for files in (
+            days.project.data_files("churn_features", version_of(days.versions, "churn_features")),
+            days.project.data_files("churn_features"),
+        )
+    )
+    assert before == after
+    assert len(after) >= 60
+    events = days.project.table("base_events")
     loads = events.select("source_file", "loaded_at").distinct().collect()
     assert len(loads) == len({row.source_file for row in loads}) == 2
-    assert events.select("loaded_at").distinct().count() == 2
-    before = growth.project.table("base_events", growth.second["base_events"])
-    assert before.count() > 500
-    assert before.exceptAll(events).count() == 0
+    assert len({row.loaded_at for row in loads}) == 2
+    earlier = days.project.table("base_events", version_of(days.versions, "base_events"))
+    assert earlier.count() > 500
+    assert earlier.exceptAll(events).isEmpty()
 
 
-def test_a_task_writes_one_date_after_the_other(growth: Growth) -> None:
+def test_a_task_writes_one_date_after_the_other(days: Days) -> None:
     """With a file open per date, the memory of a build would grow with the days of its log."""
     dates: dict[str, list[str]] = {}
-    files = growth.project.data_files("churn_features").select("file_path").collect()
+    files = days.whole.data_files("churn_features").select("file_path").collect()
     for path in sorted((PurePath(row.file_path) for row in files), key=lambda path: path.name):
         task, _, number = path.stem.rpartition("-")
         dates.setdefault(task, []).append(path.parent.name)
         assert number.isdigit()
     assert max(map(len, dates.values())) > 10
     assert all(written == sorted(written) for written in dates.values())
+
+
+def test_tables_go_back_and_dates_are_rebuilt(days: Days) -> None:
+    """To the first build, by its invocation; the next one loads again what came later."""
+    project, audit = days.project, days.project.source("audit.model_builds")
+    days.land_later_days()
+    invocation = audit.where(f"build_name = '{days.first}'").first().invocation_id
+    back = project.run_operation("rollback", build=invocation, built=True).ok()
+    assert back.lines_with(f"Readers now see {days.first}, and all tables are as it left them")
+    assert project.versions() == {
+        name: version_of(days.versions, name) for name in project.tables()
+    }
+    assert project.published() == days.published
+
+    spark = audit.sparkSession
+    mart = project.relation("fct_user_days")
+    spark.sql(f"update {mart} set events = events + 1 where activity_date = '2018-10-05'")
+    spark.sql(f"delete from {mart} where activity_date = '2018-10-06'")
+    for first, last, sentence in (
+        ("2017-01-01", "2017-01-31", "No date from 2017-01-01 to 2017-01-31 has a line"),
+        ("2018-10-05", "soon", "soon is no date; write it as 2018-10-05"),
+        ("2018-10-05", "", "Name the dates: --args"),
+    ):
+        refused = project.run_operation("rebuild_dates", first=first, last=last)
+        assert refused.status != 0
+        assert refused.lines_with(sentence)
+    rebuild = project.run_operation("rebuild_dates", first="2018-10-05", last="2018-10-06").ok()
+    assert rebuild.lines_with(r"Marked 2 date\(s\)")
+    (last,) = re.findall(r"build_\w+", project.build().ok().lines_with("Published")[0])
+    days.assert_complete()
+    built = project.source("audit.model_builds").where(f"build_name = '{last}'")
+    changes = {row.model_name: row.change for row in built.collect()}
+    assert changes["fct_user_days"] == changes["churn_features"] == "updated"  # not made anew
+
+
+def test_every_operation_is_in_the_help(days: Days) -> None:
+    documented = yaml.safe_load((ROOT / "macros" / "_operations.yml").read_text())["macros"]
+    listed = days.project.run_operation("help_operations").ok().output
+    for operation in documented:
+        assert f"run-operation {operation['name']} " in listed or "help" in operation["name"]
 
 
 def test_a_file_that_changed_or_vanished_is_reported_and_reloaded_on_request(
@@ -123,7 +209,35 @@ def test_a_file_that_changed_or_vanished_is_reported_and_reloaded_on_request(
         assert_same_rows(project.table(name), whole.table(name), name, LOAD_TIMES)
 
 
+def two_files(folder: Path) -> tuple[Path, Path]:
+    """A log cut in two, with bad lines in both and some events in both."""
+    earlier, later = write_log(make_log(users=12, days=45, seed=4), folder)
+    lines = gzip.decompress(earlier.read_bytes()).splitlines(keepends=True)
+    for path, more in ((earlier, b"no json\n"), (later, b"".join(lines[-40:]) + b'{"ts": 0}\n')):
+        path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()) + more, mtime=0))
+    return earlier, later
+
+
 def statuses(project: Project) -> dict[str, str]:
     """Status of each file in the ledger."""
     rows = project.table("ingested_files").select("source_file", "file_status").collect()
     return {row.source_file: row.file_status for row in rows}
+
+
+def every_version(project: Project) -> dict[str, list[tuple]]:
+    """All snapshots and tags of every table, that of the runs among them."""
+    spark = project.table("page_catalogue").sparkSession
+    relations = {name: project.relation(name) for name in [*project.tables(), "page_catalogue"]}
+    relations["model_builds"] = f"{project.schema}_audit.model_builds"
+    return {
+        name: [
+            *map(tuple, spark.sql(f"select * from {relation}.refs").collect()),
+            *map(tuple, spark.sql(f"select * from {relation}.snapshots").collect()),
+        ]
+        for name, relation in relations.items()
+    }
+
+
+def version_of(versions: dict[str, list[tuple]], table: str) -> int:
+    """The snapshot that was current."""
+    return next(row[2] for row in versions[table] if row[0] == "main")

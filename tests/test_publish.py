@@ -219,6 +219,27 @@ def test_the_audit_table_says_what_each_run_did(history: History) -> None:
     }
 
 
+def test_a_reader_without_spark_sees_what_is_published_not_what_is_built(
+    history: History, warehouse: Path
+) -> None:
+    pytest.importorskip("duckdb", reason="no duckdb for this Python in requirements.txt")
+    from tools.published import connect
+
+    project, steps = history.project, history.steps
+    good, partial = steps["good"], steps["partial"]
+    project.run_operation("rollback", build=good.name).ok()
+    columns, rows = good.published["fct_user_days"]
+    events = sum(row[columns.index("events")] for row in rows)
+    reader = connect(warehouse, project.schema)
+    query = "select sum(events) from publish_published.fct_user_days"
+    assert reader.execute(query).fetchone() == (events,)
+    assert reader.sql(f"select * from publish_published.{CHANGED} limit 0").columns == (
+        good.published[CHANGED][0]
+    )
+    assert project.table("fct_user_days").agg({"events": "sum"}).first()[0] > events
+    project.run_operation("rollback", build=partial.name).ok()
+
+
 def test_rollback_and_maintain(history: History) -> None:
     """Go back by one, to a name, not to a name that is none; clean up; go back again."""
     project, steps = history.project, history.steps

@@ -69,23 +69,6 @@ def test_instants_and_exact_sums(sample: Project, warehouse: Path) -> None:
     assert found[1] == expected[1]
 
 
-def test_readers_see_what_is_published_not_what_is_built(make_project, warehouse: Path) -> None:
-    from tests.make_log import make_log, write_log
-
-    project = make_project("readers")
-    first, second = write_log(make_log(users=5, days=45, seed=9), project.folder / "files")
-    (project.raw / first.name).symlink_to(first)
-    project.build().ok()
-    sql = "select sum(events) from readers_published.fct_user_days"
-    (before,) = connect(warehouse, "readers").execute(sql).fetchone()
-
-    (project.raw / second.name).symlink_to(second)
-    project.dbt("run").ok()
-    assert connect(warehouse, "readers").execute(sql).fetchone() == (before,)
-    built = project.table("fct_user_days").agg({"events": "sum"}).first()[0]
-    assert built > before
-
-
 def test_the_lines_of_the_readme_for_pyiceberg_alone(
     sample: Project, warehouse: Path, tmp_path: Path
 ) -> None:

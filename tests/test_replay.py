@@ -4,19 +4,16 @@ import itertools
 import json
 import os
 import random
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import MakeProject
 from tests.make_log import DAY, START, Event, make_log
-from tests.warehouse import LOAD_TIMES, NO_TESTS, ROOT, Project, assert_same_rows
+from tests.warehouse import LOAD_TIMES, NO_TESTS, Project, assert_same_rows
 
 pytestmark = pytest.mark.slow
 
@@ -116,129 +113,3 @@ def take_some_lines_back(project: Project, arrivals: list[Delivery]) -> None:
     path = project.raw / delivery.name
     path.write_text("\n".join(delivery.lines[::2]) + "\n")
     project.run_operation("reload_files", files=[delivery.name]).ok()
-
-
-@dataclass(frozen=True)
-class Days:
-    """A log whose last days came later, and the same log in one build."""
-
-    project: Project
-    whole: Project
-    later: Path
-    first: str
-    versions: dict[str, list[tuple]]
-    published: dict[str, tuple[list[str], list[tuple]]]
-
-    def land_later_days(self) -> None:
-        if self.later.exists():
-            self.later.rename(self.project.raw / self.later.name)
-
-    def assert_complete(self) -> None:
-        """All tables are those of one full build."""
-        for table in self.project.nodes():
-            rows = (project.table(table) for project in (self.project, self.whole))
-            assert_same_rows(*rows, table, LOAD_TIMES)
-
-
-@pytest.fixture(scope="module")
-def days(make_project: MakeProject) -> Days:
-    """As the earlier days left it."""
-    project = make_project("one_more_day")
-    events = [
-        event
-        for event in make_log(users=6, days=100, seed=7)
-        if event["userId"] != "7" or not 10 <= (event["ts"] // 1000 - START) // DAY < 91
-    ]
-    last_day = (START + 98 * DAY) * 1000
-    earlier = [json.dumps(event) for event in events if event["ts"] < last_day]
-    later = [json.dumps(event) for event in events if event["ts"] >= last_day]
-    for name, lines in (("earlier.json", earlier), ("later.json", later)):
-        (project.raw / name).write_text("\n".join(lines) + "\n")
-    whole = make_project("all_days", raw=project.raw)
-    whole.build("--full-refresh", *NO_TESTS).ok()
-    path = (project.raw / "later.json").rename(project.folder / "later.json")
-    (first,) = re.findall(r"build_\w+", project.build().ok().lines_with("Published")[0])
-    return Days(project, whole, path, first, every_version(project), project.published())
-
-
-def test_without_news_nothing_is_committed(days: Days) -> None:
-    again = days.project.build().ok()
-    sentence = f"Nothing new in .*, so nothing was built. Readers still see {days.first}"
-    assert again.lines_with(sentence)
-    assert every_version(days.project) == days.versions
-    assert days.project.published() == days.published
-
-
-def test_one_more_day_reopens_few_snapshots(days: Days) -> None:
-    """Also of a user who is back after months."""
-    days.land_later_days()
-    assert days.project.build().ok().lines_with("Published")
-    days.assert_complete()
-    before, after = (
-        {row.file_path for row in files.where("partition.snapshot_date < '2018-12-01'").collect()}
-        for files in (
-            days.project.data_files("churn_features", version_of(days.versions, "churn_features")),
-            days.project.data_files("churn_features"),
-        )
-    )
-    assert before == after
-    assert len(after) >= 60
-
-
-def test_tables_go_back_and_dates_are_rebuilt(days: Days) -> None:
-    """To the first build, by its invocation; the next one loads again what came later."""
-    project, audit = days.project, days.project.source("audit.model_builds")
-    days.land_later_days()
-    invocation = audit.where(f"build_name = '{days.first}'").first().invocation_id
-    back = project.run_operation("rollback", build=invocation, built=True).ok()
-    assert back.lines_with(f"Readers now see {days.first}, and all tables are as it left them")
-    assert project.versions() == {
-        name: version_of(days.versions, name) for name in project.tables()
-    }
-    assert project.published() == days.published
-
-    spark = audit.sparkSession
-    mart = project.relation("fct_user_days")
-    spark.sql(f"update {mart} set events = events + 1 where activity_date = '2018-10-05'")
-    spark.sql(f"delete from {mart} where activity_date = '2018-10-06'")
-    for first, last, sentence in (
-        ("2017-01-01", "2017-01-31", "No date from 2017-01-01 to 2017-01-31 has a line"),
-        ("2018-10-05", "soon", "soon is no date; write it as 2018-10-05"),
-        ("2018-10-05", "", "Name the dates: --args"),
-    ):
-        refused = project.run_operation("rebuild_dates", first=first, last=last)
-        assert refused.status != 0
-        assert refused.lines_with(sentence)
-    rebuild = project.run_operation("rebuild_dates", first="2018-10-05", last="2018-10-06").ok()
-    assert rebuild.lines_with(r"Marked 2 date\(s\)")
-    (last,) = re.findall(r"build_\w+", project.build().ok().lines_with("Published")[0])
-    days.assert_complete()
-    built = project.source("audit.model_builds").where(f"build_name = '{last}'")
-    changes = {row.model_name: row.change for row in built.collect()}
-    assert changes["fct_user_days"] == changes["churn_features"] == "updated"  # not made anew
-
-
-def test_every_operation_is_in_the_help(days: Days) -> None:
-    documented = yaml.safe_load((ROOT / "macros" / "_operations.yml").read_text())["macros"]
-    listed = days.project.run_operation("help_operations").ok().output
-    for operation in documented:
-        assert f"run-operation {operation['name']} " in listed or "help" in operation["name"]
-
-
-def every_version(project: Project) -> dict[str, list[tuple]]:
-    """All snapshots and tags of every table, that of the runs among them."""
-    spark = project.table("page_catalogue").sparkSession
-    relations = {name: project.relation(name) for name in [*project.tables(), "page_catalogue"]}
-    relations["model_builds"] = f"{project.schema}_audit.model_builds"
-    return {
-        name: [
-            *map(tuple, spark.sql(f"select * from {relation}.refs").collect()),
-            *map(tuple, spark.sql(f"select * from {relation}.snapshots").collect()),
-        ]
-        for name, relation in relations.items()
-    }
-
-
-def version_of(versions: dict[str, list[tuple]], table: str) -> int:
-    """The snapshot that was current."""
-    return next(row[2] for row in versions[table] if row[0] == "main")
