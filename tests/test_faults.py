@@ -292,7 +292,7 @@ def test_a_killed_build_harms_nothing(
     project, source = growing.project, random.Random(SEED)
     catalog = Catalog(disk, project)
     print(f"\nCHURN_FAULTS_SEED={SEED}")
-    for number in range(SEED, SEED + KILLS):
+    for kill, number in enumerate(range(SEED, SEED + KILLS), 1):
         before = project.published()
         is_full = number % 4 in (2, 3)
         is_publishing = number % 2 == 1
@@ -317,7 +317,7 @@ def test_a_killed_build_harms_nothing(
         # what was cut is finished by the next build at once, even by one that fails
         assert mended == after or (mended == before and not new)
         print(
-            f"kill {number - SEED + 1} of {KILLS}, {'full' if is_full else 'incremental'} build, {where}:"
+            f"kill {kill} of {KILLS}, {'full' if is_full else 'incremental'} build, {where}:"
             f" readers saw {len(new)} of {len(after)} marts new",
             flush=True,
         )
