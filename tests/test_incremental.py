@@ -76,9 +76,7 @@ def days(make_project: MakeProject) -> Days:
     project.build(*NO_TESTS).ok()
     untested = project.versions()
     (first,) = re.findall(r"build_\w+", project.build().ok().lines_with("Published")[0])
-    return Days(
-        project, whole, path, first, untested, every_version(project), project.published()
-    )
+    return Days(project, whole, path, first, untested, every_version(project), project.published())
 
 
 def test_a_build_without_news_changes_no_row(days: Days) -> None:
