@@ -291,6 +291,7 @@ def test_a_killed_build_harms_nothing(
     """At any node of a first, an incremental and a full build, and at any tag of the publishing."""
     project, source = growing.project, random.Random(SEED)
     catalog = Catalog(disk, project)
+    project.dbt("parse").ok()  # which marts there will be
     print(f"\nCHURN_FAULTS_SEED={SEED}")
     for kill, number in enumerate(range(SEED, SEED + KILLS), 1):
         before = project.published()
