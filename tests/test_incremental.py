@@ -23,7 +23,7 @@ from tests.warehouse import (
 
 pytestmark = pytest.mark.slow
 
-# no test's log has a user without scores of a model, or a day out of line
+# no model is trained, and no day of the log is out of line
 EMPTY = ("churn_risk", "stg_log_anomalies")
 
 
