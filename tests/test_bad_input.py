@@ -199,9 +199,9 @@ def corpus(make_project: MakeProject) -> Corpus:
     # a mark is no part of a line but of the start of a file
     together = [text.encode() for name, text in lines.items() if not name.endswith("order_mark")]
     (project.raw / "together.json").write_bytes(b"\n".join([*together, latin, zeros, b""]))
-    for name, text in LISTS.items():
+    for session, (name, text) in enumerate(LISTS.items(), 9022):
         (project.raw / name).parent.mkdir(exist_ok=True)
-        (project.raw / name).write_text(f"{line(sessionId=9022)}\n{text}\n")
+        (project.raw / name).write_text(f"{line(sessionId=session)}\n{text}\n")
     (project.raw / "truth.csv").write_text("user,first\n77,Zaphirel\n")
     (project.raw / "empty.json").touch()
     return Corpus(project, project.build())
@@ -287,7 +287,7 @@ def test_every_line_is_accounted_for(corpus: Corpus) -> None:
 @pytest.mark.parametrize("name", LISTS)
 def test_a_line_that_is_a_list_is_one_rejected_line(name: str, corpus: Corpus) -> None:
     (file,) = corpus.project.table("ingested_files").where(f"source_file = '{name}'").collect()
-    assert (file.lines, file.rejected_lines) == (2, 1)
+    assert (file.lines, file.staged_events, file.rejected_lines) == (2, 1, 1)
 
 
 def test_an_unknown_page_is_a_warning_with_its_count(corpus: Corpus) -> None:

@@ -36,8 +36,10 @@ from tests.warehouse import (
     ROOT,
     Project,
     Run,
+    Seen,
     active_spark,
     assert_same_rows,
+    column_sum,
     environment,
     run_process,
     user_environment,
@@ -55,7 +57,6 @@ STACK_TRACE = r"^\s+at \S+\(.*\)$"
 LOADING = "START sql incremental model faults_staging.base_events"
 DISK_SIZE = 2**31
 FREE_BYTES = 200_000  # enough to begin a build
-Seen = dict[str, tuple[list[str], list[tuple]]]
 
 
 # --- a log that grows, and the project that reads it
@@ -98,11 +99,6 @@ class Growing:
         for name in self.project.nodes():
             ours, theirs = self.project.table(name), whole.table(name)
             assert_same_rows(ours, theirs, name, LOAD_TIMES)
-
-
-def column_sum(seen: Seen, mart: str, column: str) -> int:
-    columns, rows = seen[mart]
-    return sum(row[columns.index(column)] for row in rows)
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,6 @@
 
 import gzip
 import json
-import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -11,13 +9,14 @@ import pytest
 import yaml
 
 from tests.conftest import MakeProject
-from tests.make_log import DAY, START, make_log, write_log
+from tests.make_log import DAY, START, Event, make_log
 from tests.warehouse import (
     LOAD_TIMES,
     NO_TESTS,
     NO_UNIT_TESTS,
     ROOT,
     Project,
+    Seen,
     assert_same_rows,
 )
 
@@ -41,7 +40,7 @@ class Days:
     first: str
     untested: dict[str, int]
     versions: dict[str, list[tuple]]
-    published: dict[str, tuple[list[str], list[tuple]]]
+    published: Seen
 
     def land_later_days(self) -> None:
         if self.later.exists():
@@ -65,18 +64,15 @@ def days(make_project: MakeProject) -> Days:
         if event["userId"] != "7" or not 10 <= (event["ts"] // 1000 - START) // DAY < 91
     ]
     last_day = (START + 98 * DAY) * 1000
-    earlier = [json.dumps(event) for event in events if event["ts"] < last_day]
-    later = [json.dumps(event) for event in events if event["ts"] >= last_day]
-    later += ['{"ts": 0}', *earlier[-40:]]
-    for name, lines in (("earlier.json", [*earlier, "no json"]), ("later.json", later)):
-        (project.raw / name).write_text("\n".join(lines) + "\n")
+    earlier = [event for event in events if event["ts"] < last_day]
+    _, later = two_files(earlier, events[len(earlier) :], project.raw)
     whole = make_project("all_days", raw=project.raw)
     whole.build("--full-refresh", *NO_TESTS).ok()
-    path = (project.raw / "later.json").rename(project.folder / "later.json")
+    away = later.rename(project.folder / later.name)
     project.build(*NO_TESTS).ok()
     untested = project.versions()
-    (first,) = re.findall(r"build_\w+", project.build().ok().lines_with("Published")[0])
-    return Days(project, whole, path, first, untested, every_version(project), project.published())
+    first = project.build().ok().published_build
+    return Days(project, whole, away, first, untested, every_version(project), project.published())
 
 
 def test_a_build_without_news_changes_no_row(days: Days) -> None:
@@ -156,7 +152,7 @@ def test_tables_go_back_and_dates_are_rebuilt(days: Days) -> None:
         assert refused.lines_with(sentence)
     rebuild = project.run_operation("rebuild_dates", first="2018-10-05", last="2018-10-06").ok()
     assert rebuild.lines_with(r"Marked 2 date\(s\)")
-    (last,) = re.findall(r"build_\w+", project.build().ok().lines_with("Published")[0])
+    last = project.build().ok().published_build
     days.assert_complete()
     built = project.source("audit.model_builds").where(f"build_name = '{last}'")
     changes = {row.model_name: row.change for row in built.collect()}
@@ -174,9 +170,9 @@ def test_a_file_that_changed_or_vanished_is_reported_and_reloaded_on_request(
     make_project: MakeProject,
 ) -> None:
     project = make_project("reload")
-    files = two_files(project.folder / "logs")
-    for path in files:
-        shutil.copy2(path, project.raw)
+    events = make_log(users=12, days=45, seed=4)
+    half = len(events) // 2
+    changed, vanished = two_files(events[:half], events[half:], project.raw)
     tested = (
         *("--select", "+ingested_files", "+stg_events"),
         *(*NO_UNIT_TESTS, "--indirect-selection", "cautious"),
@@ -184,7 +180,6 @@ def test_a_file_that_changed_or_vanished_is_reported_and_reloaded_on_request(
     project.dbt("build", *tested).ok()
     before = project.table("stg_events").count()
 
-    changed, vanished = (project.raw / path.name for path in files)
     lines = gzip.decompress(changed.read_bytes()).splitlines(keepends=True)
     changed.write_bytes(gzip.compress(b"".join(lines[:-200])))
     vanished.unlink()
@@ -207,13 +202,14 @@ def test_a_file_that_changed_or_vanished_is_reported_and_reloaded_on_request(
         assert_same_rows(project.table(name), whole.table(name), name, LOAD_TIMES)
 
 
-def two_files(folder: Path) -> tuple[Path, Path]:
-    """A log cut in two, with bad lines in both and some events in both."""
-    earlier, later = write_log(make_log(users=12, days=45, seed=4), folder)
-    lines = gzip.decompress(earlier.read_bytes()).splitlines(keepends=True)
-    for path, more in ((earlier, b"no json\n"), (later, b"".join(lines[-40:]) + b'{"ts": 0}\n')):
-        path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()) + more, mtime=0))
-    return earlier, later
+def two_files(earlier: list[Event], later: list[Event], folder: Path) -> tuple[Path, Path]:
+    """Write a log in two files, with a bad line in both and some events in both."""
+    paths = folder / "earlier.json.gz", folder / "later.json.gz"
+    bad = "no json", '{"ts": 0}'
+    for path, events, line in zip(paths, (earlier, [*later, *earlier[-40:]]), bad, strict=True):
+        text = "".join(f"{each}\n" for each in (*map(json.dumps, events), line))
+        path.write_bytes(gzip.compress(text.encode(), mtime=0))
+    return paths
 
 
 def statuses(project: Project) -> dict[str, str]:

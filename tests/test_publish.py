@@ -11,12 +11,19 @@ import yaml
 
 from tests.conftest import MakeProject
 from tests.make_log import make_log, write_log
-from tests.warehouse import NO_TESTS, NO_UNIT_TESTS, Project, Run, copy_of_project
+from tests.warehouse import (
+    NO_TESTS,
+    NO_UNIT_TESTS,
+    Project,
+    Run,
+    Seen,
+    column_sum,
+    copy_of_project,
+)
 
 pytestmark = pytest.mark.slow
 
 CHANGED = "fct_subscription_changes"  # the mart that gets a column more
-Seen = dict[str, tuple[list[str], list[tuple]]]
 
 
 @dataclass
@@ -31,7 +38,7 @@ class Step:
     @property
     def name(self) -> str:
         """Name of the build that this step published."""
-        return re.search(r"\bbuild_\w+", self.run.lines_with("Published")[0])[0]
+        return self.run.published_build
 
 
 @dataclass
@@ -228,8 +235,7 @@ def test_a_reader_without_spark_sees_what_is_published_not_what_is_built(
     project, steps = history.project, history.steps
     good, partial = steps["good"], steps["partial"]
     project.run_operation("rollback", build=good.name).ok()
-    columns, rows = good.published["fct_user_days"]
-    events = sum(row[columns.index("events")] for row in rows)
+    events = column_sum(good.published, "fct_user_days", "events")
     reader = connect(warehouse, project.schema)
     query = "select sum(events) from publish_published.fct_user_days"
     assert reader.execute(query).fetchone() == (events,)

@@ -30,6 +30,10 @@ NO_UNIT_TESTS = ("--exclude-resource-type", "unit_test")
 NO_TESTS = (*NO_UNIT_TESTS, "--exclude-resource-type", "test")
 
 
+# columns and sorted rows of every published view
+Seen = dict[str, tuple[list[str], list[tuple]]]
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished command: its exit status, and its standard output and error in one text."""
@@ -40,6 +44,12 @@ class Run:
     def lines_with(self, pattern: str) -> list[str]:
         """The lines of the output in which the regular expression is found."""
         return [line for line in self.output.splitlines() if re.search(pattern, line)]
+
+    @property
+    def published_build(self) -> str:
+        """Name of the build that it published; fails where it published none."""
+        (name,) = re.findall(r"\bbuild_\w+", self.lines_with("Published")[0])
+        return name
 
     def ok(self) -> "Run":
         """Itself; fails with the whole output where the command failed."""
@@ -155,8 +165,8 @@ class Project:
             if spark.catalog.tableExists(relation)
         }
 
-    def published(self) -> dict[str, tuple[list[str], list[tuple]]]:
-        """What readers see: columns and sorted rows of every published view."""
+    def published(self) -> Seen:
+        """What readers see."""
         spark = active_spark()
         schema = f"{self.schema}_published"
         if not spark.sql(f"show schemas like '{schema}'").count():
@@ -244,6 +254,12 @@ def working_directory(folder: Path) -> Iterator[None]:
 
 
 # --- rows
+
+
+def column_sum(seen: Seen, mart: str, column: str) -> int:
+    """Sum of a column of a published view."""
+    columns, rows = seen[mart]
+    return sum(row[columns.index(column)] for row in rows)
 
 
 def rows_of(relation: str, version: int | None = None) -> DataFrame:
