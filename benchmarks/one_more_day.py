@@ -1,14 +1,14 @@
-"""What one more day costs: a whole build, the last full day on top, and a build without news.
+"""What one more day costs: a whole build, the last days on top, one by one, and one without news.
 
-The day is cut from the log by its timestamps; dates after it are left out. All builds run every
-data test, in one warehouse, in one sitting: each in a process of its own, or, with --server, all
-through one server that has just started. Events read: rows that Spark's scans of the raw logs and
-of `base_events` gave, by its event log. Exit status 1 when a build failed or was not published,
-never because of a time.
+The days are cut from the log by its timestamps; the last of them is the last full one, and what
+comes after it is left out. All builds run every data test, in one warehouse, in one sitting: each
+in a process of its own, or, with --server, all through one server, started for the first. Events
+read: rows that Spark's scans of the raw logs and of `base_events` gave, by its event log. Exit
+status 1 when a build failed or was not published, never because of a time.
 
 examples:
   python -m benchmarks.one_more_day --raw data/raw
-  python -m benchmarks.one_more_day --raw data/raw --server
+  python -m benchmarks.one_more_day --raw data/raw --days 5 --server
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
@@ -51,29 +51,35 @@ TIMESTAMP = re.compile(rb'"ts"\s*:\s*(\d+)')
 SCANS = re.compile(r"Scan.*\b(base_events\b|raw_events_|raw_lines_)")
 
 
-def cut_off_last_day(raw: Path, earlier: Path, day: Path) -> tuple[str, int]:
-    """Copy the log without its last full day into `earlier`, the day into the file `day`.
+def cut_off_last_days(raw: Path, days: int, earlier: Path, later: Path) -> dict[Path, int]:
+    """Copy the log without its last days into `earlier`, each of them into a file in `later`.
 
-    The last full day is the last with at least half the median number of lines. Returns its date
-    and its lines. Lines without a timestamp stay with the earlier ones.
+    The last day is the last with at least half the median number of lines. Returns the files of
+    the days, named by their dates, oldest first, each with its lines. Lines without a timestamp
+    stay with the earlier ones. Raises BenchmarkError when there is no earlier day.
     """
     files = log_files(raw)
     lines_of = Counter(_day(line) for file in files for line in _lines(file))
     lines_of.pop(None, None)
     usual = median(lines_of.values())
-    last = max(date for date, lines in lines_of.items() if lines >= usual / 2)
+    last = max(day for day, lines in lines_of.items() if lines >= usual / 2)
+    known = sorted(day for day in lines_of if day <= last)
+    if len(known) <= days:
+        raise BenchmarkError(f"{raw} has {len(known)} days: choose fewer than those with --days.")
+    cut = {day: later / f"{_date(day)}.json" for day in known[-days:]}
     earlier.mkdir(parents=True)
-    with day.open("wb") as of_day:
+    later.mkdir(parents=True)
+    with ExitStack() as opened:
+        of_day = {day: opened.enter_context(path.open("wb")) for day, path in cut.items()}
         for number, file in enumerate(files):
-            with (earlier / f"{number:04}.json").open("wb") as out:
+            with (earlier / f"{number:04}.json").open("wb") as before:
                 for line in _lines(file):
-                    number_of_day = _day(line)
-                    if number_of_day == last:
-                        of_day.write(line)
-                    elif number_of_day is None or number_of_day < last:
-                        out.write(line)
-    date = datetime.fromtimestamp(last * DAY / 1000, timezone.utc).date()
-    return date.isoformat(), lines_of[last]
+                    day = _day(line)
+                    if day in of_day:
+                        of_day[day].write(line)
+                    elif day is None or day < known[-days]:
+                        before.write(line)
+    return {path: lines_of[day] for day, path in cut.items()}
 
 
 def _lines(file: Path) -> Iterator[bytes]:
@@ -84,6 +90,10 @@ def _lines(file: Path) -> Iterator[bytes]:
 def _day(line: bytes) -> int | None:
     found = TIMESTAMP.search(line)
     return int(found[1]) // DAY if found else None
+
+
+def _date(day: int) -> str:
+    return datetime.fromtimestamp(day * DAY / 1000, timezone.utc).date().isoformat()
 
 
 def events_read(event_logs: Path) -> int:
@@ -145,8 +155,11 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--raw", required=True, help="folder of raw logs, of many days")
+    parser.add_argument("--days", type=int, default=3, help="how many days on top (default: 3)")
     parser.add_argument("--server", action="store_true", help="build through one running server")
     given = parser.parse_args()
+    if given.days < 1:
+        parser.error("--days has to be 1 or more")
     console = Console()
     try:
         raw = existing_folder(given.raw)
@@ -155,15 +168,16 @@ def main() -> int:
             progress_line(console) as progress,
         ):
             log_spark_events(folder / "events")
-            landing, day = folder / "raw", folder / "day.json"
-            cutting = progress.add_task("cutting the last day off the log")
-            date, lines = cut_off_last_day(raw, landing, day)
+            landing = folder / "raw"
+            cutting = progress.add_task("cutting the last days off the log")
+            days = cut_off_last_days(raw, given.days, landing, folder / "days")
             progress.remove_task(cutting)
             with running_server(folder, writable=True) if given.server else nullcontext() as server:
                 where = (folder, landing, progress, server)
                 runs = {"everything before": build("everything before", *where)}
-                day.rename(landing / day.name)
-                runs[f"{date}, {lines:,} lines"] = build("one more day", *where)
+                for day, lines in days.items():
+                    day.rename(landing / day.name)
+                    runs[f"{day.stem}, {lines:,} lines"] = build(day.stem, *where)
                 runs["nothing new"] = build("nothing new", *where)
     except (BenchmarkError, ServerError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
@@ -174,16 +188,18 @@ def main() -> int:
 
 
 def show(runs: dict[str, tuple[DbtRun, int]], how: str, console: Console) -> None:
-    """Print what each build took, the first being the measure of the others."""
+    """Print what each build took, the first being the measure of the others, and the median day."""
     table = Table(title=f"dbt build with all data tests, {how}")
-    table.add_column("what landed")
+    table.add_column("what landed", no_wrap=True)
     for name in ("wall", "of the first", "processor", "memory", "events read", "of the first"):
         table.add_column(name, justify="right")
     (first, first_events), *_ = runs.values()
-    events_before = 0
+    walls, shares, events_before = [], [], 0
     for label, (run, events_until) in runs.items():
         usage, events = run.usage, events_until - events_before
         events_before = events_until
+        walls.append(usage.wall_seconds)
+        shares.append(events / max(first_events, 1))
         table.add_row(
             label,
             f"{usage.wall_seconds:.1f} s",
@@ -191,9 +207,14 @@ def show(runs: dict[str, tuple[DbtRun, int]], how: str, console: Console) -> Non
             shown_seconds(usage.cpu_seconds),
             shown_memory(usage.peak_bytes),
             f"{events:,}",
-            f"{events / max(first_events, 1):.3f}",
+            f"{shares[-1]:.3f}",
         )
     console.print(table)
+    day = median(walls[1:-1])
+    console.print(
+        f"A day, median of {len(walls) - 2}: {day:.1f} s, {day / walls[0]:.2f} of the first build; "
+        f"{median(shares[1:-1]):.3f} of its events read."
+    )
     if warning := busy_warning([run.usage for run, _ in runs.values()]):
         console.print(f"[yellow]{warning}")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.dbt_runs import BenchmarkError, Node, Usage, measured, shown_bytes, spark_events
+from benchmarks.one_more_day import cut_off_last_days
 from benchmarks.seed_style import as_markdown as seed_markdown
 from benchmarks.shuffles import BETWEEN_NODES, as_markdown, by_model, operator_name, read_stages
 
@@ -207,3 +208,24 @@ def test_a_command_that_ends_in_time_is_not_stopped() -> None:
     assert (took.was_stopped, took.exit_status, took.output) == (False, 0, "1")
     with pytest.raises(BenchmarkError, match="Exit status 3"):
         measured([sys.executable, "-c", "exit(3)"], environment, stop_after_seconds=60)
+
+
+def test_the_last_days_of_a_log_are_cut_off(tmp_path: Path) -> None:
+    day = 86_400_000
+    raw, before, later = (tmp_path / name for name in ("raw", "before", "later"))
+    raw.mkdir()
+    # three full days, and a fourth of a single line
+    lines = [f'{{"ts": {n * day + 5}, "n": {i}}}\n' for n in range(3) for i in range(4)]
+    (raw / "b.json").write_text("".join(lines[::-2]) + "no timestamp\n")
+    (raw / "a.json").write_text("".join(lines[::2]) + f'{{"ts": {3 * day}}}\n')
+    cut = cut_off_last_days(raw, 2, before, later)
+    assert {path.name: count for path, count in cut.items()} == {
+        "1970-01-02.json": 4,
+        "1970-01-03.json": 4,
+    }
+    assert list(cut) == sorted(cut)
+    assert [sorted(path.read_text().splitlines(True)) for path in cut] == [lines[4:8], lines[8:]]
+    left = [line for path in before.iterdir() for line in path.read_text().splitlines(True)]
+    assert sorted(left) == sorted([*lines[:4], "no timestamp\n"])
+    with pytest.raises(BenchmarkError, match="has 3 days: choose fewer"):
+        cut_off_last_days(raw, 3, tmp_path / "x", tmp_path / "y")
