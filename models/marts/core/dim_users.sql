@@ -27,23 +27,29 @@ activity as (
 
 seen_profiles as (
 
-    -- a join with the few last instants, not an aggregate: a `max_by` of strings sorts all events
+    -- a join with the few last instants, not an aggregate: a `max_by` of strings sorts all events.
+    -- Of the lines: in `stg_events` the texts of all events pass a union before the join. What that
+    -- view leaves out has no such instant, or is a line twice
     select
-        events.user_id,
-        events.registered_at,
-        events.gender,
-        events.location,
-        events.user_agent,
+        lines.user_id,
+        lines.registered_at,
+        lines.gender,
+        lines.location,
+        lines.user_agent,
         row_number() over (
-            partition by events.user_id
-            order by events.registered_at, events.gender, events.location, events.user_agent
+            partition by lines.user_id
+            order by
+                lines.registered_at,
+                lines.gender,
+                lines.location,
+                trim(both '"' from lines.user_agent)
         ) as profile_rank
-    from {{ ref('stg_events') }} as events
+    from {{ ref('base_events') }} as lines
     inner join activity
         on
-            events.user_id = activity.user_id
-            and events.event_at = activity.last_event_at
-    where {{ in_changed_dates('events.event_date') }}
+            lines.user_id = activity.user_id
+            and lines.event_at = activity.last_event_at
+    where {{ in_changed_dates('lines.event_date') }}
 
 ),
 
