@@ -66,6 +66,7 @@ def cut_off_last_days(raw: Path, days: int, earlier: Path, later: Path) -> dict[
     known = sorted(day for day in lines_of if day <= last)
     if len(known) <= days:
         raise BenchmarkError(f"{raw} has {len(known)} days: choose fewer than those with --days.")
+    first = known[-days]
     cut = {day: later / f"{_date(day)}.json" for day in known[-days:]}
     earlier.mkdir(parents=True)
     later.mkdir(parents=True)
@@ -77,7 +78,7 @@ def cut_off_last_days(raw: Path, days: int, earlier: Path, later: Path) -> dict[
                     day = _day(line)
                     if day in of_day:
                         of_day[day].write(line)
-                    elif day is None or day < known[-days]:
+                    elif day is None or day < first:
                         before.write(line)
     return {path: lines_of[day] for day, path in cut.items()}
 
@@ -189,16 +190,16 @@ def main() -> int:
 
 def show(runs: dict[str, tuple[DbtRun, int]], how: str, console: Console) -> None:
     """Print what each build took, the first being the measure of the others, and the median day."""
-    table = Table(title=f"dbt build with all data tests, {how}")
-    table.add_column("what landed", no_wrap=True)
-    for name in ("wall", "of the first", "processor", "memory", "events read", "of the first"):
-        table.add_column(name, justify="right")
+    table = Table(title=f"dbt build with all data tests, {how}; shares are of the first")
+    table.add_column("what landed")
+    for name in ("wall", "share", "processor", "memory", "events read", "share"):
+        # in a log of 80 columns the first column gives way, never a figure
+        table.add_column(name, justify="right", no_wrap=True)
     (first, first_events), *_ = runs.values()
-    walls, shares, events_before = [], [], 0
+    shares, events_before = [], 0
     for label, (run, events_until) in runs.items():
         usage, events = run.usage, events_until - events_before
         events_before = events_until
-        walls.append(usage.wall_seconds)
         shares.append(events / max(first_events, 1))
         table.add_row(
             label,
@@ -210,9 +211,10 @@ def show(runs: dict[str, tuple[DbtRun, int]], how: str, console: Console) -> Non
             f"{shares[-1]:.3f}",
         )
     console.print(table)
-    day = median(walls[1:-1])
+    days = [run.usage.wall_seconds for run, _ in runs.values()][1:-1]
     console.print(
-        f"A day, median of {len(walls) - 2}: {day:.1f} s, {day / walls[0]:.2f} of the first build; "
+        f"A day, median of {len(days)}: {median(days):.1f} s, "
+        f"{median(days) / first.usage.wall_seconds:.2f} of the first build; "
         f"{median(shares[1:-1]):.3f} of its events read."
     )
     if warning := busy_warning([run.usage for run, _ in runs.values()]):
