@@ -19,14 +19,18 @@
         {% if tags.get('published') != tags[build] %}{% do behind.append(node) %}{% endif %}
     {% endfor %}
     {% if missed or not shown %}
+        {% set dropped = [] %}
         {% for node in table_nodes() + ml_sources() if build in versions[node.unique_id] %}
-            {% do run_query("alter table " ~ table_name(node) ~ " drop tag " ~ build) %}
+            {% do dropped.append("alter table " ~ table_name(node) ~ " drop tag " ~ build) %}
         {% endfor %}
+        {% do run_in_turn(dropped) %}
         {{ return(true) }}
     {% elif behind and current_build(versions) in ['', build] %}
+        {% set shown = [] %}
         {% for node in mart_nodes() if build in versions[node.unique_id] %}
-            {% do show_readers(node, versions[node.unique_id][build]) %}
+            {% do shown.extend(show_readers(node, versions[node.unique_id][build])) %}
         {% endfor %}
+        {% do run_in_turn(shown) %}
         {% do log("Finished to publish " ~ build ~ ", which was killed on the way.", info=True) %}
         {{ return(true) }}
     {% endif %}

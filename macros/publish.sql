@@ -63,19 +63,21 @@
     {% set build = "build_" ~ run_started_at.strftime('%Y%m%dT%H%M%SZ') ~ "_" ~ invocation_id[:8] %}
     {% set is_complete = table_nodes() | rejectattr('unique_id', 'in', passed) | list | length == 0
         and tests_not_run(table_nodes(), passed) | length == 0 %}
+    {% set tagged, shown = [], [] %}
     {% for node in table_nodes() + (ml_sources() if is_complete else []) %}
         {% set tags = versions[node.unique_id] %}
         {% set version = tags.get('main') if is_complete or node.unique_id in passed else audited_version(node, tags) %}
-        {% if version %}{% do set_tag(node, build, version) %}{% endif %}
+        {% if version %}{% do tagged.append(tag_it(node, build, version)) %}{% endif %}
     {% endfor %}
-
-    {#- from here on readers see the new build: as little as can be is left to do -#}
     {% set views = published_views() %}
     {% for node in built %}
         {% set tags = versions[node.unique_id] %}
-        {% do show_readers(node, tags['main'], has_right_view=node.alias in views
-            and graph.last.is_same_project and tags.get('published') == tags.get(graph.last.complete)) %}
+        {% do shown.extend(show_readers(node, tags['main'], has_right_view=node.alias in views
+            and graph.last.is_same_project and tags.get('published') == tags.get(graph.last.complete))) %}
     {% endfor %}
+    {% do run_in_turn(tagged) %}
+    {#- from here on readers see the new build: as little as can be is left to do -#}
+    {% do run_in_turn(shown) %}
     {% if is_complete %}{% do mark_complete(build) %}{% endif %}
     {% do log("Published " ~ built | length ~ " marts in " ~ published_schema() ~ " as " ~ build ~ ".", info=True) %}
     {{ return(build) }}
@@ -120,16 +122,18 @@
     {% set versions = versions_of(table_nodes()) %}
     {% set build = build_to_go_back_to(build, versions) %}
     {% if built %}{% do take_back_tables(build, versions) %}{% endif %}
+    {% set shown = [] %}
     {% for node in mart_nodes() %}
         {% set tags = versions[node.unique_id] %}
         {% if build in tags %}
-            {% do show_readers(node, tags[build]) %}
+            {% do shown.extend(show_readers(node, tags[build])) %}
         {% elif 'published' in tags %}
             {% do log(node.alias ~ " was not published by " ~ build ~ ": readers no longer see it.", info=True) %}
-            {% do run_query("drop view if exists " ~ published_schema() ~ "." ~ node.alias) %}
-            {% do run_query("alter table " ~ table_name(node) ~ " drop tag published") %}
+            {% do shown.append("drop view if exists " ~ published_schema() ~ "." ~ node.alias) %}
+            {% do shown.append("alter table " ~ table_name(node) ~ " drop tag published") %}
         {% endif %}
     {% endfor %}
+    {% do run_in_turn(shown) %}
     {% do release_lock() %}
     {% do log("Readers now see " ~ build ~ (", and all tables are as it left them." if built else "."), info=True) %}
 {% endmacro %}
@@ -214,14 +218,18 @@
         {% set table = table_name(node) %}
         {% set tags = versions[node.unique_id] %}
         {% set before = tags['main'] %}
+        {% set removed = [] %}
         {% for build in dropped if build in tags %}
-            {% do run_query("alter table " ~ table ~ " drop tag " ~ build) %}
+            {% do removed.append("alter table " ~ table ~ " drop tag " ~ build) %}
         {% endfor %}
+        {% do run_in_turn(removed) %}
         {% set compacted = run_query("call lake.system.rewrite_data_files(table => '" ~ table ~ "')").rows[0] %}
         {% set after = current_snapshot(node) %}
+        {% set moved = [] %}
         {% for tag, snapshot in tags.items() if snapshot == before and after != before and tag not in dropped + ['main'] %}
-            {% do set_tag(node, tag, after) %}
+            {% do moved.append(tag_it(node, tag, after)) %}
         {% endfor %}
+        {% do run_in_turn(moved) %}
         {% set expired = run_query(
             "call lake.system.expire_snapshots(table => '" ~ table ~ "', older_than => timestamp '" ~ older_than ~ "')"
         ).rows[0] %}
@@ -289,7 +297,8 @@
         {% endif %}
     {% endfor %}
     {% if selects %}
-        {% for row in run_query(selects | join(' union all ')).rows %}
+        {#- by one task: else a task for each table, which takes half as long again -#}
+        {% for row in run_query("select /*+ coalesce(1) */ * from (" ~ selects | join(' union all ') ~ ")").rows %}
             {% do versions[row[0]].update({row[1]: row[2]}) %}
         {% endfor %}
     {% endif %}
@@ -304,25 +313,23 @@
 {% endmacro %}
 
 
-{#- On the current version of the table where no snapshot is named. -#}
-{% macro set_tag(node, tag, snapshot=none) %}
-    {% do run_query(
-        "alter table " ~ table_name(node) ~ " create or replace tag " ~ tag
-        ~ (" as of version " ~ snapshot if snapshot else "")
-    ) %}
+{#- The statement that puts a tag on a version of a table. -#}
+{% macro tag_it(node, tag, snapshot) %}
+    {{ return("alter table " ~ table_name(node) ~ " create or replace tag " ~ tag ~ " as of version " ~ snapshot) }}
 {% endmacro %}
 
 
-{#- The view is replaced with the tag, unless it is the right one: its columns are those of the version
-    that it shows. -#}
+{#- The statements that let readers see a version of a mart. The view is replaced with the tag, unless it is
+    the right one: its columns are those of the version that it shows. -#}
 {% macro show_readers(node, snapshot, has_right_view=false) %}
-    {% do set_tag(node, 'published', snapshot) %}
+    {% set statements = [tag_it(node, 'published', snapshot)] %}
     {% if not has_right_view %}
-        {% do run_query(
+        {% do statements.append(
             "create or replace view " ~ published_schema() ~ "." ~ node.alias
             ~ " as select * from " ~ table_name(node) ~ " version as of 'published'"
         ) %}
     {% endif %}
+    {{ return(statements) }}
 {% endmacro %}
 
 

@@ -113,10 +113,7 @@
         recursiveFileLookup 'true',
         pathGlobFilter '{{ var("raw_file_glob") }}'
     {% endset %}
-    {% for name in ['events', 'files', 'lines'] %}
-        {% do run_query("drop table if exists " ~ raw_table(name)) %}
-    {% endfor %}
-    {% call statement('create_raw_events') %}
+    {% set events %}
         create table {{ raw_table('events') }} ({{ raw_event_fields() }})
         using json
         options (
@@ -126,21 +123,29 @@
             {{ folder_options }}
         )
         location '{{ raw_location() }}'
-    {% endcall %}
-    {% call statement('create_raw_files') %}
+    {% endset %}
+    {% set files %}
         create table {{ raw_table('files') }} (
             path string, modificationTime timestamp, length bigint, content binary
         )
         using binaryFile
         options ({{ folder_options }})
         location '{{ raw_location() }}'
-    {% endcall %}
-    {% call statement('create_raw_lines') %}
+    {% endset %}
+    {% set lines %}
         create table {{ raw_table('lines') }} (value string)
         using text
         options ({{ folder_options }})
         location '{{ raw_location() }}'
-    {% endcall %}
+    {% endset %}
+    {% do run_in_turn([
+        "drop table if exists " ~ raw_table('events'),
+        "drop table if exists " ~ raw_table('files'),
+        "drop table if exists " ~ raw_table('lines'),
+        events,
+        files,
+        lines,
+    ]) %}
 {% endmacro %}
 
 

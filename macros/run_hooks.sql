@@ -8,10 +8,7 @@
         {% if is_run() %}{% do list_landing_folder() %}{% endif %}
         {% if flags.WHICH in ['build', 'run'] %}
             {% do check_landing_folder() %}
-            {#- where JDBC clients of the server begin -#}
-            {% do run_query("create schema if not exists default") %}
-            {% do create_ml_tables() %}
-            {% do create_audit_table() %}
+            {% do create_own_tables() %}
             {% do remember_what_is_unchanged() %}
         {% endif %}
     {% endif %}
@@ -22,10 +19,25 @@
 {% macro end_run(results) %}
     {% if not execute %}{{ return('') }}{% endif %}
     {% if flags.WHICH in ['build', 'run'] %}{% do end_build(results) %}{% endif %}
-    {% for view in [landed_files(), 'global_temp.' ~ run_view()] if is_run() %}
-        {% do run_query("drop view if exists " ~ view) %}
-    {% endfor %}
+    {% if is_run() %}
+        {% do run_in_turn([
+            "drop view if exists " ~ landed_files(), "drop view if exists global_temp." ~ run_view()
+        ]) %}
+    {% endif %}
     {% if is_alone() %}{% do release_lock() %}{% endif %}
+{% endmacro %}
+
+
+{#- Runs statements in one SQL script: each by itself is a way to Spark and back. Iceberg's own can be in a
+    script as text only. -#}
+{% macro run_in_turn(statements) %}
+    {% if not statements %}{{ return('') }}{% endif %}
+    {% set script = ["begin"] %}
+    {% for statement in statements %}
+        {% set text = statement | replace("\\", "\\\\") | replace("'", "\\'") %}
+        {% do script.append("    execute immediate '" ~ text ~ "';") %}
+    {% endfor %}
+    {% do run_query(script | join("\n") ~ "\nend") %}
 {% endmacro %}
 
 
@@ -51,9 +63,8 @@
 {% endmacro %}
 
 
-{% macro create_ml_tables() %}
-    {% do run_query("create schema if not exists " ~ source('ml', 'churn_scores').schema) %}
-    {% call statement('create_churn_scores') %}
+{% macro create_own_tables() %}
+    {% set churn_scores %}
         create table if not exists {{ source('ml', 'churn_scores') }} (
             model_run_id string,
             snapshot_date date,
@@ -66,8 +77,8 @@
         )
         using iceberg
         partitioned by (snapshot_date)
-    {% endcall %}
-    {% call statement('create_model_runs') %}
+    {% endset %}
+    {% set model_runs %}
         create table if not exists {{ source('ml', 'model_runs') }} (
             model_run_id string,
             model_name string,
@@ -86,12 +97,8 @@
             is_chosen boolean
         )
         using iceberg
-    {% endcall %}
-{% endmacro %}
-
-
-{% macro create_audit_table() %}
-    {% call statement('create_model_builds') %}
+    {% endset %}
+    {% set model_builds %}
         create table if not exists {{ source('audit', 'model_builds') }} (
             invocation_id string,
             command string,
@@ -106,7 +113,15 @@
             is_published boolean
         )
         using iceberg
-    {% endcall %}
+    {% endset %}
+    {#- clients of the server begin in `default` -#}
+    {% do run_in_turn([
+        "create schema if not exists default",
+        "create schema if not exists " ~ source('ml', 'churn_scores').schema,
+        churn_scores,
+        model_runs,
+        model_builds,
+    ]) %}
 {% endmacro %}
 
 
