@@ -28,7 +28,15 @@ BIN = Path(sys.executable).parent
 LOAD_TIMES = ("loaded_at", "counted_at")
 NO_UNIT_TESTS = ("--exclude-resource-type", "unit_test")
 NO_TESTS = (*NO_UNIT_TESTS, "--exclude-resource-type", "test")
+# every raw line, staged, rejected or a duplicate, with the data tests that look at no mart
+STAGING = (
+    *("--select", "+stg_events", "+stg_events_rejected", "+ingested_files"),
+    *("--exclude", "events_are_conserved"),
+)
 
+
+# shuffles of commands in this process
+IN_ONE_PIECE = {"CHURN_SHUFFLE_PARTITIONS": "1"}
 
 # columns and sorted rows of every published view
 Seen = dict[str, tuple[list[str], list[tuple]]]
@@ -96,7 +104,7 @@ class Project:
         active_spark()
         output = io.StringIO()
         with (
-            environment({"CHURN_SCHEMA": self.schema}),
+            environment({"CHURN_SCHEMA": self.schema, **IN_ONE_PIECE}),
             working_directory(self.root),
             contextlib.redirect_stdout(output),
             contextlib.redirect_stderr(output),
@@ -188,10 +196,13 @@ class Project:
 def active_spark() -> SparkSession:
     """The Spark session of the dbt profile, on the warehouse of CHURN_WAREHOUSE.
 
-    It interprets queries: on the logs of tests, to compile them costs more. Commands in a process
-    of their own, such as the build of the sample, run what users run.
+    It interprets queries, cuts no shuffle up and keeps to the first plan: on the logs of tests, all
+    else costs more. Commands in a process of their own, such as the build of the sample, run what
+    users run.
     """
-    spark = spark_session(profiles_dir=ROOT)[0]
+    with environment(IN_ONE_PIECE):
+        spark = spark_session(profiles_dir=ROOT)[0]
+    spark.conf.set("spark.sql.adaptive.enabled", "false")
     spark.conf.set("spark.sql.codegen.wholeStage", "false")
     spark.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN")
     return spark
