@@ -9,7 +9,7 @@ import pytest
 from pyspark.sql.functions import expr
 
 from tests.conftest import REFERENCE, MakeProject
-from tests.warehouse import STAGING, Project
+from tests.warehouse import Project
 
 pytestmark = pytest.mark.reference
 
@@ -29,7 +29,7 @@ def other_logs(make_project: MakeProject) -> Project:
     project = make_project("other")
     shutil.copytree(REFERENCE / "eventsim_log_2018_11", project.raw / "2018" / "11")
     shutil.copy(REFERENCE / "sparkify_mini_first_100_events.jsonl", project.raw)
-    project.build(*STAGING).ok()
+    project.build().ok()
     return project
 
 

@@ -28,14 +28,9 @@ BIN = Path(sys.executable).parent
 LOAD_TIMES = ("loaded_at", "counted_at")
 NO_UNIT_TESTS = ("--exclude-resource-type", "unit_test")
 NO_TESTS = (*NO_UNIT_TESTS, "--exclude-resource-type", "test")
-# every raw line, staged, rejected or a duplicate, with the data tests that look at no mart
-STAGING = (
-    *("--select", "+stg_events", "+stg_events_rejected", "+ingested_files"),
-    *("--exclude", "events_are_conserved"),
-)
 
-
-# shuffles of commands in this process
+# of commands in this process; a setting of the session would not last, as dbt-spark sets the
+# profile's again at each statement
 IN_ONE_PIECE = {"CHURN_SHUFFLE_PARTITIONS": "1"}
 
 # columns and sorted rows of every published view
