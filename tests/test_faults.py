@@ -267,7 +267,13 @@ class Catalog:
         times = {}
         for name, location in self.tables().items():
             if name.startswith(f"{self.schema}_marts."):
-                versions = [json.loads(p.read_text()) for p in location.parent.glob("*.json")]
+                # not all files of the folder: what a killed commit left there may be cut short
+                current = json.loads(location.read_text())
+                earlier = [each["metadata-file"] for each in current["metadata-log"]]
+                versions = [
+                    current,
+                    *(json.loads(Path(p.removeprefix("file:")).read_text()) for p in earlier),
+                ]
                 seen = [
                     (v["last-updated-ms"] / 1000, v["refs"]["published"]["snapshot-id"])
                     for v in versions
