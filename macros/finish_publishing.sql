@@ -19,18 +19,18 @@
         {% if tags.get('published') != tags[build] %}{% do behind.append(node) %}{% endif %}
     {% endfor %}
     {% if missed or not shown %}
-        {% set dropped = [] %}
+        {% set statements = [] %}
         {% for node in table_nodes() + ml_sources() if build in versions[node.unique_id] %}
-            {% do dropped.append("alter table " ~ table_name(node) ~ " drop tag " ~ build) %}
+            {% do statements.append(untag_it(node, build)) %}
         {% endfor %}
-        {% do run_in_turn(dropped) %}
+        {% do run_in_turn(statements) %}
         {{ return(true) }}
     {% elif behind and current_build(versions) in ['', build] %}
-        {% set shown = [] %}
+        {% set statements = [] %}
         {% for node in mart_nodes() if build in versions[node.unique_id] %}
-            {% do shown.extend(show_readers(node, versions[node.unique_id][build])) %}
+            {% do statements.extend(show_readers(node, versions[node.unique_id][build])) %}
         {% endfor %}
-        {% do run_in_turn(shown) %}
+        {% do run_in_turn(statements) %}
         {% do log("Finished to publish " ~ build ~ ", which was killed on the way.", info=True) %}
         {{ return(true) }}
     {% endif %}

@@ -130,7 +130,7 @@
         {% elif 'published' in tags %}
             {% do log(node.alias ~ " was not published by " ~ build ~ ": readers no longer see it.", info=True) %}
             {% do shown.append("drop view if exists " ~ published_schema() ~ "." ~ node.alias) %}
-            {% do shown.append("alter table " ~ table_name(node) ~ " drop tag published") %}
+            {% do shown.append(untag_it(node, 'published')) %}
         {% endif %}
     {% endfor %}
     {% do run_in_turn(shown) %}
@@ -220,7 +220,7 @@
         {% set before = tags['main'] %}
         {% set removed = [] %}
         {% for build in dropped if build in tags %}
-            {% do removed.append("alter table " ~ table ~ " drop tag " ~ build) %}
+            {% do removed.append(untag_it(node, build)) %}
         {% endfor %}
         {% do run_in_turn(removed) %}
         {% set compacted = run_query("call lake.system.rewrite_data_files(table => '" ~ table ~ "')").rows[0] %}
@@ -316,6 +316,12 @@
 {#- The statement that puts a tag on a version of a table. -#}
 {% macro tag_it(node, tag, snapshot) %}
     {{ return("alter table " ~ table_name(node) ~ " create or replace tag " ~ tag ~ " as of version " ~ snapshot) }}
+{% endmacro %}
+
+
+{#- The statement that takes a tag off a table. -#}
+{% macro untag_it(node, tag) %}
+    {{ return("alter table " ~ table_name(node) ~ " drop tag " ~ tag) }}
 {% endmacro %}
 
 

@@ -270,10 +270,8 @@ class Catalog:
                 # not all files of the folder: what a killed commit left there may be cut short
                 current = json.loads(location.read_text())
                 earlier = [each["metadata-file"] for each in current["metadata-log"]]
-                versions = [
-                    current,
-                    *(json.loads(Path(p.removeprefix("file:")).read_text()) for p in earlier),
-                ]
+                files = [Path(file.removeprefix("file:")) for file in earlier]
+                versions = [current, *(json.loads(file.read_text()) for file in files)]
                 seen = [
                     (v["last-updated-ms"] / 1000, v["refs"]["published"]["snapshot-id"])
                     for v in versions
