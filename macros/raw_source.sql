@@ -68,13 +68,22 @@
     brace at the end, no list; what looks otherwise may have a brace or a bracket in a text. Every byte
     is looked at, so bytes it is: by characters the same takes half as long again. -#}
 {% macro is_flat_object(line) -%}
-    (
-        startswith({{ line }}, '{')
-        and endswith({{ line }}, '}')
-        and not contains(cast(left(cast({{ line }} as binary), octet_length({{ line }}) - 1) as string), '}')
-        and not (contains({{ line }}, '[') and {{ line }} rlike ':\\s*\\[')
-        or {{ without_texts(line) }} rlike '^[{][^{}\\[\\]]*[}][ \\t]*\\z'
-    )
+    case
+        when
+            startswith({{ line }}, '{')
+            and endswith({{ line }}, '}')
+            and not contains(cast(left(cast({{ line }} as binary), octet_length({{ line }}) - 1) as string), '}')
+            and not contains({{ line }}, '[')
+            then true
+        else {{ without_texts(line) }} rlike '^[{][^{}\\[\\]]*[}][ \\t]*\\z'
+    end
+{%- endmacro %}
+
+
+{#- Comet looks at raw lines where this is on, else Java. It puts U+FFFD for bytes that are no UTF-8: good
+    for a look at lines, not for lines that are to be loaded. -#}
+{% macro convert_raw_texts(is_on) -%}
+    {%- if target.name == 'comet' -%} set spark.comet.sparkToColumnar.enabled = {{ is_on | lower }} {%- endif -%}
 {%- endmacro %}
 
 

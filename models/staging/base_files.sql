@@ -6,6 +6,8 @@
         incremental_strategy='merge',
         unique_key='source_file',
         on_schema_change='fail',
+        pre_hook="{{ convert_raw_texts(true) }}",
+        post_hook="{{ convert_raw_texts(false) }}",
     )
 }}
 

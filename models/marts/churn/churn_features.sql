@@ -102,28 +102,28 @@ totals as (
 
 windows as (
 
-    -- a stretch has one row per date, so n rows back is n days back, or the start of the stretch
+    -- the first row of n days is n days back or, where the stretch is shorter, its start
     select
         *,
         first_value(totals) over (
             partition by user_id, stretch_date
-            order by snapshot_date rows between 1 preceding and current row
+            order by snapshot_date range between 1 preceding and current row
         ) as days_ago_1,
         first_value(totals) over (
             partition by user_id, stretch_date
-            order by snapshot_date rows between 3 preceding and current row
+            order by snapshot_date range between 3 preceding and current row
         ) as days_ago_3,
         first_value(totals) over (
             partition by user_id, stretch_date
-            order by snapshot_date rows between 7 preceding and current row
+            order by snapshot_date range between 7 preceding and current row
         ) as days_ago_7,
         first_value(totals) over (
             partition by user_id, stretch_date
-            order by snapshot_date rows between 14 preceding and current row
+            order by snapshot_date range between 14 preceding and current row
         ) as days_ago_14,
         first_value(totals) over (
             partition by user_id, stretch_date
-            order by snapshot_date rows between 28 preceding and current row
+            order by snapshot_date range between 28 preceding and current row
         ) as days_ago_28
     from totals
 

@@ -1,4 +1,4 @@
--- What a user does next says what kind of user it is. Events are paired with the one before them
+-- What a user does next says what kind of user it is. Events are paired with the one after them
 -- on the same date; the first and the last event of the date are kept, so that
 -- `churn_running_totals` pairs dates without a second look at the events.
 {{
@@ -37,11 +37,10 @@ pairs as (
         session_id,
         page_category,
         is_paid,
-        lag(event_at) over user_events as previous_event_at,
-        lag(session_id) over user_events as previous_session_id,
-        lag(page_category) over user_events as previous_page_category,
-        lag(is_paid) over user_events as was_paid,
-        lead(event_at) over user_events is null as is_last
+        row_number() over user_events = 1 as is_first,
+        lead(event_at) over user_events as next_event_at,
+        lead(session_id) over user_events as next_session_id,
+        lead(page_category) over user_events as next_page_category
     from events
     window user_events as (
         partition by user_id, event_date
@@ -53,19 +52,16 @@ pairs as (
 flagged_pairs as (
 
     select
-        user_id,
-        event_date,
-        event_at,
-        session_id,
-        page_category,
-        is_paid,
-        previous_event_at,
-        previous_event_at is null as is_first,
-        is_last,
-        session_id <> previous_session_id as is_session_change,
-        previous_page_category = 'song' and was_paid as follows_paid_song,
-        previous_page_category = 'song' and not was_paid as follows_free_song,
-        previous_page_category = 'advert' as follows_advert
+        *,
+        next_event_at is null as is_last,
+        session_id <> next_session_id as is_session_change,
+        page_category = 'song' and is_paid and next_event_at is not null as next_follows_paid_song,
+        page_category = 'song' and not is_paid and next_event_at is not null
+            as next_follows_free_song,
+        page_category = 'song' and is_paid and session_id = next_session_id
+            as next_continues_paid_song,
+        page_category = 'song' and not is_paid and session_id = next_session_id
+            as next_continues_free_song
     from pairs
 
 ),
@@ -83,36 +79,36 @@ transitions as (
         max(case when is_last then page_category end) as last_page_category,
         max(case when is_last then is_paid end) as last_is_paid,
         count_if(is_session_change) as session_changes,
-        max(case when is_session_change then event_at end) as last_session_change_at,
+        max(case when is_session_change then next_event_at end) as last_session_change_at,
         coalesce(
             sum(
                 case
                     when is_session_change
-                        then unix_seconds(event_at) - unix_seconds(previous_event_at)
+                        then unix_seconds(next_event_at) - unix_seconds(event_at)
                 end
             ),
             0
         ) as idle_seconds,
-        count_if(follows_paid_song) as events_after_song_paid,
-        count_if(follows_free_song) as events_after_song_free,
-        count_if(follows_paid_song and is_session_change) as session_ends_after_song_paid,
-        count_if(follows_free_song and is_session_change) as session_ends_after_song_free,
-        count_if(follows_advert and is_session_change) as session_ends_after_advert,
-        count_if(follows_paid_song and not is_session_change and page_category = 'advert')
+        count_if(next_follows_paid_song) as events_after_song_paid,
+        count_if(next_follows_free_song) as events_after_song_free,
+        count_if(next_follows_paid_song and is_session_change) as session_ends_after_song_paid,
+        count_if(next_follows_free_song and is_session_change) as session_ends_after_song_free,
+        count_if(page_category = 'advert' and is_session_change) as session_ends_after_advert,
+        count_if(next_continues_paid_song and next_page_category = 'advert')
             as adverts_after_song_paid,
-        count_if(follows_free_song and not is_session_change and page_category = 'advert')
+        count_if(next_continues_free_song and next_page_category = 'advert')
             as adverts_after_song_free,
-        count_if(follows_paid_song and not is_session_change and page_category = 'thumbs_up')
+        count_if(next_continues_paid_song and next_page_category = 'thumbs_up')
             as thumbs_up_after_song_paid,
-        count_if(follows_free_song and not is_session_change and page_category = 'thumbs_up')
+        count_if(next_continues_free_song and next_page_category = 'thumbs_up')
             as thumbs_up_after_song_free,
-        count_if(follows_paid_song and not is_session_change and page_category = 'thumbs_down')
+        count_if(next_continues_paid_song and next_page_category = 'thumbs_down')
             as thumbs_down_after_song_paid,
-        count_if(follows_free_song and not is_session_change and page_category = 'thumbs_down')
+        count_if(next_continues_free_song and next_page_category = 'thumbs_down')
             as thumbs_down_after_song_free,
-        count_if(follows_free_song and not is_session_change and page_category = 'upgrade_visit')
+        count_if(next_continues_free_song and next_page_category = 'upgrade_visit')
             as upgrade_visits_after_song_free,
-        count_if(follows_paid_song and not is_session_change and page_category = 'downgrade_visit')
+        count_if(next_continues_paid_song and next_page_category = 'downgrade_visit')
             as downgrade_visits_after_song_paid
     from flagged_pairs
     group by user_id, event_date
