@@ -15,6 +15,7 @@ DEFAULT = os.environ.get("CHURN_TARGET", "local")
 
 
 @pytest.mark.skipif(not has_comet, reason="Comet is for Linux on x86-64 and arm64")
+@pytest.mark.usefixtures("spark")  # the session of all tests, before the target changes
 def test_both_targets_make_the_same_rows(
     sample: Project, make_project: MakeProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
