@@ -1,6 +1,7 @@
 # `make` lists the targets. Everything below .venv is made by the first of them that needs it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo build server server-status server-stop test test-cluster faults lint train evaluate \
+.PHONY: help setup demo build server server-status server-stop \
+	test test-thorough test-cluster faults lint train evaluate \
 	score report freshness docs status simulate \
 	calibrate bench-build bench-growth bench-incremental bench-daily bench-duckdb bench-server \
 	bench-seed bench-shuffles \
@@ -47,11 +48,14 @@ server-stop: $(READY) ## End the server
 test: $(READY) ## Run the test suite (ARGS='-k publish')
 	@pytest $(ARGS)
 
+test-thorough: $(READY) ## Builds through a server, killed, in random parts, on another engine, of other logs
+	@pytest -m thorough $(ARGS)
+
 test-cluster: $(READY) ## EMR's build on a cluster of processes that loses workers and files; compared
 	@pytest -s -n 0 -m cluster $(ARGS)
 
 faults: $(READY) ## Kill 30 builds at random moments, then fill the disk, and more (some 35 minutes)
-	@CHURN_FAULTS=30 pytest -s -n 0 tests/test_faults.py $(ARGS)
+	@CHURN_FAULTS=30 pytest -s -n 0 -m thorough tests/test_faults.py $(ARGS)
 
 lint: $(READY) ## Check style, descriptions, contracts and grain tests
 	@sh tools/lint.sh $(ARGS)

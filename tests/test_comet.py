@@ -14,6 +14,7 @@ has_comet = setup_environment.DEFAULT_TARGET.is_file()
 DEFAULT = os.environ.get("CHURN_TARGET", "local")
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not has_comet, reason="Comet is for Linux on x86-64 and arm64")
 @pytest.mark.usefixtures("spark")  # the session of all tests, before the target changes
 def test_both_targets_make_the_same_rows(

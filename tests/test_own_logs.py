@@ -14,6 +14,8 @@ from examples.podcasts.make_log import Line, make_log, parse_time, write_log
 from ml.__main__ import main
 from tests.warehouse import ROOT, Project, Run, environment
 
+pytestmark = pytest.mark.thorough
+
 PRODUCT = "examples/podcasts/dbt"
 GOOD = {"event_time": "2026-03-10T10:00:00.000Z", "screen": "start", "visit": "v", "step": 0}
 MEMBER = {"id": "m-00-0", "first_name": "Zaphirel", "joined": "2025-12-01"}

@@ -47,7 +47,7 @@ from tests.warehouse import (
     user_environment,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 FIRST_FILE, REST = sorted(SAMPLE.iterdir())
 README_QUESTIONS = (

@@ -15,6 +15,8 @@ from tests.make_log import make_log, write_log
 from tests.test_bad_input import ACCEPTED, REJECTED
 from tests.warehouse import LOAD_TIMES, NO_TESTS, Project, assert_same_rows
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture(scope="module")
 def odd(make_project: MakeProject) -> Project:
