@@ -83,7 +83,7 @@
 {#- Comet looks at raw lines where this is on, else Java. It puts U+FFFD for bytes that are no UTF-8: good
     for a look at lines, not for lines that are to be loaded. -#}
 {% macro convert_raw_texts(is_on) -%}
-    {%- if target.name == 'comet' -%} set spark.comet.sparkToColumnar.enabled = {{ is_on | lower }} {%- endif -%}
+    {%- if target.name == 'comet' -%} set spark.comet.convert.text.enabled = {{ is_on | lower }} {%- endif -%}
 {%- endmacro %}
 
 

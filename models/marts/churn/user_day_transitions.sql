@@ -30,6 +30,7 @@ events as (
 
 pairs as (
 
+    -- a count of all rows has Comet take all of them at once; else it takes them one by one
     select
         user_id,
         event_date,
@@ -37,15 +38,22 @@ pairs as (
         session_id,
         page_category,
         is_paid,
-        row_number() over user_events = 1 as is_first,
+        row_number() over user_events as event_number,
+        count(*) over all_user_events as events,
         lead(event_at) over user_events as next_event_at,
         lead(session_id) over user_events as next_session_id,
         lead(page_category) over user_events as next_page_category
     from events
-    window user_events as (
-        partition by user_id, event_date
-        order by event_at, session_id, item_in_session, content_hash
-    )
+    window
+        user_events as (
+            partition by user_id, event_date
+            order by event_at, session_id, item_in_session, content_hash
+        ),
+        all_user_events as (
+            partition by user_id, event_date
+            order by event_at, session_id, item_in_session, content_hash
+            rows between unbounded preceding and unbounded following
+        )
 
 ),
 
@@ -53,10 +61,11 @@ flagged_pairs as (
 
     select
         *,
-        next_event_at is null as is_last,
+        event_number = 1 as is_first,
+        event_number = events as is_last,
         session_id <> next_session_id as is_session_change,
-        page_category = 'song' and is_paid and next_event_at is not null as next_follows_paid_song,
-        page_category = 'song' and not is_paid and next_event_at is not null
+        page_category = 'song' and is_paid and event_number < events as next_follows_paid_song,
+        page_category = 'song' and not is_paid and event_number < events
             as next_follows_free_song,
         page_category = 'song' and is_paid and session_id = next_session_id
             as next_continues_paid_song,

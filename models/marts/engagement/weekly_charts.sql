@@ -104,7 +104,8 @@ candidates as (
 
 followed_events as (
 
-    -- all events are sorted here, so without names, which are most of their bytes
+    -- all events are sorted here, so without names, which are most of their bytes; a count of all
+    -- rows has Comet take all of them at once; else it takes them one by one
     select
         user_id,
         week_start_date,
@@ -112,14 +113,21 @@ followed_events as (
         song_hash,
         song_milliseconds,
         is_play,
-        lead(session_id) over user_events <=> session_id as is_followed,
+        row_number() over user_events < count(*) over all_user_events
+        and session_id = lead(session_id) over user_events as is_followed,
         unix_millis(lead(event_at) over user_events) - unix_millis(event_at)
             as milliseconds_to_next
     from events
-    window user_events as (
-        partition by user_id, week_start_date
-        order by event_at, session_id, item_in_session, content_hash
-    )
+    window
+        user_events as (
+            partition by user_id, week_start_date
+            order by event_at, session_id, item_in_session, content_hash
+        ),
+        all_user_events as (
+            partition by user_id, week_start_date
+            order by event_at, session_id, item_in_session, content_hash
+            rows between unbounded preceding and unbounded following
+        )
 
 ),
 
