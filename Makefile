@@ -48,7 +48,7 @@ server-stop: $(READY) ## End the server
 test: $(READY) ## Run the test suite (ARGS='-k publish')
 	@pytest $(ARGS)
 
-test-thorough: $(READY) ## Builds through a server, killed, in random parts, on another engine, of other logs
+test-thorough: $(READY) ## Builds day by day, in random parts, killed, through a server, on another engine
 	@pytest -m thorough $(ARGS)
 
 test-cluster: $(READY) ## EMR's build on a cluster of processes that loses workers and files; compared

@@ -20,7 +20,7 @@ from tests.warehouse import (
     assert_same_rows,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 # no model is trained, and no day of the log is out of line
 EMPTY = ("churn_risk", "stg_log_anomalies")
