@@ -30,7 +30,8 @@ events as (
 
 pairs as (
 
-    -- a count of all rows has Comet take all of them at once; else it takes them one by one
+    -- a count of all rows, in the order of the rest, has Comet take all of them at once; else it
+    -- takes them one by one
     select
         user_id,
         event_date,

@@ -105,7 +105,7 @@ candidates as (
 followed_events as (
 
     -- all events are sorted here, so without names, which are most of their bytes; a count of all
-    -- rows has Comet take all of them at once; else it takes them one by one
+    -- rows, in the order of the rest, has Comet take all of them at once; else one by one
     select
         user_id,
         week_start_date,
