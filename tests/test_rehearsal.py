@@ -19,10 +19,10 @@ import pytest
 
 from deploy.emr import rows
 from deploy.emr.rehearse import Cluster, cluster, read_cluster, upload_logs
-from tests.warehouse import SAMPLE, Project, environment
+from tests.warehouse import SAMPLE, Project, run_process
 from tools.setup_environment import SetupError
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 BUILDS = int(os.environ.get("CHURN_FAULTS", "0"))
 SEED = int(os.environ.get("CHURN_FAULTS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
@@ -49,10 +49,10 @@ def rehearsal(folder: Path, *workers: str) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def expected(sample: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Rows of the target `local`."""
+    """Rows of the target `local`, read by a Spark of its own."""
     folder = tmp_path_factory.mktemp("local")
-    with environment({"CHURN_SCHEMA": sample.schema, "DBT_TARGET": "local"}):
-        rows.write(folder)
+    variables = {"CHURN_SCHEMA": sample.schema, "DBT_TARGET": "local"}
+    run_process("python", "-m", "deploy.emr.rows", str(folder), **variables).ok()
     return folder
 
 
