@@ -37,6 +37,7 @@ from tests.fake_ldap import ldap_server
 from tests.warehouse import (
     BIN,
     LOAD_TIMES,
+    NO_TESTS,
     NO_UNIT_TESTS,
     ROOT,
     SAMPLE,
@@ -363,13 +364,14 @@ def served(writable_server: Server, make_project: MakeProject) -> Served:
         ) as first,
         ThreadPoolExecutor() as pool,
     ):
-        by_thrift = pool.submit(thrift.dbt, *build, "thrift", fresh=True)
+        untested = ("build", *NO_TESTS, "--target", "thrift")
+        by_thrift = pool.submit(thrift.dbt, *untested, fresh=True)
         begun = any("START sql" in line for line in first.stdout)
         second = connect.dbt(*build, "thrift", fresh=True, wait_seconds=1)
         rest = first.stdout.read()
     assert begun and first.returncode == 0, rest
     assert "Published" in rest
-    assert "Published" in by_thrift.result().ok().output
+    by_thrift.result().ok()
     connect.refresh()
     return Served(connect, thrift, second)
 
