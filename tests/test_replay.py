@@ -34,15 +34,15 @@ class Delivery:
 
 def events_of_a_messy_log(source: random.Random) -> list[Event]:
     """A log with users who come back after more than 28 days, and one who is there on two dates."""
-    events = make_log(users=5, days=50, seed=source.randrange(1000))
+    events = make_log(users=5, days=75, seed=source.randrange(1000))
     users = sorted({event["userId"] for event in events} - {""})
-    away = {user: source.randrange(3, 15) for user in users[:3]}
+    away = {user: source.randrange(5, 40) for user in users[:3]}
     kept = []
     for event in events:
         day = (event["ts"] // 1000 - START) // DAY
         first_day_away = away.get(event["userId"], 10_000)
         if not first_day_away <= day < first_day_away + 32 and (
-            event["userId"] != users[3] or day in (3, 43)
+            event["userId"] != users[3] or day in (3, 68)
         ):
             kept.append(event)
     return kept
