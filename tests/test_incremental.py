@@ -60,10 +60,10 @@ def days(make_project: MakeProject) -> Days:
     project = make_project("one_more_day")
     events = [
         event
-        for event in make_log(users=6, days=70, seed=33)
-        if event["userId"] != "3" or not 10 <= (event["ts"] // 1000 - START) // DAY < 61
+        for event in make_log(users=6, days=100, seed=7)
+        if event["userId"] != "7" or not 10 <= (event["ts"] // 1000 - START) // DAY < 91
     ]
-    last_day = (START + 68 * DAY) * 1000
+    last_day = (START + 98 * DAY) * 1000
     earlier = [event for event in events if event["ts"] < last_day]
     _, later = two_files(earlier, events[len(earlier) :], project.raw)
     whole = make_project("all_days", raw=project.raw)
@@ -92,19 +92,19 @@ def test_without_news_nothing_is_committed(days: Days) -> None:
 
 
 def test_one_more_day_loads_its_file_and_reopens_few_snapshots(days: Days) -> None:
-    """Also of a user who is back after seven weeks."""
+    """Also of a user who is back after months."""
     days.land_later_days()
     assert days.project.build().ok().lines_with("Published")
     days.assert_complete()
     before, after = (
-        {row.file_path for row in files.where("partition.snapshot_date < '2018-11-25'").collect()}
+        {row.file_path for row in files.where("partition.snapshot_date < '2018-12-01'").collect()}
         for files in (
             days.project.data_files("churn_features", version_of(days.versions, "churn_features")),
             days.project.data_files("churn_features"),
         )
     )
     assert before == after
-    assert len(after) >= 50
+    assert len(after) >= 60
     events = days.project.table("base_events")
     loads = events.select("source_file", "loaded_at").distinct().collect()
     assert len(loads) == len({row.source_file for row in loads}) == 2
