@@ -8,12 +8,16 @@ import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
 from cfnlint.decode import decode_str
+from moto import mock_aws
 
-from deploy.emr.__main__ import STEPS, cluster_step, main, step_arguments
+from deploy.emr.__main__ import STEPS, _Aws, cluster_step, main, step_arguments
 from deploy.emr.job import build_tables
 from deploy.emr.pack import pack_project
 from tests.conftest import MakeProject
@@ -27,6 +31,7 @@ from tests.warehouse import (
     working_directory,
 )
 
+in_moto = pytest.mark.filterwarnings("ignore:Tried to parse AWS::")  # what it leaves out
 TEMPLATES = sorted((ROOT / "deploy" / "emr").glob("*.yaml"))
 
 
@@ -171,6 +176,82 @@ def test_a_dry_run_says_what_it_would_do_and_asks_nobody(
     printed = capsys.readouterr().out
     assert all(text in printed for text in says), printed
     assert "Nothing was done" in printed
+
+
+@pytest.fixture
+def moto(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """AWS by moto, in this process, with a group of logs for EMR Serverless, which it lacks."""
+    make_stack = _Aws.make_stack
+
+    def make_what_moto_knows(aws: _Aws, name: str, path: Path, parameters: dict) -> None:
+        found = template(path)
+        if "Application" in found["Resources"]:
+            found["Resources"]["Application"] = {"Type": "AWS::Logs::LogGroup"}
+        found["Outputs"].pop("PrimaryNode", None)  # moto's clusters have none
+        known = tmp_path / path.name
+        known.write_text(json.dumps(found))
+        make_stack(aws, name, known, parameters)
+
+    def pack_nothing(archive: Path, folder: Path) -> Path:
+        archive.touch()
+        return archive
+
+    monkeypatch.setattr(_Aws, "make_stack", make_what_moto_knows)
+    monkeypatch.setattr("deploy.emr.__main__.pack_packages", pack_nothing)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("SF_EXECUTION_HISTORY_TYPE", "FAILURE")  # else moto's run for ever
+    with mock_aws():
+        yield boto3.resource("s3")
+
+
+def keys(bucket: Any) -> list[str]:
+    return [each.key for each in bucket.objects.all()]
+
+
+def stacks() -> set[str]:
+    return {
+        each["StackName"] for each in boto3.client("cloudformation").describe_stacks()["Stacks"]
+    }
+
+
+@in_moto
+def test_stacks_and_buckets_come_and_go(moto: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    code = [f"code/{name}" for name in ("churn.zip", "environment.tar.gz", "job.py", "spark.conf")]
+    assert main(["deploy"]) == 0
+    assert main(["deploy"]) == 0  # changes it
+    data, logs = sorted(moto.buckets.all(), key=lambda bucket: bucket.name)
+    assert keys(data) == code and keys(logs) == []
+    settings = data.Object("code/spark.conf").get()["Body"].read().decode()
+    assert f"spark.sql.catalog.lake.warehouse s3://{data.name}/warehouse\n" in settings
+
+    assert main(["run", "--raw", str(SAMPLE)]) == 1
+    assert "Stopped: FAILED" in capsys.readouterr().err
+    landed = [f"raw/{path.name}" for path in sorted(SAMPLE.iterdir())]
+    assert keys(data) == code + landed
+
+    assert main(["destroy"]) == 0
+    assert f"s3://{data.name}" in capsys.readouterr().out
+    assert [bucket.name for bucket in moto.buckets.all()] == [data.name]
+    assert main(["destroy"]) == 1  # there is none
+    assert "Stack with id churn does not exist" in capsys.readouterr().err
+
+    network = next(iter(boto3.resource("ec2").subnets.all()))
+    assert main(["deploy", "--vpc", network.vpc_id, "--subnet", network.id]) == 0
+    assert stacks() == {"churn", "churn-cluster"}
+    assert main(["destroy", "--with-data"]) == 0
+    assert stacks() == set()
+    assert [bucket.name for bucket in moto.buckets.all()] == [data.name]
+    assert keys(data) == code + landed
+
+
+@in_moto
+def test_what_aws_refuses_is_said_in_its_words(
+    moto: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["deploy"]) == 0
+    monkeypatch.setattr(_Aws, "bucket", "of-nobody")
+    assert main(["run", "--raw", str(SAMPLE)]) == 1
+    assert re.search("Stopped: .*The specified bucket does not exist", capsys.readouterr().err)
 
 
 def test_make_targets_have_a_dry_run() -> None:

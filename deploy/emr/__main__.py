@@ -335,9 +335,10 @@ def cluster_step(step: str, bucket: str, schema: str) -> dict:
 def _aws_errors() -> tuple[type[Exception], ...]:
     from subprocess import CalledProcessError
 
-    from botocore.exceptions import BotoCoreError, ClientError, WaiterError
+    from boto3.exceptions import Boto3Error  # a file that could not be put there
+    from botocore.exceptions import BotoCoreError, ClientError
 
-    return (BotoCoreError, ClientError, WaiterError, CalledProcessError, DeployError, KeyError)
+    return (Boto3Error, BotoCoreError, ClientError, CalledProcessError, DeployError, KeyError)
 
 
 if __name__ == "__main__":
