@@ -45,7 +45,7 @@ from tests.warehouse import (
     user_environment,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.thorough]
+pytestmark = [pytest.mark.slow, pytest.mark.thorough, pytest.mark.nightly]
 
 KILLS = int(os.environ.get("CHURN_FAULTS", "1"))
 in_the_long_form = pytest.mark.skipif(

@@ -15,7 +15,7 @@ from tests.conftest import MakeProject
 from tests.make_log import DAY, START, Event, make_log
 from tests.warehouse import LOAD_TIMES, NO_TESTS, Project, assert_same_rows
 
-pytestmark = [pytest.mark.slow, pytest.mark.thorough]
+pytestmark = [pytest.mark.slow, pytest.mark.thorough, pytest.mark.nightly]
 
 EXAMPLES = int(os.environ.get("CHURN_REPLAYS", "1"))
 EXAMPLE_NUMBERS = itertools.count()
