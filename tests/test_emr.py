@@ -200,7 +200,9 @@ def moto(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     monkeypatch.setattr("deploy.emr.__main__.pack_packages", pack_nothing)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("SF_EXECUTION_HISTORY_TYPE", "FAILURE")  # else moto's run for ever
-    with mock_aws():
+    # deploy leaves those of its stack in the environment, where later tests must not find them
+    own = {"CHURN_WAREHOUSE": "unused", "CHURN_SCHEMA": "unused"}
+    with environment(own), mock_aws():
         yield boto3.resource("s3")
 
 
