@@ -198,11 +198,14 @@ def moto(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
 
     monkeypatch.setattr(_Aws, "make_stack", make_what_moto_knows)
     monkeypatch.setattr("deploy.emr.__main__.pack_packages", pack_nothing)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("SF_EXECUTION_HISTORY_TYPE", "FAILURE")  # else moto's run for ever
-    # deploy leaves those of its stack in the environment, where later tests must not find them
-    own = {"CHURN_WAREHOUSE": "unused", "CHURN_SCHEMA": "unused"}
-    with environment(own), mock_aws():
+    variables = {
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "SF_EXECUTION_HISTORY_TYPE": "FAILURE",  # else moto's run for ever
+        # deploy leaves those of its stack in the environment, where later tests must not find them
+        "CHURN_WAREHOUSE": "unused",
+        "CHURN_SCHEMA": "unused",
+    }
+    with environment(variables), mock_aws():
         yield boto3.resource("s3")
 
 

@@ -20,7 +20,8 @@ sql() {
     folder=$(mktemp -d) && mkdir "$folder/warehouse" || return 1
     export CHURN_WAREHOUSE="$folder/warehouse" DBT_TARGET_PATH="$folder/target"
     status=0
-    sqlfluff lint --processes 0 --disable-progress-bar models tests analyses report >"$folder/out" 2>&1 || status=$?
+    sqlfluff lint --processes 0 --disable-progress-bar models tests analyses report \
+        >"$folder/out" 2>&1 || status=$?
     sqlfluff lint --disable-progress-bar --config examples/podcasts/.sqlfluff examples \
         >>"$folder/out" 2>&1 || status=$?
     unset CHURN_WAREHOUSE DBT_TARGET_PATH
