@@ -45,7 +45,7 @@ from tests.warehouse import (
     user_environment,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.thorough, pytest.mark.nightly]
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 KILLS = int(os.environ.get("CHURN_FAULTS", "1"))
 in_the_long_form = pytest.mark.skipif(
@@ -285,6 +285,7 @@ class Catalog:
 # --- kill -9
 
 
+@pytest.mark.nightly
 def test_a_killed_build_harms_nothing(
     growing: Growing, disk: Path, make_project: MakeProject
 ) -> None:
