@@ -5,13 +5,14 @@ import json
 import re
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import MakeProject
 from tests.make_log import FIRST_NAMES, LAST_NAMES, make_log, write_log
-from tests.warehouse import Project, Run, assert_same_rows
+from tests.warehouse import Project, Run, assert_same_rows, run_process
 
 pytestmark = pytest.mark.slow
 
@@ -382,14 +383,19 @@ def test_a_gzip_file_cut_short_changes_nothing_until_it_is_mended(corpus: Corpus
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "without logs"])
-def test_no_logs_is_one_clear_sentence(kind: str, make_project: MakeProject) -> None:
+def test_no_logs_is_one_clear_sentence(
+    kind: str, make_project: MakeProject, tmp_path: Path
+) -> None:
     project = make_project(f"none_{kind.replace(' ', '_')}")
     if kind == "missing":
         project.raw = project.raw / "not-here"
     elif kind == "without logs":
         (project.raw / "truth.csv").write_text("a,b\n")
-    # the first as a user sees it
-    run = project.dbt("build", fresh=kind == "missing")
+    if kind == "missing":  # as a user sees it, whose warehouse is not there either
+        nowhere = str(tmp_path / "not" / "here")
+        run = run_process("dbt", *project.command("build"), CHURN_WAREHOUSE=nowhere)
+    else:
+        run = project.dbt("build")
     assert run.status != 0
     assert run.lines_with(f"No raw logs in {re.escape(str(project.raw))}")
     assert not run.lines_with(r"Traceback|^\s*at \w+\.|Exception")
