@@ -1,13 +1,14 @@
 """Figures of a churn probability, with intervals: pure functions on numpy arrays.
 
 Arrays have one element per (user, snapshot). `label` is 0.0 or 1.0, `probability` lies in [0, 1],
-`weight` counts how often a row is drawn (all ones: the rows as they are). Every figure that is
-undefined, such as a ROC AUC with one class, is nan. Ties are shared, never broken by row order.
+`weight` counts how often a row is drawn. Every figure that is undefined, such as a ROC AUC with one
+class, is nan. Ties are shared, never broken by row order.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -20,7 +21,7 @@ CURVE_POINTS = 200
 class Ranking:
     """Rows sorted by falling probability, rows of equal probability in one group.
 
-    Sorting is what a figure costs; the bootstrap sorts once and then only changes the weights.
+    The bootstrap sorts once, and takes one Sample after the other of it.
     """
 
     label: np.ndarray  # (rows,) in falling order of probability
@@ -41,76 +42,109 @@ class Ranking:
         bins = (starts * BINS // max(ranked.size, 1))[np.cumsum(is_start) - 1]
         return cls(label[order].astype(float), ranked.astype(float), order, starts, bins)
 
+    def sample(self, weight: np.ndarray | None = None) -> Sample:
+        """Each row drawn `weight` (rows,) times, in the order of the original arrays; else once."""
+        drawn = np.ones(self.order.size) if weight is None else weight[self.order].astype(float)
+        if not self.order.size:
+            return Sample(self, drawn, np.zeros(0), np.zeros(0))
+        positive = np.add.reduceat(drawn * self.label, self.starts)
+        return Sample(self, drawn, positive, np.add.reduceat(drawn, self.starts) - positive)
 
-def roc_auc(ranking: Ranking, weight: np.ndarray) -> float:
+    @cached_property
+    def log_losses(self) -> np.ndarray:
+        """(rows,) -log of the probability given to what happened (natural log, cut at 1e-15)."""
+        p = np.clip(self.probability, 1e-15, 1 - 1e-15)
+        return -np.where(self.label > 0, np.log(p), np.log1p(-p))
+
+    @cached_property
+    def squared_errors(self) -> np.ndarray:
+        """(rows,) squared difference of probability and outcome."""
+        return (self.probability - self.label) ** 2
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows drawn from a ranking: what all figures are computed from."""
+
+    ranking: Ranking
+    weight: np.ndarray  # (rows,) how often each is drawn, in the order of the ranking
+    positive: np.ndarray  # (groups,) rows drawn of churners
+    negative: np.ndarray  # (groups,) and of others
+
+    @cached_property
+    def hits(self) -> np.ndarray:
+        """(groups + 1,) churners' rows above each group, last of all."""
+        return np.r_[0.0, np.cumsum(self.positive)]
+
+    @cached_property
+    def misses(self) -> np.ndarray:
+        """(groups + 1,) others' rows above each group, last of all."""
+        return np.r_[0.0, np.cumsum(self.negative)]
+
+    @cached_property
+    def drawn(self) -> np.ndarray:
+        """(groups + 1,) rows above each group, last of all."""
+        return self.hits + self.misses
+
+
+def roc_auc(sample: Sample) -> float:
     """Chance that a churner ranks above a non-churner, ties counting half.
 
     The Mann-Whitney form: Hanley and McNeil, Radiology 143 (1982).
     """
-    positive, negative = _group_weights(ranking, weight)
-    if not positive.sum() or not negative.sum():
+    positives, negatives = sample.hits[-1], sample.misses[-1]
+    if not positives or not negatives:
         return float("nan")
-    negative_below = negative.sum() - np.cumsum(negative)
-    wins = (positive * (negative_below + negative / 2)).sum()
-    return float(wins / (positive.sum() * negative.sum()))
+    negative_below = negatives - sample.misses[1:]
+    wins = (sample.positive * (negative_below + sample.negative / 2)).sum()
+    return float(wins / (positives * negatives))
 
 
-def pr_auc(ranking: Ranking, weight: np.ndarray) -> float:
+def pr_auc(sample: Sample) -> float:
     """Average precision: sum over thresholds of (gain in recall) x precision.
 
     Without interpolation, as scikit-learn's average_precision_score; Davis and Goadrich (ICML
     2006) on why not to interpolate. A ranking without any skill has the base rate.
     """
-    positive, negative = _group_weights(ranking, weight)
-    if not positive.sum():
+    hits, drawn = sample.hits[1:], sample.drawn[1:]
+    if not sample.hits[-1]:
         return float("nan")
-    hits, drawn = np.cumsum(positive), np.cumsum(positive + negative)
     precision = np.divide(hits, drawn, out=np.zeros_like(hits), where=drawn > 0)
-    return float((positive / positive.sum() * precision).sum())
+    return float((sample.positive / sample.hits[-1] * precision).sum())
 
 
-def recall_at(ranking: Ranking, weight: np.ndarray, percent: float) -> float:
+def recall_at(sample: Sample, percent: float) -> float:
     """Share of the churners among the `percent` % of rows with the highest probability.
 
     Where the cut falls into a group of ties, the group counts in proportion (its expectation).
     """
-    positive, negative = _group_weights(ranking, weight)
-    if not positive.sum():
+    hits, drawn = sample.hits, sample.drawn
+    if not hits[-1]:
         return float("nan")
-    drawn = np.r_[0.0, np.cumsum(positive + negative)]
-    hits = np.r_[0.0, np.cumsum(positive)]
     return float(np.interp(drawn[-1] * percent / 100, drawn, hits) / hits[-1])
 
 
-def lift_at(ranking: Ranking, weight: np.ndarray, percent: float) -> float:
+def lift_at(sample: Sample, percent: float) -> float:
     """Churn rate of the top `percent` % over that of all rows: recall / share looked at."""
-    return recall_at(ranking, weight, percent) / (percent / 100)
+    return recall_at(sample, percent) / (percent / 100)
 
 
-def log_loss(ranking: Ranking, weight: np.ndarray) -> float:
-    """Mean of -log of the probability given to what happened (natural log, clipped at 1e-15)."""
-    if not weight.sum():
-        return float("nan")
-    p = np.clip(ranking.probability, 1e-15, 1 - 1e-15)
-    loss = -np.where(ranking.label > 0, np.log(p), np.log1p(-p))
-    return float(np.average(loss, weights=weight[ranking.order]))
+def log_loss(sample: Sample) -> float:
+    """Mean of -log of the probability given to what happened."""
+    return _mean(sample.ranking.log_losses, sample)
 
 
-def brier(ranking: Ranking, weight: np.ndarray) -> float:
+def brier(sample: Sample) -> float:
     """Mean squared difference of probability and outcome.
 
     Brier, Monthly Weather Review 78 (1950).
     """
-    if not weight.sum():
-        return float("nan")
-    return float(
-        np.average((ranking.probability - ranking.label) ** 2, weights=weight[ranking.order])
-    )
+    return _mean(sample.ranking.squared_errors, sample)
 
 
-def calibration_bins(ranking: Ranking, weight: np.ndarray) -> list[dict[str, float]]:
+def calibration_bins(sample: Sample) -> list[dict[str, float]]:
     """Ten bins of equal size by probability, highest first: rows, mean probability, churn rate."""
-    drawn = weight[ranking.order]
+    ranking, drawn = sample.ranking, sample.weight
     rows = np.bincount(ranking.bins, drawn, BINS)
     predicted = np.bincount(ranking.bins, drawn * ranking.probability, BINS)
     churned = np.bincount(ranking.bins, drawn * ranking.label, BINS)
@@ -121,12 +155,12 @@ def calibration_bins(ranking: Ranking, weight: np.ndarray) -> list[dict[str, flo
     ]
 
 
-def calibration_error(ranking: Ranking, weight: np.ndarray) -> float:
+def calibration_error(sample: Sample) -> float:
     """Mean over bins, by size, of |mean probability - churn rate|.
 
     The expected calibration error of Naeini et al. (AAAI 2015), with bins of equal size.
     """
-    bins = calibration_bins(ranking, weight)
+    bins = calibration_bins(sample)
     total = sum(b["rows"] for b in bins)
     if not total:
         return float("nan")
@@ -141,37 +175,36 @@ def curve(ranking: Ranking, points: int = CURVE_POINTS) -> list[dict[str, float]
     that lie above it, recall (true positive rate), false positive rate and precision, all 0 to 1.
     Rows of one probability are taken together. Empty where a class is missing.
     """
-    positive, negative = _group_weights(ranking, np.ones(ranking.label.size))
-    if not positive.sum() or not negative.sum():
+    sample = ranking.sample()
+    hits, misses = sample.hits, sample.misses
+    if not hits[-1] or not misses[-1]:
         return []
-    hits, misses = np.r_[0.0, np.cumsum(positive)], np.r_[0.0, np.cumsum(negative)]
     wanted = np.linspace(0, 1, points + 1) ** 2 * ranking.label.size
     stops = np.unique(np.searchsorted(hits + misses, wanted))
     return [
         {
             "share": (hits[i] + misses[i]) / ranking.label.size,
-            "recall": hits[i] / positive.sum(),
-            "false_positive_rate": misses[i] / negative.sum(),
+            "recall": hits[i] / hits[-1],
+            "false_positive_rate": misses[i] / misses[-1],
             "precision": hits[i] / max(hits[i] + misses[i], 1.0),
         }
         for i in stops
     ]
 
 
-def figures(ranking: Ranking, weight: np.ndarray) -> dict[str, float]:
+def figures(sample: Sample) -> dict[str, float]:
     """Every figure by name, in the order in which they are reported."""
-    drawn = weight[ranking.order]
     found = {
-        "base_rate": float(np.average(ranking.label, weights=drawn)) if drawn.sum() else np.nan,
-        "roc_auc": roc_auc(ranking, weight),
-        "pr_auc": pr_auc(ranking, weight),
+        "base_rate": _mean(sample.ranking.label, sample),
+        "roc_auc": roc_auc(sample),
+        "pr_auc": pr_auc(sample),
     }
     for percent in TOP_PERCENTS:
-        found[f"lift_at_{percent}_percent"] = lift_at(ranking, weight, percent)
-        found[f"recall_at_{percent}_percent"] = recall_at(ranking, weight, percent)
-    found["log_loss"] = log_loss(ranking, weight)
-    found["brier"] = brier(ranking, weight)
-    found["calibration_error"] = calibration_error(ranking, weight)
+        found[f"lift_at_{percent}_percent"] = lift_at(sample, percent)
+        found[f"recall_at_{percent}_percent"] = recall_at(sample, percent)
+    found["log_loss"] = log_loss(sample)
+    found["brier"] = brier(sample)
+    found["calibration_error"] = calibration_error(sample)
     return found
 
 
@@ -206,11 +239,11 @@ def figures_with_intervals(
 ) -> dict[str, Interval]:
     """Figures of (rows,) arrays with the 2.5 and 97.5 percentiles over resampled users."""
     ranking = Ranking.of(label, probability)
-    point = figures(ranking, np.ones(label.size))
+    point = figures(ranking.sample())
     _, codes = np.unique(user, return_inverse=True)
     # one replicate at a time: memory stays at a few arrays of the size of the test set
     seeds = np.random.SeedSequence(seed).generate_state(replicates)
-    drawn = [figures(ranking, user_weights(codes, 1, int(s))[0]) for s in seeds]
+    drawn = [figures(ranking.sample(user_weights(codes, 1, int(s))[0])) for s in seeds]
     return {
         name: Interval(value, *_percentiles([replicate[name] for replicate in drawn]))
         for name, value in point.items()
@@ -223,22 +256,18 @@ def strongest_single_feature(label: np.ndarray, values: np.ndarray) -> np.ndarra
     The better direction counts, and nulls (nan) count as lowest or highest, whichever tells more.
     """
     best = np.full(values.shape[1], 0.5)
-    weight = np.ones(label.size)
     for j in range(values.shape[1]):
         column = values[:, j]
         for fill in (-np.inf, np.inf) if np.isnan(column).any() else (0.0,):
-            auc = roc_auc(Ranking.of(label, np.where(np.isnan(column), fill, column)), weight)
+            ranking = Ranking.of(label, np.where(np.isnan(column), fill, column))
+            auc = roc_auc(ranking.sample())
             if not np.isnan(auc):
                 best[j] = max(best[j], auc, 1 - auc)
     return best
 
 
-def _group_weights(ranking: Ranking, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    if not ranking.label.size:
-        return np.zeros(0), np.zeros(0)
-    drawn = weight[ranking.order].astype(float)
-    positive = np.add.reduceat(drawn * ranking.label, ranking.starts)
-    return positive, np.add.reduceat(drawn, ranking.starts) - positive
+def _mean(values: np.ndarray, sample: Sample) -> float:
+    return float(np.average(values, weights=sample.weight)) if sample.weight.sum() else float("nan")
 
 
 def _percentiles(values: list[float]) -> tuple[float, float]:

@@ -104,7 +104,7 @@ def metrics_json(
             }
             for model, by_cohort in figures.items()
         },
-        "calibration": calibration_bins(ranking, np.ones(len(predictions))),
+        "calibration": calibration_bins(ranking.sample()),
         "curves": {
             name: [{k: round(v, 6) for k, v in point.items()} for point in curve(ranking)]
             for name, ranking in rankings.items()

@@ -145,7 +145,7 @@ def tune_log_loss(model: Model, tune_rows: DataFrame) -> float:
     """Mean log loss on the tune split, what the choice goes by (bounded by max_fit_rows)."""
     found = model.probability(tune_rows).select("label", "probability").toPandas()
     ranking = evaluate.Ranking.of(found["label"].to_numpy(), found["probability"].to_numpy())
-    return evaluate.log_loss(ranking, np.ones(len(found)))
+    return evaluate.log_loss(ranking.sample())
 
 
 def test_predictions(test_rows: DataFrame, fitted: Mapping[str, Model]) -> pd.DataFrame:

@@ -113,22 +113,22 @@ def test_figures_equal_scikit_learn_with_ties_and_weights(
     probability = np.array([r[1] / 10 for r in rows])
     weight = np.array([float(r[2]) for r in rows])
     drawn = weight > 0
-    ranking = Ranking.of(label, probability)
+    sample = Ranking.of(label, probability).sample(weight)
     both = len(set(label[drawn])) == 2
-    assert math.isnan(evaluate.roc_auc(ranking, weight)) != both
+    assert math.isnan(evaluate.roc_auc(sample)) != both
     if not both:
         return
     known = {"y_true": label, "sample_weight": weight}
-    assert evaluate.roc_auc(ranking, weight) == pytest.approx(
+    assert evaluate.roc_auc(sample) == pytest.approx(
         sklearn_metrics.roc_auc_score(y_score=probability, **known)
     )
-    assert evaluate.pr_auc(ranking, weight) == pytest.approx(
+    assert evaluate.pr_auc(sample) == pytest.approx(
         sklearn_metrics.average_precision_score(y_score=probability, **known)
     )
-    assert evaluate.brier(ranking, weight) == pytest.approx(
+    assert evaluate.brier(sample) == pytest.approx(
         sklearn_metrics.brier_score_loss(y_proba=probability, **known)
     )
-    assert evaluate.log_loss(ranking, weight) == pytest.approx(
+    assert evaluate.log_loss(sample) == pytest.approx(
         sklearn_metrics.log_loss(
             label, np.clip(probability, 1e-15, 1 - 1e-15), sample_weight=weight
         )
@@ -140,15 +140,15 @@ def test_lift_and_recall_by_hand() -> None:
     probability = np.arange(10, 0, -1) / 10
     label = np.zeros(10)
     label[[0, 5]] = 1
-    ranking, weight = Ranking.of(label, probability), np.ones(10)
-    assert evaluate.recall_at(ranking, weight, 10) == 0.5
-    assert evaluate.lift_at(ranking, weight, 10) == 5.0
-    assert evaluate.recall_at(ranking, weight, 50) == 0.5
-    assert evaluate.recall_at(ranking, weight, 60) == 1.0
+    sample = Ranking.of(label, probability).sample()
+    assert evaluate.recall_at(sample, 10) == 0.5
+    assert evaluate.lift_at(sample, 10) == 5.0
+    assert evaluate.recall_at(sample, 50) == 0.5
+    assert evaluate.recall_at(sample, 60) == 1.0
     # all tied: the expectation, whatever the order of the rows
-    tied = Ranking.of(label, np.full(10, 0.2))
-    assert evaluate.recall_at(tied, weight, 10) == pytest.approx(0.1)
-    assert evaluate.lift_at(tied, weight, 10) == pytest.approx(1.0)
+    tied = Ranking.of(label, np.full(10, 0.2)).sample()
+    assert evaluate.recall_at(tied, 10) == pytest.approx(0.1)
+    assert evaluate.lift_at(tied, 10) == pytest.approx(1.0)
 
 
 @settings(max_examples=60, deadline=None)
@@ -176,12 +176,12 @@ def test_calibration_error_by_hand() -> None:
     # 20 rows, bins of two: 0.3 predicted everywhere but in the top bin
     probability = np.r_[0.9, 0.8, np.linspace(0.31, 0.29, 18)]
     label = np.r_[1.0, 0.0, np.zeros(18)]
-    ranking = Ranking.of(label, probability)
-    bins = evaluate.calibration_bins(ranking, np.ones(20))
+    sample = Ranking.of(label, probability).sample()
+    bins = evaluate.calibration_bins(sample)
     assert [b["rows"] for b in bins] == [2.0] * 10
     assert (bins[0]["probability"], bins[0]["churn_rate"]) == (pytest.approx(0.85), 0.5)
     expected = (2 * 0.35 + 18 * 0.3) / 20
-    assert evaluate.calibration_error(ranking, np.ones(20)) == pytest.approx(expected)
+    assert evaluate.calibration_error(sample) == pytest.approx(expected)
 
 
 def test_intervals_resample_users_not_rows() -> None:
@@ -522,6 +522,26 @@ def test_parts_add_up_to_the_margin(spark: SparkSession, artifacts: Path, name: 
     assert np.abs(contributions.mean(axis=0)).max() < 1e-9
     assert found["probability"].nunique() > 50
     assert scores_of(features, model, "run").count() == len(found)
+
+
+def test_strengths_by_hand(spark: SparkSession) -> None:
+    # two parts of one feature, one part of a feature with a null and of one that never varies
+    rows = spark.createDataFrame(
+        [(1.0, None, 5.0, [1.0, 1.0, 9.0, 0.0]), (2.0, 1.0, 5.0, [2.0, 3.0, 4.0, 1.0]),
+         (6.0, 3.0, 5.0, [3.0, 5.0, 0.0, 2.0])],
+        "songs_last_7_days double, hours_since_last_error double, is_paid double, "
+        "parts array<double>",
+    )  # fmt: skip
+    owners = ("songs_last_7_days", "songs_last_7_days", "hours_since_last_error", "is_paid")
+    parts = models.Parts(rows, owners, (1.0, -1.0, 2.0, 1.0), (2.0, 3.0, 1.0, 1.0))
+    found = {each["feature"]: each for each in explain.strengths(parts)}
+    # songs: (-1 + 2, 0, 1 - 2); error: (16, 6, -2), of which the null's is not correlated
+    assert list(found) == ["hours_since_last_error", "is_paid", "songs_last_7_days"]
+    assert [each["mean_log_odds"] for each in found.values()] == pytest.approx([8, 2 / 3, 2 / 3])
+    songs = np.corrcoef([1, 2, 6], [1, 0, -1])[0, 1]
+    assert found["songs_last_7_days"]["direction"] == pytest.approx(songs)
+    assert found["hours_since_last_error"]["direction"] == pytest.approx(-1)
+    assert found["is_paid"]["direction"] is None
 
 
 def test_schema_error_names_columns_and_the_mend(spark: SparkSession) -> None:
