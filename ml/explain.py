@@ -95,7 +95,9 @@ def _contributions(
 ) -> np.ndarray:
     """(rows, parts) log odds, of (rows,) arrays of parts."""
     values = np.stack(parts) if len(parts) else np.zeros((0, len(factors)))
-    return (values - np.asarray(center)) * np.asarray(factors)
+    values -= np.asarray(center)
+    values *= np.asarray(factors)
+    return values
 
 
 def _correlation(value: pd.Series, total: np.ndarray) -> float | None:
