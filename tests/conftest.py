@@ -16,9 +16,11 @@ REFERENCE = ROOT.parent / "shared" / "data"
 MakeProject = Callable[..., Project]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # the longest modules first, so that no process has to wait long for the other at the end
-    items.sort(key=lambda item: not item.get_closest_marker("slow"))
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    # One that builds the sample first, as both processes would wait for it later. Then the longest,
+    # so that no process has to wait long for the other at the end.
+    builder = next((item.path for item in items if "sample" in item.fixturenames), None)
+    items.sort(key=lambda item: (item.path != builder, not item.get_closest_marker("slow")))
     if not REFERENCE.is_dir():
         for item in items:
             if item.get_closest_marker("reference"):
