@@ -45,10 +45,7 @@ class Ranking:
     def sample(self, weight: np.ndarray | None = None) -> Sample:
         """Each row drawn `weight` (rows,) times, in the order of the original arrays; else once."""
         drawn = np.ones(self.order.size) if weight is None else weight[self.order].astype(float)
-        if not self.order.size:
-            return Sample(self, drawn, np.zeros(0), np.zeros(0))
-        positive = np.add.reduceat(drawn * self.label, self.starts)
-        return Sample(self, drawn, positive, np.add.reduceat(drawn, self.starts) - positive)
+        return Sample(self, drawn)
 
     @cached_property
     def log_losses(self) -> np.ndarray:
@@ -68,8 +65,16 @@ class Sample:
 
     ranking: Ranking
     weight: np.ndarray  # (rows,) how often each is drawn, in the order of the ranking
-    positive: np.ndarray  # (groups,) rows drawn of churners
-    negative: np.ndarray  # (groups,) and of others
+
+    @cached_property
+    def positive(self) -> np.ndarray:
+        """(groups,) rows drawn of churners."""
+        return np.add.reduceat(self.weight * self.ranking.label, self.ranking.starts)
+
+    @cached_property
+    def negative(self) -> np.ndarray:
+        """(groups,) rows drawn of others."""
+        return np.add.reduceat(self.weight, self.ranking.starts) - self.positive
 
     @cached_property
     def hits(self) -> np.ndarray:
