@@ -1,7 +1,7 @@
 # `make` lists the targets. Everything below .venv is made by the first of them that needs it.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo build server server-status server-stop \
-	test test-thorough test-cluster faults lint train evaluate \
+	test test-fast test-thorough test-cluster faults lint train evaluate \
 	score report freshness docs status simulate \
 	calibrate bench-build bench-growth bench-incremental bench-daily bench-duckdb bench-server \
 	bench-seed bench-shuffles \
@@ -47,6 +47,9 @@ server-stop: $(READY) ## End the server
 
 test: $(READY) ## Run the test suite (ARGS='-k publish')
 	@pytest $(ARGS)
+
+test-fast: $(READY) ## The tests that need no Spark, in half a minute
+	@pytest -m 'not spark' $(ARGS)
 
 test-thorough: $(READY) ## Builds day by day, in random parts, killed, through a server, on another engine
 	@pytest -m thorough $(ARGS)

@@ -16,7 +16,11 @@ REFERENCE = ROOT.parent / "shared" / "data"
 MakeProject = Callable[..., Project]
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m is looked at
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    for item in items:
+        if "warehouse" in item.fixturenames:
+            item.add_marker(pytest.mark.spark)
     # One that builds the sample first, as both processes would wait for it later. Then the longest,
     # so that no process has to wait long for the other at the end.
     builder = next((item.path for item in items if "sample" in item.fixturenames), None)
@@ -25,6 +29,20 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
         for item in items:
             if item.get_closest_marker("reference"):
                 item.add_marker(pytest.mark.skip(reason=f"no reference data in {REFERENCE}"))
+
+
+@pytest.fixture(autouse=True)
+def no_spark_unless_marked(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test that starts Spark has the mark `spark`, else it would slow `make test-fast`."""
+    if request.node.get_closest_marker("spark"):
+        return
+
+    def refuse(*_: object, **__: object) -> None:
+        pytest.fail("This test starts Spark: mark it `spark`, or take a fixture that needs it.")
+
+    monkeypatch.setattr("pyspark.core.context.launch_gateway", refuse)
 
 
 @pytest.fixture(scope="session")
