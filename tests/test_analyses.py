@@ -1,6 +1,7 @@
 """The analysts' questions in analyses/ run on what is published, and answer what they ask."""
 
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -123,7 +124,29 @@ def test_active_users_of_dates_and_weeks(
     ]
 
 
-def test_sample_plays_are_never_cut_short(answers: dict[str, pd.DataFrame]) -> None:
-    """The made-up log goes on where a song ends."""
-    assert answers["plays_cut_short"]["cut_short_plays"].sum() == 0
-    assert answers["plays_cut_short"]["followed_plays"].min() >= 20
+def test_plays_cut_short(answers: dict[str, pd.DataFrame], events: list[Event]) -> None:
+    """What a user leaves the song for comes more than a second before its end."""
+    beside = ("Thumbs Up", "Thumbs Down", "Add to Playlist", "Add Friend")
+    visits = sorted(
+        (event for event in events if event["page"] not in beside),
+        key=lambda e: (e["userId"], e["ts"], e["sessionId"], e["itemInSession"]),
+    )
+    followed, cut_short = Counter(), Counter()
+    for play, then in pairwise(visits):
+        sides = [(e["userId"], e["sessionId"], monday(e)) for e in (play, then)]
+        if play["page"] == "NextSong" and sides[0] == sides[1]:
+            song = play["artist"], play["song"]
+            followed[song] += 1
+            cut_short[song] += then["ts"] - play["ts"] < round(play["length"] * 1000) - 1000
+    rows = answers["plays_cut_short"].itertuples()
+    found = {(row.artist, row.song): (row.followed_plays, row.cut_short_plays) for row in rows}
+    assert found == {song: (followed[song], cut_short[song]) for song in found}
+    shares = {song: cut_short[song] / plays for song, plays in followed.items() if plays >= 20}
+    most = sorted(shares.values(), reverse=True)[:10]
+    assert sorted((shares[song] for song in found), reverse=True) == pytest.approx(most, abs=0.001)
+    assert most[-1] > 0
+
+
+def monday(event: Event) -> int:
+    """Number of the week of an event; the first of 1970 was a Thursday."""
+    return (event["ts"] // 86_400_000 + 3) // 7

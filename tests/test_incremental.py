@@ -60,8 +60,8 @@ def days(make_project: MakeProject) -> Days:
     project = make_project("one_more_day")
     events = [
         event
-        for event in make_log(users=6, days=100, seed=7)
-        if event["userId"] != "7" or not 10 <= (event["ts"] // 1000 - START) // DAY < 91
+        for event in make_log(users=6, days=100, seed=29)
+        if event["userId"] != "3" or not 10 <= (event["ts"] // 1000 - START) // DAY < 91
     ]
     last_day = (START + 98 * DAY) * 1000
     earlier = [event for event in events if event["ts"] < last_day]

@@ -34,7 +34,7 @@ class Delivery:
 
 def events_of_a_messy_log(source: random.Random) -> list[Event]:
     """A log with users who come back after more than 28 days, and one who is there on two dates."""
-    events = make_log(users=5, days=75, seed=source.randrange(1000))
+    events = make_log(users=6, days=75, seed=source.randrange(1000))
     users = sorted({event["userId"] for event in events} - {""})
     away = {user: source.randrange(5, 40) for user in users[:3]}
     kept = []

@@ -71,20 +71,14 @@ class Written:
 
 @pytest.fixture(scope="module")
 def events() -> list[Event]:
-    """A log in which one user, one band and one city have names that attack the page; eight users
-    register in it."""
+    """A log in which one user, one band and one city have names that attack the page."""
     found = make_log(users=40, days=45, seed=3)
-    newcomers = {str(number) for number in range(30, 38)}
-    registered: dict[str, int] = {}
-    for event in found:
-        if event["userId"] in newcomers:
-            event["registration"] = registered.setdefault(event["userId"], event["ts"])
-    attacker = found[0]["userId"] or "2"
+    attacker = found[-1]["userId"]
     for event in found:
         if event["userId"] == attacker:
             event |= {k: v for k, v in HOSTILE.items() if k not in ("artist", "song")}
             event |= {"userId": HOSTILE_USER, "location": f"{HOSTILE_CITY}, TX"}
-        if event.get("artist") == "Marrow & Pine":
+        if event.get("artist") == "Dancer Ocean":
             event |= {"artist": HOSTILE["artist"], "song": HOSTILE["song"]}
     return found
 

@@ -28,7 +28,8 @@ from simulator.random_numbers import below, draw, streams, uniform
 from simulator.separation import separate, user_days
 from simulator.settings import LAYOUTS, Settings
 from tests.conftest import REFERENCE, MakeProject
-from tests.warehouse import ROOT
+from tests.make_log import make_log
+from tests.warehouse import ROOT, SAMPLE
 
 PROFILE = ["location", "userAgent", "lastName", "firstName", "registration", "gender"]
 VISIT = ["ts", "userId", "sessionId", "page", "auth", "method", "status", "level", "itemInSession"]
@@ -432,6 +433,13 @@ def test_a_change_leaves_the_others_their_proportions() -> None:
     assert _change(home, row, [{**changes[0], "of": ["logged in/paid"]}]) == row
     # a page that does not follow does not begin to
     assert _change(home, {song: 0.6}, changes) == {song: 0.6}
+
+
+def test_the_sample_is_a_log_of_it() -> None:
+    """Whoever changes what users do makes it again: see tests/make_log.py."""
+    texts = [gzip.decompress(path.read_bytes()) for path in sorted(SAMPLE.iterdir())]
+    lines = [json.loads(line) for text in texts for line in text.splitlines()]
+    assert lines == make_log(users=60, days=62, seed=8)
 
 
 # --- behaviour
