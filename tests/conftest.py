@@ -32,9 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_spark_unless_marked(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def no_spark_unless_marked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that starts Spark has the mark `spark`, else it would slow `make test-fast`."""
     if request.node.get_closest_marker("spark"):
         return
@@ -93,13 +91,13 @@ def spark(warehouse: Path) -> SparkSession:
 
 @pytest.fixture(scope="session")
 def sample(make_project: MakeProject, shared: Path) -> Project:
-    """All tables of data/sample, built and tested once, as a user does; only to be read."""
+    """All tables of data/sample, built once with all tests; only to be read."""
     project = make_project("sample", raw=SAMPLE)
     built = shared / "sample"
     with FileLock(shared / "sample.lock"):
         if built.exists():
             shutil.copytree(built, project.folder, dirs_exist_ok=True)
         else:
-            project.dbt("build", fresh=True).ok()
+            project.dbt("build").ok()
             shutil.copytree(project.folder, built)
     return project

@@ -9,9 +9,9 @@ import pytest
 from pyspark.sql.functions import expr
 
 from tests.conftest import REFERENCE, MakeProject
-from tests.warehouse import Project
+from tests.warehouse import STAGING, Project
 
-pytestmark = pytest.mark.reference
+pytestmark = [pytest.mark.reference, pytest.mark.spark]
 
 MINI = REFERENCE / "eventsim_sparkify_mini"
 
@@ -29,7 +29,7 @@ def other_logs(make_project: MakeProject) -> Project:
     project = make_project("other")
     shutil.copytree(REFERENCE / "eventsim_log_2018_11", project.raw / "2018" / "11")
     shutil.copy(REFERENCE / "sparkify_mini_first_100_events.jsonl", project.raw)
-    project.build().ok()
+    project.build(*STAGING).ok()
     return project
 
 

@@ -46,7 +46,7 @@ def test_dbt_builds_a_model_on_the_java_of_the_wheel(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    project: Project = make_project("wheel", root=copy_of_project(tmp_path / "copy"))
+    project: Project = make_project("wheel", root=copy_of_project(tmp_path / "copy", small=True))
     write_log(make_log(users=3, days=10, seed=2), project.raw, files=1)
     (project.root / "models" / "staging" / "java_home.sql").write_text(
         "{{ config(contract={'enforced': false}) }}\n"

@@ -29,7 +29,7 @@ from simulator.separation import separate, user_days
 from simulator.settings import LAYOUTS, Settings
 from tests.conftest import REFERENCE, MakeProject
 from tests.make_log import make_log
-from tests.warehouse import ROOT, SAMPLE
+from tests.warehouse import ROOT, SAMPLE, STAGING
 
 PROFILE = ["location", "userAgent", "lastName", "firstName", "registration", "gender"]
 VISIT = ["ts", "userId", "sessionId", "page", "auth", "method", "status", "level", "itemInSession"]
@@ -334,7 +334,7 @@ def test_the_warehouse_gives_each_line_its_reason(
     settings = dataclasses.replace(DIRTY, users=100, end=date(2018, 11, 10))
     folder = write(settings, tmp_path / "log", workers=2)
     project = make_project("simulated", raw=folder)
-    project.build().ok()
+    project.build(*STAGING).ok()
     expected: Counter[tuple[str, str]] = Counter()
     duplicates: Counter[str] = Counter()
     for row in manifest_of(folder):

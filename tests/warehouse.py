@@ -28,13 +28,18 @@ BIN = Path(sys.executable).parent
 LOAD_TIMES = ("loaded_at", "counted_at")
 NO_UNIT_TESTS = ("--exclude-resource-type", "unit_test")
 NO_TESTS = (*NO_UNIT_TESTS, "--exclude-resource-type", "test")
+# lines, events, quarantine and ledger, with all tests that look at nothing else
+STAGING = (
+    *("--select", "+stg_events", "+stg_events_rejected", "+ingested_files"),
+    *("--exclude", "events_are_conserved"),
+)
 
 # of commands in this process; a setting of the session would not last, as dbt-spark sets the
 # profile's again at each statement
 IN_ONE_PIECE = {"CHURN_SHUFFLE_PARTITIONS": "1"}
 
-# Of a Java that runs for a suite of small builds: of its first build, the second compiler took a third
-# of the processor time. What the first one makes needs more room than Java gives it.
+# Of the first build in a Java, the second compiler took a third of the processor time, and small
+# builds are not quicker by it. The first one's code needs more room than Java gives it.
 ONE_COMPILER = {"JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m"}
 
 # columns and sorted rows of every published view
