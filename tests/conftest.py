@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ MakeProject = Callable[..., Project]
 @pytest.hookimpl(tryfirst=True)  # before -m is looked at
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     for item in items:
-        if "warehouse" in item.fixturenames:
+        if {"warehouse", "spark"} & {*item.fixturenames}:
             item.add_marker(pytest.mark.spark)
     # One that builds the sample first, as both processes would wait for it later. Then the longest,
     # so that no process has to wait long for the other at the end.
@@ -31,16 +31,17 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
                 item.add_marker(pytest.mark.skip(reason=f"no reference data in {REFERENCE}"))
 
 
-@pytest.fixture(autouse=True)
-def no_spark_unless_marked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool, bool]:
     """A test that starts Spark has the mark `spark`, else it would slow `make test-fast`."""
-    if request.node.get_closest_marker("spark"):
-        return
 
     def refuse(*_: object, **__: object) -> None:
         pytest.fail("This test starts Spark: mark it `spark`, or take a fixture that needs it.")
 
-    monkeypatch.setattr("pyspark.core.context.launch_gateway", refuse)
+    with pytest.MonkeyPatch.context() as patch:
+        if not item.get_closest_marker("spark"):
+            patch.setattr("pyspark.core.context.launch_gateway", refuse)
+        return (yield)
 
 
 @pytest.fixture(scope="session")
