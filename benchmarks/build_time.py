@@ -44,6 +44,10 @@ def time_builds(raw_folder: Path, repeat: int, console: Console) -> list[DbtRun]
         for number in range(1, repeat + 1):
             label = f"build {number} of {repeat}"
             progress.update(task, description=label)
+
+            def show_node(text: str, label: str = label) -> None:
+                progress.update(task, description=f"{label}: node {text}")
+
             with temporary_work_folder(keep=False) as folder:
                 runs.append(
                     run_dbt(
@@ -51,9 +55,7 @@ def time_builds(raw_folder: Path, repeat: int, console: Console) -> list[DbtRun]
                         ["--full-refresh", "--exclude-resource-type", "unit_test"],
                         folder,
                         raw_folder,
-                        lambda text, label=label: progress.update(
-                            task, description=f"{label}: node {text}"
-                        ),
+                        show_node,
                     )
                 )
     return runs

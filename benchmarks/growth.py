@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.progress import Progress, TaskID
 
 from benchmarks.dbt_runs import (
     BenchmarkError,
@@ -173,13 +174,11 @@ def main() -> int:
             for size, steps, skew in builds:
                 with progress_line(console) as progress:
                     task = progress.add_task("")
-                    rows += measure_size(
-                        folder,
-                        size,
-                        steps,
-                        lambda text, task=task: progress.update(task, description=text),
-                        skew,
-                    )
+
+                    def show(text: str, task: TaskID = task, on: Progress = progress) -> None:
+                        on.update(task, description=text)
+
+                    rows += measure_size(folder, size, steps, show, skew)
     except BenchmarkError as error:
         print(error, file=sys.stderr)
         return 1

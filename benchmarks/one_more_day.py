@@ -59,8 +59,8 @@ def cut_off_last_days(raw: Path, days: int, earlier: Path, later: Path) -> dict[
     stay with the earlier ones. Raises BenchmarkError when there is no earlier day.
     """
     files = log_files(raw)
-    lines_of = Counter(_day(line) for file in files for line in _lines(file))
-    lines_of.pop(None, None)
+    days_of_lines = (_day(line) for file in files for line in _lines(file))
+    lines_of = Counter(day for day in days_of_lines if day is not None)
     usual = median(lines_of.values())
     last = max(day for day, lines in lines_of.items() if lines >= usual / 2)
     known = sorted(day for day in lines_of if day <= last)

@@ -38,7 +38,7 @@ from benchmarks.dbt_runs import (
     running_server,
     temporary_work_folder,
 )
-from benchmarks.one_more_day import cut_off_last_day
+from benchmarks.one_more_day import cut_off_last_days
 from server.process import Server, ServerError
 
 FAULTY_CLIENTS = 2  # of each kind
@@ -165,8 +165,8 @@ def main() -> int:
         return 1
     show(met, given.clients, console)
     console.print(*(line for line in output.splitlines() if "Published" in line), sep="\n")
-    for error in sorted(set(met.errors)):
-        console.print(f"[red]{error}", highlight=False)
+    for met_error in sorted(set(met.errors)):
+        console.print(f"[red]{met_error}", highlight=False)
     return 1 if met.errors or "Published" not in output else 0
 
 
@@ -174,11 +174,11 @@ def measure(
     raw: Path, folder: Path, clients: int, seconds: int, console: Console
 ) -> tuple[Answers, str]:
     """Build all days but one, serve them, and let the clients in while the last day is built."""
-    landing, day = folder / "raw", folder / "day.json"
+    landing = folder / "raw"
     no_unit_tests = ["--exclude-resource-type", "unit_test"]
     with progress_line(console) as progress:
         task = progress.add_task("building all days but the last")
-        cut_off_last_day(raw, landing, day)
+        [day] = cut_off_last_days(raw, 1, landing, folder / "days")
         run_dbt("build", no_unit_tests, folder, landing)
         run_dbt("compile", ["--select", "path:analyses"], folder, landing)
         compiled = (folder / "target" / "compiled").rglob("analyses/*.sql")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,7 +44,7 @@ def reasons_for(
     for name, contribution in by_feature.items():
         theme = BY_NAME[name].theme
         by_theme[theme] = by_theme.get(theme, 0.0) + contribution
-    texts = []
+    texts: list[str] = []
     for theme in sorted(by_theme, key=lambda t: (-by_theme[t], t)):
         if by_theme[theme] <= 0 or len(texts) == REASONS:
             break
@@ -58,11 +59,11 @@ def reasons_for(
 def typical_values(encoded: DataFrame) -> dict[str, float | None]:
     """Median of each numeric feature over encoded rows; None where none has a value."""
     names = [name for name in BY_NAME if name != CATEGORY_COLUMN]
-    row = encoded.agg(*(F.percentile_approx(name, 0.5).alias(name) for name in names)).first()
+    row = encoded.agg(*(F.percentile_approx(name, 0.5).alias(name) for name in names)).collect()[0]
     return row.asDict()
 
 
-def strengths(parts: Parts) -> list[dict[str, str | float | None]]:
+def strengths(parts: Parts) -> list[dict[str, Any]]:
     """How much each feature moves the log odds of the rows of centred `parts`, strongest first.
 
     The rows are collected: bound them.
@@ -74,9 +75,9 @@ def strengths(parts: Parts) -> list[dict[str, str | float | None]]:
     names = [name for name in BY_NAME if name in parts.owners]
     ordered = [name for name in names if name != CATEGORY_COLUMN]
     # Spark itself takes some 10 s for these 139 figures of 33,000 rows, 4 of them to plan
-    rows = parts.rows.select(*ordered, "parts").toPandas()
+    rows: pd.DataFrame = parts.rows.select(*ordered, "parts").toPandas()
     contributions = _contributions(rows["parts"], parts.factors, parts.center)
-    listed = []
+    listed: list[dict[str, Any]] = []
     for name in names:
         total = contributions[:, [owner == name for owner in parts.owners]].sum(axis=1)
         listed.append(
@@ -142,7 +143,7 @@ def _reasons_of_batches(
     return apply
 
 
-def feature_values(encoded_row: Mapping[str, object]) -> dict[str, float | str | None]:
+def feature_values(encoded_row: Mapping[str, Any]) -> dict[str, float | str | None]:
     """Feature values by name from one encoded row; a null or nan is None."""
     found: dict[str, float | str | None] = {}
     for name in BY_NAME:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -56,7 +57,7 @@ class Feature:
     unit: str
     null_means: str
     theme: str
-    phrase: Callable[[float | str | None, float | None], str]
+    phrase: Callable[[Any, float | None], str]
     is_skewed: bool = True
 
     @property

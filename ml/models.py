@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import uuid4
 
 from py4j.java_gateway import JavaObject
 from pyspark import SparkContext
-from pyspark.ml import PipelineModel
+from pyspark.ml import PipelineModel, Transformer
 from pyspark.ml.classification import GBTClassifier, LogisticRegression, RandomForestClassifier
 from pyspark.ml.feature import SQLTransformer, StandardScaler, VectorAssembler
 from pyspark.ml.functions import array_to_vector, vector_to_array
@@ -47,7 +47,7 @@ EXPLAINABLE = ("logistic_regression", "xgboost")
 PENALTIES = (0.01, 0.1, 1.0)  # ridge penalties tried for the logistic regression
 MAX_ROUNDS, PATIENCE = 400, 30  # of xgboost; the tune split stops it
 
-XGBOOST = {
+XGBOOST: dict[str, Any] = {
     "max_depth": 3,
     "learning_rate": 0.05,
     "subsample": 0.8,
@@ -106,7 +106,7 @@ class Pipeline:
     def probability(self, encoded: DataFrame) -> DataFrame:
         """The encoded rows with a column `probability`, and the columns of the stages."""
         scored = self.stages.transform(encoded)
-        return scored.withColumn("probability", vector_to_array("probability")[1])
+        return scored.withColumn("probability", vector_to_array(F.col("probability"))[1])
 
     def save(self, folder: Path) -> None:
         """Write the pipeline as Spark's own format."""
@@ -148,11 +148,12 @@ def _shared_folder() -> Iterator[_Shared | None]:
     """A folder in the warehouse, for a while: on a cluster, executors write and read the parts of a
     model, each on its own machine. None where Spark is one machine."""
     context = SparkContext._active_spark_context
-    if context is None or context.master.startswith("local"):
+    if context is None or (context.master or "").startswith("local"):
         yield None
         return
     warehouse = context.getConf().get("spark.sql.catalog.lake.warehouse")
-    new_path = context._jvm.org.apache.hadoop.fs.Path
+    jvm: Any = context._jvm
+    new_path = jvm.org.apache.hadoop.fs.Path
     path = new_path(f"{warehouse}/_models/{uuid4()}")
     files = path.getFileSystem(context._jsc.hadoopConfiguration())
     try:
@@ -166,7 +167,7 @@ def _shared_folder() -> Iterator[_Shared | None]:
 
 def fit_base_rate(encoded: DataFrame) -> RateTable:
     """The share of churners, for everybody."""
-    rate = float(encoded.agg(F.avg("label")).first()[0])
+    rate = float(encoded.agg(F.avg("label")).collect()[0][0])
     return RateTable("hours_since_last_event", (), (rate,), rate)
 
 
@@ -201,7 +202,7 @@ def fit_linear_stages(encoded: DataFrame, names: Sequence[str] = tuple(BY_NAME))
         column: f"ln(1 + {column})" if BY_NAME[feature].is_skewed else column
         for column, feature in pairs
     }
-    means = encoded.agg(*(F.expr(f"avg({v})").alias(c) for c, v in values.items())).first()
+    means = encoded.agg(*(F.expr(f"avg({v})").alias(c) for c, v in values.items())).collect()[0]
     flagged = [column for column, feature in pairs if BY_NAME[feature].is_nullable]
     selected = [
         f"coalesce({value}, {(means[column] or 0.0)!r}D) as value__{column}"
@@ -280,7 +281,7 @@ def fit_xgboost(encoded: DataFrame, rounds: int | None = None) -> tuple[Pipeline
     inputs = [column for column, _ in columns()]
     # unlike MLlib's, this vector keeps nulls (as nan)
     assemble = VectorAssembler(inputCols=inputs, outputCol="vector", handleInvalid="keep")
-    stopping = (
+    stopping: dict[str, Any] = (
         {"n_estimators": rounds}
         if rounds
         else {
@@ -317,7 +318,7 @@ def ordered(encoded: DataFrame, rows: int) -> DataFrame:
     )
 
 
-def _with_stages(linear: PipelineModel, model: object) -> Pipeline:
+def _with_stages(linear: PipelineModel, model: Transformer) -> Pipeline:
     return Pipeline(PipelineModel([*linear.stages, model]))
 
 
@@ -351,18 +352,20 @@ class Parts:
         Whole-past counts grow with the log: against the mean of the training rows everybody
         looks busy today. One pass over the rows; cache them where they are costly.
         """
-        mean = self.rows.agg(Summarizer.mean(array_to_vector("parts"))).first()[0]
+        mean = self.rows.agg(Summarizer.mean(array_to_vector(F.col("parts")))).collect()[0][0]
         return replace(self, center=tuple(float(value) for value in mean))
 
 
-def parts(model: Pipeline, encoded: DataFrame) -> Parts:
+def parts(model: Model, encoded: DataFrame) -> Parts:
     """Additive parts of each prediction of an explainable model.
 
     Logistic regression: coefficient x (value - mean) / deviation, which the scaled vector holds.
     xgboost: TreeSHAP (Lundberg et al., Nature Machine Intelligence 2, 2020), whose values add up
     to the margin.
     """
-    *before, classifier = model.stages.stages
+    assert isinstance(model, Pipeline), "a model of EXPLAINABLE"
+    stages: list[Any] = model.stages.stages
+    *before, classifier = stages
     assemble = next(s for s in before if isinstance(s, VectorAssembler))
     owner_of = dict(columns())
     owners = tuple(
@@ -373,7 +376,7 @@ def parts(model: Pipeline, encoded: DataFrame) -> Parts:
         classifier = classifier.copy({classifier.pred_contrib_col: "contributions"})
     scored = Pipeline(PipelineModel([*before, classifier])).probability(encoded)
     if is_linear:
-        values, bias = vector_to_array("scaled"), F.lit(float(classifier.intercept))
+        values, bias = vector_to_array(F.col("scaled")), F.lit(float(classifier.intercept))
         factors = tuple(float(c) for c in classifier.coefficients.toArray())
     else:
         array = F.col("contributions")[0]  # one row of values per class that is predicted: one

@@ -20,8 +20,8 @@ from ml.models import BASELINES
 Step = Callable[[str], AbstractContextManager[None]]
 Figures = dict[str, dict[str, dict[str, Interval]]]  # model -> cohort -> figure
 
-SHOWN = ("roc_auc", "pr_auc", "lift_at_10_percent", "recall_at_10_percent", "log_loss")
-SHOWN += ("brier", "calibration_error")
+SHOWN: tuple[str, ...] = ("roc_auc", "pr_auc", "lift_at_10_percent", "recall_at_10_percent")
+SHOWN += ("log_loss", "brier", "calibration_error")
 
 
 def steps(console: Console) -> Step:
@@ -289,7 +289,7 @@ def model_card(run: Mapping, metrics: Mapping) -> str:
     return "\n".join(lines)
 
 
-def _known(value: float) -> float | None:
+def _known(value: float | None) -> float | None:
     return None if value is None or np.isnan(value) else float(value)
 
 
@@ -306,7 +306,7 @@ def _shown(figure: Interval | Mapping[str, float | None]) -> str:
         if isinstance(figure, Interval)
         else (figure["value"], figure["low"], figure["high"])
     )
-    if _known(value) is None:
+    if value is None or _known(value) is None:
         return "-"
     digits = 1 if abs(value) >= 2 else 3
     if _known(low) is None:

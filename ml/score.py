@@ -16,13 +16,13 @@ import ml
 from ml import explain, models, report, store
 from ml.errors import MlError
 from ml.features import HORIZON_DAYS, encode
-from ml.models import Pipeline
+from ml.models import Model
 from ml.session import Target
 
 TOP = 10
 
 
-def scores_of(features: DataFrame, model: Pipeline, run_id: str) -> DataFrame:
+def scores_of(features: DataFrame, model: Model, run_id: str) -> DataFrame:
     """One row per row of `features`, users of one snapshot: churn_scores but for `scored_at`.
 
     A reason compares the user with the others of the snapshot: contributions count from their

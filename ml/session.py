@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pyspark.sql import SparkSession
 
@@ -88,7 +89,7 @@ def load_target(
         profile = Profile.render(ProfileRenderer({}), _profile_name(), target_override=wanted)
     except DbtBaseException as error:
         raise MlError(f"{folder / 'profiles.yml'}: {' '.join(str(error).split())}") from error
-    credentials = profile.credentials
+    credentials: Any = profile.credentials
     return Target(
         name=profile.target_name,
         schema=credentials.schema,

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
+from typing import Any
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
@@ -47,11 +48,12 @@ class Split:
         return {k: v.isoformat() if isinstance(v, date) else v for k, v in asdict(self).items()}
 
     @classmethod
-    def from_json(cls, fields: Mapping[str, object]) -> Split:
+    def from_json(cls, fields: Mapping[str, Any]) -> Split:
         """The inverse of `to_json`."""
-        return cls(
-            **{k: date.fromisoformat(v) if isinstance(v, str) else v for k, v in fields.items()}
-        )
+        values: dict[str, Any] = {
+            k: date.fromisoformat(v) if isinstance(v, str) else v for k, v in fields.items()
+        }
+        return cls(**values)
 
 
 def min_days(horizon_days: int) -> int:

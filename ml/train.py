@@ -110,7 +110,7 @@ def check_classes(rows: DataFrame, part: str, min_churners: int) -> None:
     found = rows.agg(
         F.count_distinct(F.when(F.col("label") == 1, F.col("user_id"))).alias("churners"),
         F.count_if(F.col("label") == 0).alias("stayed"),
-    ).first()
+    ).collect()[0]
     if found["churners"] < min_churners or not found["stayed"]:
         raise TooLittleData(
             f"Too little data to train: in the {part} snapshots {found['churners']} users churn "
@@ -143,7 +143,7 @@ def check_leaks(sample: pd.DataFrame) -> None:
 
 def tune_log_loss(model: Model, tune_rows: DataFrame) -> float:
     """Mean log loss on the tune split, what the choice goes by (bounded by max_fit_rows)."""
-    found = model.probability(tune_rows).select("label", "probability").toPandas()
+    found: pd.DataFrame = model.probability(tune_rows).select("label", "probability").toPandas()
     ranking = evaluate.Ranking.of(found["label"].to_numpy(), found["probability"].to_numpy())
     return evaluate.log_loss(ranking.sample())
 
@@ -152,13 +152,12 @@ def test_predictions(test_rows: DataFrame, fitted: Mapping[str, Model]) -> pd.Da
     """One row per user and snapshot date of the test part, collected (at most max_test_rows):
     user_id, snapshot_date, label, is_paid, tenure_days, is_new_user and one column per model."""
     keys = list(KEYS)
-    found = (
-        test_rows.select(*keys, "label", "is_paid", "tenure_days", is_new_user().alias("is_new"))
-        .toPandas()
-        .sort_values(keys, ignore_index=True)
-    )
+    found: pd.DataFrame = test_rows.select(
+        *keys, "label", "is_paid", "tenure_days", is_new_user().alias("is_new")
+    ).toPandas()
+    found = found.sort_values(keys, ignore_index=True)
     for name, model in fitted.items():
-        one = model.probability(test_rows).select(*keys, "probability").toPandas()
+        one: pd.DataFrame = model.probability(test_rows).select(*keys, "probability").toPandas()
         found[name] = one.sort_values(keys, ignore_index=True)["probability"]
     return found
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -39,7 +40,9 @@ SQUARES = alt.Legend(symbolType="square", symbolStrokeWidth=0)
 LINES = alt.Legend(symbolType="stroke", symbolStrokeWidth=2, symbolSize=250)
 
 
-def finished(chart: alt.LayerChart | alt.Chart, width: int, height: int | alt.Step) -> Chart:
+def finished(
+    chart: alt.Chart | alt.LayerChart | alt.FacetChart, width: int, height: int | alt.Step
+) -> Chart:
     """The chart at a total width, axes and legends included."""
     return (
         chart.properties(
@@ -84,7 +87,7 @@ def finished(chart: alt.LayerChart | alt.Chart, width: int, height: int | alt.St
     )
 
 
-def share_axis(title: str | None = None, **more: object) -> alt.Axis:
+def share_axis(title: str | None = None, **more: Any) -> alt.Axis:
     """An axis of shares, 0 to 1, in per cent."""
     return alt.Axis(title=title, format="~%", tickCount=5, **more)
 
@@ -246,7 +249,9 @@ def map_of_states(rows: pd.DataFrame, width: int, cities: pd.DataFrame) -> Chart
             {
                 "id": fips,
                 "words": words,
-                "fill": colour(found.churn_rate) if users >= FEW_USERS else COLOUR["empty"],
+                "fill": colour(found.churn_rate)
+                if found and users >= FEW_USERS
+                else COLOUR["empty"],
             }
         )
     shapes = alt.Chart(

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
@@ -48,7 +49,7 @@ class Answer:
     rows: pd.DataFrame
     missing: str = ""
 
-    def first(self) -> Mapping[str, object]:
+    def first(self) -> Mapping[str, Any]:
         """The only row by column, empty where there is none."""
         return {} if self.rows.empty else self.rows.iloc[0].to_dict()
 
@@ -119,7 +120,9 @@ def readable_tables(spark: SparkSession, target: Target) -> set[str]:
 
 def published_versions(spark: SparkSession, target: Target) -> dict[str, dict[str, int]]:
     """Iceberg snapshot by tag, by mart, of everything that is published: metadata alone."""
-    versions = {view: {} for view in sorted(_names(spark, target.published, "views"))}
+    versions: dict[str, dict[str, int]] = {
+        view: {} for view in sorted(_names(spark, target.published, "views"))
+    }
     selects = " union all ".join(
         f"select '{view}' as mart, name, snapshot_id from {target.marts}.{view}.refs"
         for view in versions

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -24,7 +25,7 @@ FOLDER = Path(__file__).resolve().parent
 WIDE, HALF, PHONE = 760, 362, 328  # pixels; a chart of half a column fits a phone as it is
 BASELINE = "recency"  # the best that needs no model
 
-Cell = Callable[[object], str]
+Cell = Callable[[Any], str]
 Columns = Mapping[str, tuple[str, Cell]]
 Legend = tuple[str, str, tuple[tuple[str, str], ...]]  # title, shape, (name of a colour, words)
 
@@ -372,7 +373,7 @@ def behaviour(data: Data) -> list[Figure]:
             ),
             findings.page_counts,
             {
-                "page_category": ("Page", lambda name: PAGES.get(name, name)),
+                "page_category": ("Page", lambda name: PAGES.get(name, str(name))),
                 "is_churned": ("Group", groups),
                 "mean_per_day": ("Mean per active day", "{:.3g}".format),
                 "lower_quartile": ("Lower quartile", "{:.3g}".format),
@@ -711,7 +712,7 @@ def tiles(data: Data) -> list[Tile]:
     return found
 
 
-def risk_list(data: Data) -> Mapping[str, object]:
+def risk_list(data: Data) -> Mapping[str, Any]:
     """What the template needs for the list of users: its rows, the choices of the filters and the
     figure of the tenths, or the problem."""
     answer, model = data["users_at_risk"], data["shown_model"].first()

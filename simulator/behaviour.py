@@ -125,7 +125,10 @@ def _rows(content: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[Stat
 
 def _target(source: State, text: str) -> State:
     """The state that 'Home' or 'Home (logged in/free)' means after another."""
-    page, visitor = re.fullmatch(r"([^(]+?)(?: \((.+)\))?", text).groups()
+    found = re.fullmatch(r"([^(]+?)(?: \((.+)\))?", text)
+    if found is None:
+        raise ValueError(f"no state: {text!r}")
+    page, visitor = found.groups()
     return State(*(parse_visitor(visitor) if visitor else (source.auth, source.level)), page)
 
 

@@ -66,9 +66,8 @@ def kinds(last_millisecond: int) -> list[Kind]:
         *_rejected("timestamp_out_of_range", ts_zero={"ts": 0}, ts_negative={"ts": -1}),
         _changed("ts_in_seconds", "rejected:timestamp_out_of_range",
                  lambda e: {"ts": e["ts"] // 1000}),
-        *[_changed(name, "rejected:years_from_the_log", lambda e, years=years: {
-            "ts": last_millisecond + years * YEAR}) for name, years in (
-                ("years_early", -4), ("years_late", 3))],
+        *_rejected("years_from_the_log", years_early={"ts": last_millisecond - 4 * YEAR},
+                   years_late={"ts": last_millisecond + 3 * YEAR}),
         *_rejected("length_out_of_range", length_negative={"length": -0.5},
                    length_huge={"length": 1e9}),
         *_rejected("registration_out_of_range", registration_negative={"registration": -1}),
@@ -116,10 +115,13 @@ def _staged(name: str, change: Callable[[Event], Event]) -> Kind:
     return _changed(name, STAGED, change)
 
 
+def _always(change: Event) -> Callable[[Event], Event]:
+    return lambda _: change
+
+
 def _rejected(reason: str, **changes: Event) -> list[Kind]:
     return [
-        _changed(name, f"rejected:{reason}", lambda e, change=change: change)
-        for name, change in changes.items()
+        _changed(name, f"rejected:{reason}", _always(change)) for name, change in changes.items()
     ]
 
 

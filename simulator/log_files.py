@@ -124,9 +124,10 @@ def _simulate_chunk(settings: Settings, spill: Path, chunk: int) -> int:
     events = events[np.lexsort((events["account"], events["seconds"]))]
     minutes = np.arange(settings.days * _DAY_MINUTES + 1) * 60
     starts = np.searchsorted(events["seconds"], minutes).astype(_MINUTE_STARTS)
-    for suffix, rows in ((_EVENTS, events), (_STARTS, starts)):
+    spilled: tuple[tuple[str, NDArray[Any]], ...] = ((_EVENTS, events), (_STARTS, starts))
+    for suffix, rows in spilled:
         with (spill / f"{chunk:06}{suffix}").open("wb") as file:
-            file.write(memoryview(rows).cast("B"))
+            file.write(rows.data.cast("B"))
     _write_part(spill / f"truth-{chunk:06}", _truth(settings, outcome))
     return len(number)
 
@@ -234,7 +235,7 @@ def _deliver_again(settings: Settings, log: Path, day: int) -> Report:
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[IO[bytes]]:
+def _open(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
     with path.open("wb") as file:
         if path.suffix != ".gz":
             yield file
@@ -244,7 +245,7 @@ def _open(path: Path) -> Iterator[IO[bytes]]:
             yield compressed
 
 
-def _open_again(path: Path) -> IO[bytes]:
+def _open_again(path: Path) -> IO[bytes] | gzip.GzipFile:
     return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
 
 
@@ -291,5 +292,6 @@ def _start_worker() -> None:
 
 
 def _end_with_parent() -> None:
-    parent_process().join()
+    if parent := parent_process():
+        parent.join()
     os._exit(1)

@@ -321,15 +321,15 @@ def read_tables(
             "select count(*) as files, sum(lines) as lines, sum(staged_events) as staged,"
             " sum(rejected_lines) as rejected, sum(duplicate_lines) as duplicates"
             f" from {schema}_staging.ingested_files"
-        ).first()
-        users = spark.sql(f"select count(*) as users from {schema}_published.dim_users").first()
+        ).collect()[0]
+        dim_users = spark.table(f"{schema}_published.dim_users")
         facts = [
             (
                 "lines in",
                 f"{files.lines:,} in {files.files:,} files: {files.staged:,} events staged,"
                 f" {files.rejected:,} rejected, {files.duplicates:,} duplicates",
             ),
-            ("users", f"{users.users:,}"),
+            ("users", f"{dim_users.count():,}"),
         ]
         at_risk = []
         if is_scored:

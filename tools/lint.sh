@@ -44,6 +44,7 @@ manifest() {
 if [ "${1:-}" != manifest ]; then
     step ruff ruff check .
     step ruff-format ruff format --check .
+    step mypy mypy
     step yamllint yamllint --strict .
     step cfn-lint cfn-lint deploy/emr/template.yaml deploy/emr/cluster.yaml
     step sqlfluff sql

@@ -69,7 +69,7 @@ def connect(warehouse: Path = WAREHOUSE, schema: str = SCHEMA) -> duckdb.DuckDBP
 
 def published_rows(table: Table) -> str:
     """A query of DuckDB for the rows of the tag `published`, by the schema that they had."""
-    scan = table.scan(snapshot_id=table.snapshot_by_name("published").snapshot_id)
+    scan = table.scan(snapshot_id=table.metadata.refs["published"].snapshot_id)
     columns = {field.name: str(field.field_type) for field in scan.projection().fields}
     tasks = list(scan.plan_files())
     if any(task.delete_files for task in tasks):

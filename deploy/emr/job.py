@@ -15,6 +15,7 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 TARGET = "emr"
 PACKAGES = "environment"
@@ -62,7 +63,7 @@ def build_tables(raw: str, select: list[str]) -> int:
 
     refused = []
 
-    def listen(event: object) -> None:
+    def listen(event: Any) -> None:
         message = event.info.msg
         # dbt itself takes a build that left something out for a success
         if message.startswith("Not published:"):

@@ -25,6 +25,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pyspark
@@ -191,7 +192,7 @@ def cluster(folder: Path, workers: Sequence[str] = ("worker-1", "worker-2")) -> 
             found.stop(name)
 
 
-def s3(found: Cluster) -> object:
+def s3(found: Cluster) -> Any:
     """A client of the cluster's S3."""
     return boto3.client(
         "s3",
