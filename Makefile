@@ -31,7 +31,7 @@ $(READY): requirements.txt tools/preflight.sh tools/setup.sh tools/install_packa
 	@PATH='$(SHELL_PATH)' JAVA_HOME='$(SHELL_JAVA_HOME)' PYTHON='$(PYTHON)' sh tools/setup.sh
 
 demo: $(READY) ## From raw logs to churn scores (RAW=<folder of logs>; else they are simulated)
-	@python -m tools.demo $(if $(RAW),--raw '$(RAW)')
+	@python -m tools.demo $(if $(findstring command,$(origin RAW))$(RAW),--raw "$$RAW")
 
 build: $(READY) ## Build, test and publish all tables (ARGS='--select ...')
 	@dbt build $(ARGS)

@@ -135,6 +135,7 @@
 
 {#- dbt run-operation free_lock --args '{invocation: <id>}': of a client that was killed, at once. -#}
 {% macro free_lock(invocation=none) %}
+    {% do open_warehouse() %}
     {% do release_lock(invocation) %}
     {% do log("Command " ~ invocation ~ " holds nothing up.", info=True) %}
 {% endmacro %}

@@ -24,6 +24,7 @@
 {% macro reload_files(files=[]) %}
     {% set names = [files] if files is string else files %}
     {% if not names %}{{ exceptions.raise_compiler_error("Name a file: --args '{files: [...]}'") }}{% endif %}
+    {% do open_warehouse() %}
     {% set condition = is_one_of('source_file', names) %}
     {% set counts = {} %}
     {% for row in run_query(
@@ -60,6 +61,7 @@
     {% if not first or not last %}
         {{ exceptions.raise_compiler_error("Name the dates: --args '{first: 2018-10-01, last: 2018-10-07}'") }}
     {% endif %}
+    {% do open_warehouse() %}
     {% set counts = ref('stg_line_counts') %}
     {% set condition = "event_date between " ~ sql_date(first) ~ " and " ~ sql_date(last) %}
     {% set dates = run_query("select count(distinct event_date) from " ~ counts ~ " where " ~ condition).rows[0][0] %}

@@ -86,6 +86,7 @@
 
 {#- dbt run-operation publish_status: what readers see now, and which builds can be had back. -#}
 {% macro publish_status() %}
+    {% do open_warehouse() %}
     {% set versions = versions_of(mart_nodes()) %}
     {% set builds = published_builds(versions) %}
     {% if builds | length == 0 %}
@@ -118,6 +119,7 @@
     it again.
 -#}
 {% macro rollback(build=none, built=false) %}
+    {% do open_warehouse() %}
     {% do take_lock() %}
     {% set versions = versions_of(table_nodes()) %}
     {% set build = build_to_go_back_to(build, versions) %}
@@ -204,6 +206,7 @@
     needs and that are older than that and a day.
 -#}
 {% macro maintain(keep_hours=72) %}
+    {% do open_warehouse() %}
     {% do take_lock() %}
     {% set nodes = table_nodes() + ml_sources() + [graph.sources['source.' ~ project_name ~ '.audit.model_builds']] %}
     {% set versions = versions_of(nodes) %}

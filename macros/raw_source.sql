@@ -131,7 +131,7 @@
             {%- endfor %}
             {{ folder_options }}
         )
-        location '{{ raw_location() }}'
+        location {{ sql_string(raw_location()) }}
     {% endset %}
     {% set files %}
         create table {{ raw_table('files') }} (
@@ -139,13 +139,13 @@
         )
         using binaryFile
         options ({{ folder_options }})
-        location '{{ raw_location() }}'
+        location {{ sql_string(raw_location()) }}
     {% endset %}
     {% set lines %}
         create table {{ raw_table('lines') }} (value string)
         using text
         options ({{ folder_options }})
-        location '{{ raw_location() }}'
+        location {{ sql_string(raw_location()) }}
     {% endset %}
     {% do run_in_turn([
         "drop table if exists " ~ raw_table('events'),

@@ -2,7 +2,7 @@
     that says what each run built. -#}
 {% macro prepare_run() %}
     {% if execute and flags.WHICH in ['build', 'run', 'test', 'freshness', 'seed'] %}
-        {% do check_warehouse_path() %}
+        {% do check_command() %}
         {% if is_alone() %}{% do take_lock() %}{% endif %}
         {% do create_raw_tables() %}
         {% if is_run() %}{% do list_landing_folder() %}{% endif %}
@@ -52,14 +52,35 @@
 {% endmacro %}
 
 
-{#- Iceberg writes the path of the warehouse into its metadata, so it has to be absolute. -#}
-{% macro check_warehouse_path() %}
-    {% if is_embedded() and not flags.PROFILES_DIR.startswith('/') %}
+{#- What cannot work, said in one sentence before Spark starts. Iceberg writes the path of the warehouse
+    into its metadata, so it has to be absolute. -#}
+{% macro check_command() %}
+    {% set spark_home = env_var('SPARK_HOME', '') %}
+    {% set environment = env_var('VIRTUAL_ENV', '') or flags.PROFILES_DIR ~ '/.venv' %}
+    {% if flags.WHICH in ['build', 'run', 'seed'] and (flags.EMPTY or invocation_args_dict.sample) %}
+        {{ exceptions.raise_compiler_error(
+            "--empty and --sample do not work here, as each table is made from all rows of those before it. To try "
+            ~ "a change, build a small log in a warehouse of its own: "
+            ~ "CHURN_WAREHOUSE=/tmp/warehouse dbt build --vars '{raw_path: data/sample}'"
+        ) }}
+    {% elif is_embedded() and not flags.PROFILES_DIR.startswith('/') %}
         {{ exceptions.raise_compiler_error(
             "--profiles-dir has to be an absolute path (or left out, in the folder of the project); "
             ~ "it is " ~ flags.PROFILES_DIR
         ) }}
+    {% elif is_embedded() and spark_home and not spark_home.startswith(environment ~ '/') %}
+        {{ exceptions.raise_compiler_error(
+            "SPARK_HOME is " ~ spark_home ~ ", but the Spark of this project is in its environment: unset SPARK_HOME"
+        ) }}
     {% endif %}
+{% endmacro %}
+
+
+{#- Before the first statement. Where the warehouse's folder is missing, Spark makes it, as its own catalog is
+    in it; SQLite, which has the catalog of tables, would fail. -#}
+{% macro open_warehouse() %}
+    {% do check_command() %}
+    {% if is_embedded() %}{% do run_query('show namespaces in spark_catalog') %}{% endif %}
 {% endmacro %}
 
 

@@ -21,17 +21,18 @@
 {% macro audit_schema() %}{{ return(tables_schema() ~ '_audit') }}{% endmacro %}
 
 
-{#- The first statement of a build. Where the warehouse's folder is missing, Spark makes it, as its own
-    catalog is in it; SQLite, which has the catalog of tables, would fail. -#}
+{#- The first statement of a build. -#}
 {% macro spark__list_schemas(database) %}
-    {%- do run_query('show namespaces in spark_catalog') -%}
+    {%- do open_warehouse() -%}
     {{ return(dbt.spark__list_schemas(database)) }}
 {% endmacro %}
 
 
 {#- dbt lists what a schema has, to know what to replace and what to drop. Of another catalog it would
     take the name of the schema alone: on Glue both have the same, and a table would be taken for another
-    kind and dropped before it is made anew. A view needs no look, as it is always replaced. -#}
+    kind and dropped before it is made anew. A view needs no look, as it is always replaced. It is the first
+    statement of a command that makes no schemas, such as `dbt compile`. -#}
 {% macro spark__list_relations_without_caching(relation) %}
+    {%- if flags.WHICH not in ['build', 'run', 'seed'] %}{% do open_warehouse() %}{% endif -%}
     {{ return([] if '.' in relation.schema else dbt.spark__list_relations_without_caching(relation)) }}
 {% endmacro %}

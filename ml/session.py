@@ -118,6 +118,9 @@ def spark_session(
     # workers must run the environment's own python, not the system's
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    # a Spark of the shell lacks the jars; under spark-submit, Java runs already
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:
+        os.environ.pop("SPARK_HOME", None)
     _refuse_other_warehouse(rendered)
     make_warehouse_folder(rendered.settings)
     builder = SparkSession.builder
@@ -130,8 +133,9 @@ def spark_session(
         try:
             spark = builder.getOrCreate()
         except Exception as error:
+            first_line = str(error).partition("\n")[0]
             raise MlError(
-                f"Spark did not start: {type(error).__name__}: {str(error).splitlines()[0]} "
+                f"Spark did not start: {type(error).__name__}: {first_line} "
                 f"(its messages: {log_file})."
             ) from error
     return spark, rendered

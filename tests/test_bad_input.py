@@ -382,6 +382,15 @@ def test_a_gzip_file_cut_short_changes_nothing_until_it_is_mended(corpus: Corpus
     assert ledger["cut-short.json.gz"].staged_events == len(make_log(users=4, days=45, seed=6))
 
 
+RUN_ALL = """
+import json, sys
+from dbt.cli.main import dbtRunner
+succeeded = [dbtRunner().invoke(command).success for command in json.loads(sys.argv[1])]
+print("succeeded:", succeeded)
+sys.exit(not all(succeeded))
+"""
+
+
 @pytest.mark.parametrize("kind", ["missing", "empty", "without logs"])
 def test_no_logs_is_one_clear_sentence(
     kind: str, make_project: MakeProject, tmp_path: Path
@@ -390,10 +399,15 @@ def test_no_logs_is_one_clear_sentence(
     if kind == "missing":
         project.raw = project.raw / "not-here"
     elif kind == "without logs":
+        project.raw = project.folder / "somebody's logs"
+        project.raw.mkdir()
         (project.raw / "truth.csv").write_text("a,b\n")
-    if kind == "missing":  # as a user sees it, whose warehouse is not there either
-        nowhere = str(tmp_path / "not" / "here")
-        run = run_process("dbt", *project.command("build"), CHURN_WAREHOUSE=nowhere)
+    if kind == "missing":  # nor is the warehouse there, which no command needs to be
+        commands = [project.command("compile", "--select", "dim_users"), project.command("build")]
+        run = run_process(
+            "python", "-c", RUN_ALL, json.dumps(commands), CHURN_WAREHOUSE=str(tmp_path / "a" / "b")
+        )
+        assert run.lines_with("succeeded") == ["succeeded: [True, False]"]
     else:
         run = project.dbt("build")
     assert run.status != 0

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +60,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--raw",
-        type=lambda text: Path(text).expanduser(),
         help=f"folder of logs ({', '.join(LOG_FILES)}), searched with its subfolders "
         "(default: data/simulated, which is made)",
     )
@@ -80,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             done.append(simulate)
             if status := execute(simulate, console):
                 return status
-        folder = options.raw or SIMULATED
+        folder = SIMULATED if options.raw is None else named_folder(options.raw)
         console.print(check_folder(folder), highlight=False, soft_wrap=True)
         return run(landing_folder(folder, console), done, console)
     except DemoError as error:
@@ -94,6 +93,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 # --- input
 
 
+def named_folder(text: str) -> Path:
+    """The folder of --raw; raise DemoError where nothing is named."""
+    if not text.strip():
+        raise DemoError(
+            "The name of the folder is empty. Name a folder of logs: make demo RAW=<folder>."
+        )
+    return Path(text).expanduser()
+
+
 def check_folder(folder: Path) -> str:
     """Say how many logs `folder` holds; raise DemoError where it holds none."""
     looked_for = f"{', '.join(LOG_FILES)}, in it and its subfolders"
@@ -105,12 +113,10 @@ def check_folder(folder: Path) -> str:
         raise DemoError(
             f"{folder} is a file. Name the folder that holds it: make demo RAW=<folder>."
         )
-    # Spark too passes over names that begin with a dot or an underscore
-    files = [
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and not path.name.startswith((".", "_"))
-    ]
+    try:
+        files = list(files_below(folder))
+    except OSError as error:
+        raise DemoError(f"{error.filename} cannot be read: {error.strerror}.") from error
     logs = [path for path in files if any(fnmatch.fnmatch(path.name, glob) for glob in LOG_FILES)]
     if not logs:
         found = f"{len(files)} file(s), none of them a log" if files else "no file"
@@ -121,6 +127,26 @@ def check_folder(folder: Path) -> str:
         )
     size = sum(path.stat().st_size for path in logs) / 1e6
     return f"{len(logs)} log files, {size:,.1f} MB, in {folder}"
+
+
+def files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """The files that Spark sees: links are followed, names with . or _ in front passed over.
+
+    Raises DemoError where links lead in a circle.
+    """
+    here = folder.resolve()
+    if here in above:
+        raise DemoError(
+            f"{folder} leads back to {here}, which it is in: remove the link, or Spark would read "
+            "the same files again and again."
+        )
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith((".", "_")):
+            continue
+        if path.is_dir():
+            yield from files_below(path, (*above, here))
+        elif path.is_file():
+            yield path
 
 
 def landing_folder(folder: Path, console: Console) -> list[str]:
@@ -279,7 +305,7 @@ def summary(
     )
     with console.status("reading what was built"):
         facts, at_risk = read_tables(console, is_scored)
-    warehouse = os.environ.get("CHURN_WAREHOUSE") or ROOT / "warehouse"
+    warehouse = ROOT / (os.environ.get("CHURN_WAREHOUSE") or "warehouse")
     table = Table(show_header=False, box=None, padding=(0, 2), title="What is there now")
     table.add_column(style="bold")
     table.add_column(overflow="fold")

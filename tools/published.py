@@ -18,7 +18,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 
 ROOT = Path(__file__).resolve().parent.parent
-WAREHOUSE = Path(os.environ.get("CHURN_WAREHOUSE", ROOT / "warehouse"))
+WAREHOUSE = ROOT / (os.environ.get("CHURN_WAREHOUSE") or "warehouse")
 SCHEMA = os.environ.get("CHURN_SCHEMA", "churn")
 # types of Iceberg that DuckDB calls otherwise
 DUCKDB_TYPES = {"string": "varchar", "long": "bigint", "timestamptz": "timestamp"}

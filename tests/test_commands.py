@@ -1,0 +1,195 @@
+"""Every command can be imported, has a help, and says in a sentence what it cannot work with."""
+
+import importlib
+import importlib.util
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from dbt.cli.main import dbtRunner
+from dbt_common.events.base_types import EventMsg
+
+from ml.errors import MlError
+from ml.session import load_target, spark_session
+from tests.make_log import make_log, write_log
+from tests.warehouse import ROOT, Run, run_process
+from tools.demo import DemoError, check_folder
+
+PACKAGES = "ml report server tools simulator benchmarks deploy examples tests".split()
+COMMANDS = sorted(
+    str(path.relative_to(ROOT).with_suffix("")).replace("/", ".")
+    for package in PACKAGES
+    for path in (ROOT / package).rglob("*.py")
+    if re.search(r'^if __name__ == "__main__":', path.read_text(), re.M)
+)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_is_imported_and_has_a_help(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != "duckdb":
+            raise
+        pytest.skip("no duckdb for this Python in requirements.txt")
+    if not hasattr(module, "argparse"):
+        return
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit) as end:
+        module.main()
+    assert end.value.code == 0
+    assert "usage: " in capsys.readouterr().out
+
+
+def test_every_command_that_is_named_is_there() -> None:
+    named = {
+        name.removesuffix(".__main__")
+        for file in (ROOT / "Makefile", *ROOT.glob("*.md"), *(ROOT / "tools").glob("*.sh"))
+        for name in re.findall(r"python3? -m ([\w.]+)", file.read_text())
+    }
+    assert len(named) >= 20
+    known = {name.removesuffix(".__main__") for name in COMMANDS}
+    assert sorted(name for name in named - known if not importlib.util.find_spec(name)) == []
+
+
+# --- dbt, before Spark starts
+
+
+@pytest.fixture(scope="module")
+def dbt(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
+    """Run a dbt command that ends before it asks Spark for anything."""
+    folder = tmp_path_factory.mktemp("dbt")
+
+    def run(*arguments: str) -> Run:
+        said: list[str] = []
+
+        def listen(event: EventMsg) -> None:
+            if event.info.level != "debug":
+                said.append(event.info.msg)
+
+        folders = ("--target-path", str(folder / "target"), "--log-path", str(folder / "logs"))
+        result = dbtRunner(callbacks=[listen]).invoke([*arguments, *folders])
+        return Run(0 if result.success else 2, "\n".join([*said, str(result.exception)]))
+
+    return run
+
+
+@pytest.fixture
+def no_spark(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(*_: object) -> None:
+        raise AssertionError("Spark was asked for")
+
+    monkeypatch.setattr("dbt.adapters.spark.session.Cursor.execute", start)
+
+
+@pytest.mark.usefixtures("no_spark")
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("build", "--empty"), "--empty and --sample do not work here"),
+        (("run", "--sample", "1 day"), "--empty and --sample do not work here"),
+        (("build", "--profiles-dir", "."), "--profiles-dir has to be an absolute path"),
+        (("compile",), "SPARK_HOME is /nowhere/spark, .* unset SPARK_HOME"),
+        (("build",), "SPARK_HOME is /nowhere/spark, .* unset SPARK_HOME"),
+        (("run-operation", "publish_status"), "SPARK_HOME is /nowhere/spark, .* unset SPARK_HOME"),
+    ],
+)
+def test_dbt_says_what_it_cannot_work_with_before_spark_starts(
+    arguments: tuple[str, ...],
+    sentence: str,
+    dbt: Callable[..., Run],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if "SPARK_HOME" in sentence:
+        monkeypatch.setenv("SPARK_HOME", "/nowhere/spark")
+    monkeypatch.chdir(ROOT)
+    run = dbt(*arguments)
+    assert run.status != 0
+    assert run.lines_with(sentence), run.output
+    assert not run.lines_with("Traceback|Spark was asked for")
+
+
+@pytest.mark.parametrize(
+    ("given", "folder"),
+    [
+        ("/tmp/some where", "/tmp/some where"),
+        ("some where", f"{ROOT}/some where"),
+        ("", f"{ROOT}/warehouse"),
+        (None, f"{ROOT}/warehouse"),
+    ],
+)
+def test_a_relative_warehouse_is_beside_the_profile(
+    given: str | None, folder: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("DBT_PROFILES_DIR", raising=False)
+    monkeypatch.chdir(tmp_path)
+    if given is None:
+        monkeypatch.delenv("CHURN_WAREHOUSE", raising=False)
+    else:
+        monkeypatch.setenv("CHURN_WAREHOUSE", given)
+    settings = load_target("local").settings
+    assert settings["spark.sql.catalog.lake.warehouse"] == folder
+    assert settings["spark.sql.catalog.lake.uri"] == f"jdbc:sqlite:{folder}/catalog.db"
+    assert settings["spark.sql.warehouse.dir"] == f"{folder}/spark"
+
+
+def test_a_spark_of_the_shell_is_not_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def start(_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("pyspark.sql.SparkSession.Builder.getOrCreate", start)
+    monkeypatch.setenv("SPARK_HOME", "/nowhere/spark")
+    monkeypatch.setenv("CHURN_WAREHOUSE", str(tmp_path / "warehouse"))
+    with pytest.raises(MlError):
+        spark_session("local")
+    assert "SPARK_HOME" not in os.environ
+
+
+# --- the folder of make demo
+
+
+def test_demo_follows_links_to_folders_as_spark_does(tmp_path: Path) -> None:
+    write_log(make_log(users=1, days=2, seed=1), tmp_path / "elsewhere", files=1)
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "linked").symlink_to(tmp_path / "elsewhere")
+    assert check_folder(raw).startswith("1 log files")
+    # names that Spark passes over, and a link to nothing
+    (raw / "linked").rename(raw / "_linked")
+    (raw / "gone").symlink_to(tmp_path / "gone")
+    with pytest.raises(DemoError, match="holds no file"):
+        check_folder(raw)
+
+
+def test_demo_names_a_link_that_leads_in_a_circle(tmp_path: Path) -> None:
+    raw, other = tmp_path / "raw", tmp_path / "other"
+    for folder in (raw, other):
+        write_log(make_log(users=1, days=2, seed=1), folder, files=1)
+    (raw / "other").symlink_to(other)
+    (other / "back").symlink_to(raw)
+    with pytest.raises(DemoError, match=rf"{raw}/other/back leads back to {raw.resolve()}"):
+        check_folder(raw)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ('somebody\'s  "raw" logs', "There is no folder {}"),
+        ("", "The name of the folder is empty"),
+        (" ", "The name of the folder is empty"),
+    ],
+)
+def test_make_demo_takes_any_name(name: str, sentence: str, tmp_path: Path) -> None:
+    raw = str(tmp_path / name) if name.strip() else name
+    # -o: as if set-up had been done
+    run = run_process(shutil.which("make") or "make", "-o", ".venv/.ready", "demo", f"RAW={raw}")
+    assert run.status != 0
+    assert run.lines_with(re.escape(sentence.format(raw))), run.output
