@@ -87,7 +87,7 @@ class _Chain:
     def run(self, who: Accounts) -> tuple[Events, Outcome]:
         outcome = Outcome(who, who.first_state.copy(), np.zeros_like(who.number))
         walkers = self._first_sessions(who)
-        log = [np.empty(0, EVENT)]
+        log: list[Events] = [np.empty(0, EVENT)]
         walkers.keep(walkers.time < self._end)
         while len(walkers.place):
             log.append(self._record(walkers, who))

@@ -226,6 +226,7 @@ def execute(step: Step, console: Console, allowed: int = 0) -> int:
         "COLUMNS": str(console.width),
         "PYTHONUNBUFFERED": "1",
     }
+    environment.pop("SPARK_HOME", None)  # as make does: the steps' Spark is the environment's
     label = f"[bold]{step.name}[/bold]"
     shown = " ".join(Path(part).name if part == sys.executable else part for part in step.command)
     if not console.is_terminal:

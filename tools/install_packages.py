@@ -17,7 +17,7 @@ def main() -> int:
     command = [".venv/bin/python", "-m", "pip", "install", "--disable-pip-version-check"]
     command += ["--require-hashes", "--requirement", "requirements.txt"]
     live = sys.stdout.isatty()
-    print(f"Python packages: up to {packages}, about 800 MB to download ...", flush=True)
+    print(f"Python packages: up to {packages}, about 850 MB to download ...", flush=True)
     began = time.monotonic()
     done = 0
     with LOG.open("w") as log:
