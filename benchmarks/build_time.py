@@ -17,7 +17,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.dbt_runs import (
@@ -32,6 +31,7 @@ from benchmarks.dbt_runs import (
     shown_seconds,
     temporary_work_folder,
 )
+from ml.console import Console
 
 SLOWEST = 5
 
@@ -94,9 +94,9 @@ def show(runs: Sequence[DbtRun], console: Console) -> None:
         slowest.add_row(node.name, node.resource_type, f"{node.seconds:.1f}")
     console.print(slowest)
     if warning := busy_warning([run.usage for run in runs]):
-        console.print(f"[yellow]{warning}")
+        console.print(warning, style="yellow")
     if failed := sorted({name for run in runs for name in run.failed}):
-        console.print(f"[red]Failed or skipped[/red]: {', '.join(failed)}", highlight=False)
+        console.print(f"Failed or skipped: {', '.join(failed)}", style="red")
 
 
 def main() -> int:

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from benchmarks.dbt_runs import (
     PROJECT_DIR,
@@ -44,6 +44,7 @@ from benchmarks.dbt_runs import (
     shown_seconds,
     temporary_work_folder,
 )
+from ml.console import Console
 
 NOT_COMPARED_COLUMNS = {
     "content_hash",
@@ -257,12 +258,12 @@ def show_rows(comparisons: Sequence[Comparison], console: Console) -> None:
     for header in ("rows Spark", "rows DuckDB", "differing rows"):
         table.add_column(header, justify="right")
     for each in comparisons:
-        verdict = f"{each.differing_rows:,}" if each.is_equal else f"[red]{each.differing_rows:,}"
+        verdict = Text(f"{each.differing_rows:,}", style="" if each.is_equal else "red")
         table.add_row(each.name, f"{each.spark_rows:,}", f"{each.duckdb_rows:,}", verdict)
     console.print(table)
     for each in comparisons:
         if each.remark:
-            console.print(f"[red]{each.name}[/red]: {each.remark}", highlight=False)
+            console.print(f"{each.name}: {each.remark}", style="red")
 
 
 def show_times(models: DbtRun, build: DbtRun, made: DuckdbRun, console: Console) -> None:
@@ -301,7 +302,7 @@ def show_times(models: DbtRun, build: DbtRun, made: DuckdbRun, console: Console)
         "Totals: first node's start to last node's end; opening the database to the last commit."
     )
     if warning := busy_warning([models.usage, build.usage, made.usage]):
-        console.print(f"[yellow]{warning}")
+        console.print(warning, style="yellow")
 
 
 def compare(raw_folder: Path, work_folder: Path, memory: str, console: Console) -> bool:
@@ -342,7 +343,7 @@ def compare(raw_folder: Path, work_folder: Path, memory: str, console: Console) 
     show_rows(comparisons, console)
     show_times(models, build, made, console)
     if build.failed:
-        console.print(f"[red]Data tests failed[/red]: {', '.join(build.failed)}", highlight=False)
+        console.print(f"Data tests failed: {', '.join(build.failed)}", style="red")
     return all(each.is_equal for each in comparisons)
 
 
@@ -372,7 +373,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     if not is_equal:
-        console.print("[red]Tables differ.")
+        console.print("Tables differ.", style="red")
         return 1
     console.print("Every table is equal, row for row.")
     return 0

@@ -21,7 +21,6 @@ from datetime import date, timedelta
 from pathlib import Path
 from statistics import median
 
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
@@ -41,6 +40,7 @@ from benchmarks.dbt_runs import (
     temporary_work_folder,
 )
 from benchmarks.make_duckdb_tables import log_files
+from ml.console import Console
 
 FIRST_DAY = "2018-10-01"
 EARLY_DAY = 10
@@ -152,7 +152,7 @@ def show(days: Sequence[Day], console: Console) -> None:
         f"Most metadata files: {most.size.metadata_files:,}, after day {most.number}."
     )
     if warning := busy_warning([day.usage for day in days]):
-        console.print(f"[yellow]{warning}")
+        console.print(warning, style="yellow")
 
 
 def main() -> int:

@@ -18,10 +18,10 @@ from datetime import datetime
 from pathlib import Path
 from tempfile import mkdtemp
 
-from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from benchmarks.make_duckdb_tables import log_files
+from ml.console import Console
 from server.process import Options, Server, free_port, start, stop
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
@@ -336,7 +336,7 @@ def temporary_work_folder(keep: bool, parent: Path | None = None) -> Iterator[Pa
 
 def progress_line(console: Console) -> Progress:
     """What is being done, and since when; gone at the end."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     return Progress(*columns, console=console, transient=True)
 
 

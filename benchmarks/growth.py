@@ -26,7 +26,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from benchmarks.dbt_runs import (
@@ -46,6 +45,7 @@ from benchmarks.dbt_runs import (
     simulate,
     temporary_work_folder,
 )
+from ml.console import Console
 
 SIZES = (0.1, 0.5, 1.0, 2.5)
 BYTES_PER_USER = 535_000  # of 61 simulated days

@@ -24,7 +24,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
 
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
@@ -44,6 +43,7 @@ from benchmarks.dbt_runs import (
     temporary_work_folder,
 )
 from benchmarks.make_duckdb_tables import log_files
+from ml.console import Console
 from server.process import Server, ServerError
 
 DAY = 86_400_000
@@ -218,7 +218,7 @@ def show(runs: dict[str, tuple[DbtRun, int]], how: str, console: Console) -> Non
         f"{median(shares[1:-1]):.3f} of its events read."
     )
     if warning := busy_warning([run.usage for run, _ in runs.values()]):
-        console.print(f"[yellow]{warning}")
+        console.print(warning, style="yellow")
 
 
 if __name__ == "__main__":

@@ -19,8 +19,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from rich.console import Console
-
 from benchmarks.dbt_runs import (
     LAST_LINES,
     BenchmarkError,
@@ -40,6 +38,7 @@ from benchmarks.dbt_runs import (
     shown_seconds,
     temporary_work_folder,
 )
+from ml.console import Console
 
 
 def make_features(raw: Path, folder: Path, minutes: float, on_line: Callable[[str], None]) -> Usage:

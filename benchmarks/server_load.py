@@ -26,7 +26,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pyhive import hive
-from rich.console import Console
 from rich.table import Table
 from thrift.transport.TTransport import TTransportException
 
@@ -39,6 +38,7 @@ from benchmarks.dbt_runs import (
     temporary_work_folder,
 )
 from benchmarks.one_more_day import cut_off_last_days
+from ml.console import Console
 from server.process import Server, ServerError
 
 FAULTY_CLIENTS = 2  # of each kind
@@ -166,7 +166,7 @@ def main() -> int:
     show(met, given.clients, console)
     console.print(*(line for line in output.splitlines() if "Published" in line), sep="\n")
     for met_error in sorted(set(met.errors)):
-        console.print(f"[red]{met_error}", highlight=False)
+        console.print(met_error, style="red")
     return 1 if met.errors or "Published" not in output else 0
 
 

@@ -24,8 +24,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from rich.console import Console
-
 from benchmarks.dbt_runs import (
     BenchmarkError,
     DbtRun,
@@ -44,6 +42,7 @@ from benchmarks.dbt_runs import (
     spark_events,
     temporary_work_folder,
 )
+from ml.console import Console
 
 BETWEEN_NODES = "(hooks, between models)"
 # of no interest in a list of what a stage does

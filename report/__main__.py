@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
-from rich.console import Console
-
+from ml.console import Console
 from ml.errors import MlError
 from report.profit import Assumptions
 
@@ -79,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         write(options, console)
     except MlError as error:
-        Console(stderr=True).print(str(error), style="red", markup=False, soft_wrap=True)
+        Console(stderr=True).print(str(error), style="red", soft_wrap=True)
         return error.exit_status
     return 0
 
@@ -104,7 +103,6 @@ def write(options: argparse.Namespace, console: Console) -> None:
     console.print(
         f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB, {data.build}, in "
         f"{time.monotonic() - began:.0f} s",
-        highlight=False,
         soft_wrap=True,
     )
 

@@ -17,8 +17,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
+from ml.console import Console
 from server.process import (
     KEYSTORE_PASSWORD,
     LOG_FILE,

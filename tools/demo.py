@@ -15,9 +15,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from ml.console import Console
 
 ROOT = Path(__file__).resolve().parent.parent
 RAW = ROOT / "data" / "raw"
@@ -80,10 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if status := execute(simulate, console):
                 return status
         folder = SIMULATED if options.raw is None else named_folder(options.raw)
-        console.print(check_folder(folder), highlight=False, soft_wrap=True)
+        console.print(check_folder(folder), soft_wrap=True)
         return run(landing_folder(folder, console), done, console)
     except DemoError as error:
-        Console(stderr=True).print(str(error), style="red", markup=False, soft_wrap=True)
+        Console(stderr=True).print(str(error), style="red", soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         Console(stderr=True).print("Stopped. What was published before stays as it was.")
@@ -163,7 +164,6 @@ def landing_folder(folder: Path, console: Console) -> list[str]:
     link.replace(RAW)
     console.print(
         f"data/raw, the landing folder of every build, is now a link to {folder}",
-        highlight=False,
         soft_wrap=True,
     )
     return []
@@ -199,8 +199,6 @@ def run(dbt_arguments: list[str], done: list[Step], console: Console) -> int:
         console.print(
             f"The tables are built. There is too little data for a model: {last_line(train)}",
             style="yellow",
-            highlight=False,
-            markup=False,
         )
     elif status:
         return status
@@ -227,10 +225,10 @@ def execute(step: Step, console: Console, allowed: int = 0) -> int:
         "PYTHONUNBUFFERED": "1",
     }
     environment.pop("SPARK_HOME", None)  # as make does: the steps' Spark is the environment's
-    label = f"[bold]{step.name}[/bold]"
+    label = Text(step.name, style="bold")
     shown = " ".join(Path(part).name if part == sys.executable else part for part in step.command)
     if not console.is_terminal:
-        console.print(f"{label}: {escape(shown)} ...", highlight=False)
+        console.print(Text.assemble(label, f": {shown} ..."))
     began = time.monotonic()
     with step.log.open("w") as log, console.status(label) as status:
         process = subprocess.Popen(
@@ -246,23 +244,22 @@ def execute(step: Step, console: Console, allowed: int = 0) -> int:
         for line in process.stdout:
             log.write(line)
             if text := line.strip():
-                status.update(f"{label}  {escape(text[: max(20, console.width - 20)])}")
+                start = text[: max(20, console.width - 20)]
+                status.update(Text.assemble(label, f"  {start}"))
         code = process.wait()
     step.seconds = time.monotonic() - began
 
     if code in (0, allowed):
         if step.shows_output:
-            console.print(step.log.read_text().rstrip(), markup=False, highlight=False)
-        console.print(f"{label}  {step.seconds:,.0f} s", highlight=False)
+            console.print(step.log.read_text().rstrip())
+        console.print(Text.assemble(label, f"  {step.seconds:,.0f} s"))
         return code
     errors = Console(stderr=True)
-    errors.print(f"The step {step.name} failed: {shown}", style="red", markup=False)
-    errors.print(failure(step.log.read_text()), markup=False, highlight=False, soft_wrap=True)
+    errors.print(f"The step {step.name} failed: {shown}", style="red")
+    errors.print(failure(step.log.read_text()), soft_wrap=True)
     errors.print(
         f"Whole output: {step.log.relative_to(ROOT)}; Spark's warnings: logs/spark.log\n"
         f"Next: {step.hint}",
-        markup=False,
-        highlight=False,
     )
     return code if code > 0 else 1
 
@@ -315,17 +312,15 @@ def summary(
         table.add_row(*row)
     table.add_row("where", f"{warehouse} (Iceberg; catalog in catalog.db)")
     table.add_row("time", ", ".join(f"{step.name} {step.seconds:,.0f} s" for step in done))
-    console.print(table, highlight=False)
+    console.print(table)
     if at_risk:
         risk = Table("user", "churn probability", "reasons", title="Users most at risk")
         for user, probability, reasons in at_risk:
             risk.add_row(user, probability, reasons)
-        console.print(risk, highlight=False)
+        console.print(risk)
     console.print(
         "Next: . .venv/bin/activate, then dbt build (new files in data/raw only), or\n"
         '  dbt show --inline "select * from churn_published.churn_risk order by risk_rank"',
-        markup=False,
-        highlight=False,
     )
 
 
@@ -374,7 +369,7 @@ def read_tables(
         facts.append(("schemas", f"{', '.join(schemas)}; analysts need {schemas[0]} alone"))
         return facts, at_risk
     except (MlError, PySparkException) as error:
-        console.print(f"The tables could not be read back: {error}", style="yellow", markup=False)
+        console.print(f"The tables could not be read back: {error}", style="yellow")
         return [], []
 
 
