@@ -71,7 +71,7 @@ def _part(run: dict, features: DataFrame, period: tuple[date | None, date | None
         )
     days = labelled_days(features)
     last = min(period[1] or max(days.rows), max(days.rows))
-    part = Part.of(days.rows, first, last, run["settings"]["max_test_rows"])
+    part = Part.of(days.rows, [(first, last)], run["settings"]["max_test_rows"])
     if not part.days:
         raise TooLittleData(f"No snapshot from {first} to {last} has a known outcome.")
     return part

@@ -8,7 +8,7 @@ no outcome counts in two parts and none was in the future of the part that uses 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -42,6 +42,16 @@ class Split:
     tune_last: date
     test_first: date
     test_last: date
+
+    @property
+    def fit_parts(self) -> list[tuple[date, date]]:
+        """First and last snapshot date of train, gap and tune, all of which the final fit reads."""
+        day = timedelta(days=1)
+        return [
+            (self.train_first, self.train_last),
+            (self.train_last + day, self.tune_first - day),
+            (self.tune_first, self.tune_last),
+        ]
 
     def to_json(self) -> dict[str, object]:
         """Dates as ISO strings."""
@@ -90,19 +100,27 @@ def split_dates(first: date, last: date, horizon_days: int) -> Split:
 
 
 def thinned(
-    rows_per_day: Mapping[date, int], first: date, last: date, max_rows: int, max_step: int
+    rows_per_day: Mapping[date, int],
+    parts: Sequence[tuple[date, date]],
+    max_rows: int,
+    max_step: int,
 ) -> list[date]:
-    """Every k-th snapshot date in [first, last], counted back from `last`.
+    """Every k-th snapshot date with rows of each part (first, last), counted back from its last.
 
     k is the smallest step with at most `max_rows` rows in all, but never above `max_step`: beyond
-    one horizon labels no longer overlap and skipping days only loses data.
+    one horizon labels no longer overlap and skipping days only loses data. Each part is counted by
+    itself, so that one that is shorter than the step keeps a date.
     """
-    days = [last - timedelta(days=i) for i in range((last - first).days + 1)]
+    days = [
+        sorted((day for day, rows in rows_per_day.items() if rows and first <= day <= last))[::-1]
+        for first, last in parts
+    ]
+    kept: list[date] = []
     for step in range(1, max_step + 1):
-        kept = days[::step]
-        if sum(rows_per_day.get(day, 0) for day in kept) <= max_rows or step == max_step:
+        kept = [day for of_part in days for day in of_part[::step]]
+        if sum(rows_per_day[day] for day in kept) <= max_rows:
             break
-    return sorted(day for day in kept if rows_per_day.get(day, 0))
+    return sorted(kept)
 
 
 def is_new_user() -> Column:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -81,10 +81,12 @@ class Part:
     size: int
 
     @classmethod
-    def of(cls, rows_per_day: Mapping[date, int], first: date, last: date, max_rows: int) -> Part:
-        """Thin by date first, then by user, to about `max_rows` rows."""
-        days = thinned(rows_per_day, first, last, max_rows, max_step=HORIZON_DAYS)
-        rows = sum(rows_per_day.get(day, 0) for day in days)
+    def of(
+        cls, rows_per_day: Mapping[date, int], parts: Sequence[tuple[date, date]], max_rows: int
+    ) -> Part:
+        """Thin ranges of dates by date first, then by user, to about `max_rows` rows in all."""
+        days = thinned(rows_per_day, parts, max_rows, max_step=HORIZON_DAYS)
+        rows = sum(rows_per_day[day] for day in days)
         return cls(tuple(days), min(1.0, max_rows / max(rows, 1)), max(1, min(rows, max_rows)))
 
     def rows(self, features: DataFrame) -> DataFrame:
@@ -183,8 +185,9 @@ def train(
         days = labelled_days(features)
         first, last = min(days.rows), max(days.rows)
         split = split_dates(warm_start(first, last), last, HORIZON_DAYS)
-        fit_part = Part.of(days.fit_rows, split.train_first, split.tune_last, settings.max_fit_rows)
-        test_part = Part.of(days.rows, split.test_first, split.test_last, settings.max_test_rows)
+        fit_part = Part.of(days.fit_rows, split.fit_parts, settings.max_fit_rows)
+        test_dates = (split.test_first, split.test_last)
+        test_part = Part.of(days.rows, [test_dates], settings.max_test_rows)
         is_tune = F.col("snapshot_date") >= F.lit(split.tune_first)
         may_train = features.where(~is_new_user())
         fit_rows = models.ordered(
