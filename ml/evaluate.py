@@ -14,6 +14,8 @@ import numpy as np
 
 TOP_PERCENTS = (1, 5, 10)
 BINS = 10
+LOGIT_BINS = 500  # of rows of like probability, taken as one where many samples are recalibrated
+NEWTON_STEPS = 25
 CURVE_POINTS = 200
 
 
@@ -46,6 +48,19 @@ class Ranking:
         """Each row drawn `weight` (rows,) times, in the order of the original arrays; else once."""
         drawn = np.ones(self.order.size) if weight is None else weight[self.order].astype(float)
         return Sample(self, drawn)
+
+    @cached_property
+    def logit_bins(self) -> tuple[np.ndarray, np.ndarray]:
+        """(bins,) first group of each bin, and its mean log odds: up to LOGIT_BINS of like size,
+        and a bin for each probability where these are no more. Cut at 1e-15, as the log loss."""
+        size = np.diff(np.r_[self.starts, self.label.size])
+        bin_of = self.starts * LOGIT_BINS // max(self.label.size, 1)
+        if self.starts.size <= LOGIT_BINS:
+            bin_of = np.arange(self.starts.size)
+        first = np.flatnonzero(np.r_[True, bin_of[1:] != bin_of[:-1]][: bin_of.size])
+        p = np.clip(self.probability[self.starts], 1e-15, 1 - 1e-15)
+        log_odds = np.log(p) - np.log1p(-p)
+        return first, np.add.reduceat(size * log_odds, first) / np.add.reduceat(size, first)
 
     @cached_property
     def log_losses(self) -> np.ndarray:
@@ -163,7 +178,9 @@ def calibration_bins(sample: Sample) -> list[dict[str, float]]:
 def calibration_error(sample: Sample) -> float:
     """Mean over bins, by size, of |mean probability - churn rate|.
 
-    The expected calibration error of Naeini et al. (AAAI 2015), with bins of equal size.
+    The expected calibration error of Naeini et al. (AAAI 2015), with bins of equal size. Noise of
+    the churn rates adds to it: a perfect probability has one above 0, and a resampled set a larger
+    one than the set it was drawn from, so it has no interval (Roelofs et al., AISTATS 2022).
     """
     bins = calibration_bins(sample)
     total = sum(b["rows"] for b in bins)
@@ -171,6 +188,59 @@ def calibration_error(sample: Sample) -> float:
         return float("nan")
     gaps = sum(b["rows"] * abs(b["probability"] - b["churn_rate"]) for b in bins)
     return float(gaps / total)
+
+
+def calibration_slope(sample: Sample) -> float:
+    """b of the logistic recalibration logit(churn rate) = a + b logit(probability), fitted by
+    maximum likelihood: 1 if right, below 1 if probabilities are too extreme.
+
+    Cox, Biometrika 45 (1958), 562-565. Undefined where a class is missing, where all probabilities
+    are one, and where these tell the classes apart without an error.
+    """
+    log_odds, churned, stayed = _by_logit(sample)
+    return float(_logistic_fit(np.stack([np.ones_like(log_odds), log_odds]), churned, stayed)[1])
+
+
+def calibration_intercept(sample: Sample) -> float:
+    """a of the same with b at 1, calibration in the large: 0 if right, above 0 if fewer churners
+    were predicted than there are.
+
+    Van Calster et al., BMC Medicine 17:230 (2019). Undefined where a class is missing.
+    """
+    log_odds, churned, stayed = _by_logit(sample)
+    return float(_logistic_fit(np.ones((1, log_odds.size)), churned, stayed, log_odds)[0])
+
+
+def _by_logit(sample: Sample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    first, log_odds = sample.ranking.logit_bins
+    return (
+        log_odds,
+        np.add.reduceat(sample.positive, first),
+        np.add.reduceat(sample.negative, first),
+    )
+
+
+def _logistic_fit(
+    inputs: np.ndarray, churned: np.ndarray, stayed: np.ndarray, offset: np.ndarray | float = 0.0
+) -> np.ndarray:
+    """(inputs,) coefficients of (inputs, bins), the first of ones, for counts by bin, by Newton's
+    method; nan where the likelihood has no maximum."""
+    found, undefined = np.zeros(len(inputs)), np.full(len(inputs), np.nan)
+    if not churned.sum() or not stayed.sum():
+        return undefined
+    drawn = churned + stayed
+    # near the answer: far from it, a step can lead away
+    found[0] = np.log(churned.sum() / stayed.sum()) - (drawn * offset).sum() / drawn.sum()
+    for _ in range(NEWTON_STEPS):
+        p = 1 / (1 + np.exp(-np.clip(found @ inputs + offset, -500, 500)))
+        information = (inputs * (drawn * p * (1 - p))) @ inputs.T
+        if not np.linalg.cond(information) < 1e12:
+            return undefined
+        change = np.linalg.solve(information, inputs @ (churned - drawn * p))
+        found = found + change
+        if np.abs(change).max() < 1e-9:
+            return found
+    return undefined
 
 
 def curve(ranking: Ranking, points: int = CURVE_POINTS) -> list[dict[str, float]]:
@@ -198,7 +268,7 @@ def curve(ranking: Ranking, points: int = CURVE_POINTS) -> list[dict[str, float]
 
 
 def figures(sample: Sample) -> dict[str, float]:
-    """Every figure by name, in the order in which they are reported."""
+    """Every figure that has an interval, by name, in the order in which they are reported."""
     found = {
         "base_rate": _mean(sample.ranking.label, sample),
         "roc_auc": roc_auc(sample),
@@ -209,7 +279,8 @@ def figures(sample: Sample) -> dict[str, float]:
         found[f"recall_at_{percent}_percent"] = recall_at(sample, percent)
     found["log_loss"] = log_loss(sample)
     found["brier"] = brier(sample)
-    found["calibration_error"] = calibration_error(sample)
+    found["calibration_slope"] = calibration_slope(sample)
+    found["calibration_intercept"] = calibration_intercept(sample)
     return found
 
 
@@ -242,17 +313,20 @@ def figures_with_intervals(
     replicates: int = 200,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Figures of (rows,) arrays with the 2.5 and 97.5 percentiles over resampled users."""
+    """Figures of (rows,) arrays with the 2.5 and 97.5 percentiles over resampled users, and the
+    calibration error, which has none."""
     ranking = Ranking.of(label, probability)
     point = figures(ranking.sample())
     _, codes = np.unique(user, return_inverse=True)
     # one replicate at a time: memory stays at a few arrays of the size of the test set
     seeds = np.random.SeedSequence(seed).generate_state(replicates)
     drawn = [figures(ranking.sample(user_weights(codes, 1, int(s))[0])) for s in seeds]
-    return {
+    found = {
         name: Interval(value, *_percentiles([replicate[name] for replicate in drawn]))
         for name, value in point.items()
     }
+    error = calibration_error(ranking.sample())
+    return found | {"calibration_error": Interval(error, float("nan"), float("nan"))}
 
 
 def strongest_single_feature(label: np.ndarray, values: np.ndarray) -> np.ndarray:

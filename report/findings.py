@@ -356,15 +356,24 @@ def precision_recall(rows: pd.DataFrame) -> str:
 
 
 def calibration(rows: pd.DataFrame, bins: list[dict[str, float]]) -> str:
-    """The calibration error, and the top tenth."""
-    figure = _chosen(rows, "calibration_error")
-    top = bins[0]
-    return (
+    """The top tenth, and what the recalibration says."""
+    slope, top = _chosen(rows, "calibration_slope"), bins[0]
+    first = (
         f"The tenth with the highest probabilities was predicted to cancel at "
-        f"{percent(top['probability'])} and did at {percent(top['churn_rate'])}; over all tenths "
-        f"the "
-        f"mean gap is {percent(figure.value, 2) if figure is not None else 'unknown'}."
+        f"{percent(top['probability'])} and did at {percent(top['churn_rate'])}"
     )
+    if slope is None:
+        return f"{first}."
+    verdict = (
+        ""
+        if pd.isna(slope.low)
+        else ": too extreme"
+        if slope.high < 1
+        else ": not extreme enough"
+        if slope.low > 1
+        else ", no clear difference from 1, which is right"
+    )
+    return f"{first}; the calibration slope of all is {_interval(slope, 2)}{verdict}."
 
 
 def lift(rows: pd.DataFrame) -> str:

@@ -27,6 +27,8 @@ METRICS = {
     "recall_at_10_percent": "Recall in the top 10%",
     "log_loss": "Log loss",
     "brier": "Brier score",
+    "calibration_slope": "Calibration slope",
+    "calibration_intercept": "Calibration intercept",
     "calibration_error": "Calibration error",
 }
 _FEATURES = {

@@ -36,6 +36,6 @@ where
     runs.cohort in ('all', 'new_users')
     and runs.metric in (
         'base_rate', 'roc_auc', 'pr_auc', 'lift_at_10_percent', 'recall_at_10_percent', 'log_loss',
-        'brier', 'calibration_error'
+        'brier', 'calibration_slope', 'calibration_intercept', 'calibration_error'
     )
 order by runs.cohort, runs.model_name, runs.metric
