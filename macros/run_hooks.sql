@@ -1,4 +1,4 @@
-{#- on-run-start: the raw tables, the two tables that ml/ fills, empty until it has run, and the table
+{#- on-run-start: the raw tables, the three tables that ml/ fills, empty until it has run, and the table
     that says what each run built. -#}
 {% macro prepare_run() %}
     {% if execute and flags.WHICH in ['build', 'run', 'test', 'freshness', 'seed'] %}
@@ -119,6 +119,14 @@
         )
         using iceberg
     {% endset %}
+    {% set served_model %}
+        create table if not exists {{ source('ml', 'served_model') }} (
+            model_run_id string,
+            snapshot_date date,
+            served_at timestamp
+        )
+        using iceberg
+    {% endset %}
     {% set model_builds %}
         create table if not exists {{ source('audit', 'model_builds') }} (
             invocation_id string,
@@ -141,6 +149,7 @@
         "create schema if not exists " ~ source('ml', 'churn_scores').schema,
         churn_scores,
         model_runs,
+        served_model,
         model_builds,
     ]) %}
 {% endmacro %}

@@ -203,5 +203,10 @@ def read(spark: SparkSession, target: Target, artifacts: Path, step: Step) -> Da
             break
     if answers["data_period"].rows.empty:
         raise ReportError(f"{target.published} holds no event: load logs and run `dbt build`.")
-    model = read_model(artifacts, answers["shown_model"].first().get("model_run_id"))
+    shown = answers["shown_model"]
+    model = (
+        Model(problem=f"There is no {shown.missing} yet: run dbt build.")
+        if shown.missing
+        else read_model(artifacts, shown.first().get("model_run_id"))
+    )
     return Data(build_name(versions), target.name, answers, model)

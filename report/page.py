@@ -720,7 +720,7 @@ def risk_list(data: Data) -> Mapping[str, Any]:
     command = "make score, then make build ARGS='--select churn_risk'"
     if listed.empty:
         trained = isinstance(model.get("model_run_id"), str)
-        scored = not pd.isna(model.get("scored_snapshot_date", float("nan")))
+        scored = isinstance(model.get("served_model_run_id"), str)
         problem = (
             "Users are scored, but the list is not published yet: run "
             "make build ARGS='--select churn_risk'."
@@ -730,16 +730,17 @@ def risk_list(data: Data) -> Mapping[str, Any]:
             else f"No model has been trained yet: run make train, then {command}."
         )
         return {"problem": problem, "answer": answer}
-    newer = bool(model) and (
-        model.get("scored_snapshot_date") != model.get("listed_snapshot_date")
-        or model.get("scored_model_run_id") != model.get("model_run_id")
-    )  # fmt: skip
+    served = model.get("served_model_run_id")  # null where nobody was scored since there is a table
+    is_other = isinstance(served, str) and (
+        model["served_snapshot_date"] != model["listed_snapshot_date"]
+        or served != model["model_run_id"]
+    )
     today = data["data_period"].first().get("current_snapshot_date")
     notes = [findings.distrust(data["model_figures"].rows)]
-    if newer:
+    if is_other:
         notes.append(
-            f"There are newer scores, of {day(model['scored_snapshot_date'])}: publish them by "
-            "make build ARGS='--select churn_risk'."
+            f"Other scores are served by now, of {day(model['served_snapshot_date'])} by model run "
+            f"{served}: publish them by make build ARGS='--select churn_risk'."
         )
     if not pd.isna(today) and today != listed["snapshot_date"].iloc[0]:
         notes.append(f"Today's snapshot is {day(today)}; these scores are older: run {command}.")

@@ -19,12 +19,12 @@ trained as (
 
 ),
 
-scored as (
+served as (
 
     select
         max(snapshot_date) as snapshot_date,
-        max_by(model_run_id, struct(snapshot_date, scored_at, model_run_id)) as model_run_id
-    from {{ target.schema.split('.')[-1] }}_ml.churn_scores
+        max(model_run_id) as model_run_id
+    from {{ target.schema.split('.')[-1] }}_ml.served_model
 
 )
 
@@ -32,8 +32,8 @@ select
     coalesce(listed.model_run_id, trained.model_run_id) as model_run_id,
     listed.users as listed_users,
     listed.snapshot_date as listed_snapshot_date,
-    scored.snapshot_date as scored_snapshot_date,
-    scored.model_run_id as scored_model_run_id
+    served.snapshot_date as served_snapshot_date,
+    served.model_run_id as served_model_run_id
 from listed
 cross join trained
-cross join scored
+cross join served

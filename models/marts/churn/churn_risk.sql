@@ -7,28 +7,42 @@ scores as (
 
 ),
 
-latest_run as (
+served as (
 
-    -- of several model runs that scored the same day, the one that scored last counts; rows that
-    -- a repeated run found unchanged keep their time
+    select * from {{ source('ml', 'served_model') }}
+
+),
+
+served_run as (
+
+    -- what `score` served last. A warehouse that was scored before it said so has no such row: there
+    -- the run that scored last counts
     select
-        snapshot_date,
-        model_run_id
+        scores.snapshot_date,
+        scores.model_run_id
     from scores
-    group by snapshot_date, model_run_id
-    order by snapshot_date desc, max(scored_at) desc, model_run_id
+    left join served
+        on
+            scores.snapshot_date = served.snapshot_date
+            and scores.model_run_id = served.model_run_id
+    group by scores.snapshot_date, scores.model_run_id
+    order by
+        max(served.served_at) desc nulls last,
+        scores.snapshot_date desc,
+        max(scores.scored_at) desc,
+        scores.model_run_id
     limit 1
 
 ),
 
-latest_scores as (
+served_scores as (
 
     select scores.*
     from scores
-    left semi join latest_run
+    left semi join served_run
         on
-            scores.snapshot_date = latest_run.snapshot_date
-            and scores.model_run_id = latest_run.model_run_id
+            scores.snapshot_date = served_run.snapshot_date
+            and scores.model_run_id = served_run.model_run_id
 
 ),
 
@@ -47,26 +61,26 @@ users as (
 at_risk as (
 
     select
-        latest_scores.user_id,
-        latest_scores.snapshot_date,
-        latest_scores.churn_probability,
+        served_scores.user_id,
+        served_scores.snapshot_date,
+        served_scores.churn_probability,
         row_number() over (
-            order by latest_scores.churn_probability desc, latest_scores.user_id
+            order by served_scores.churn_probability desc, served_scores.user_id
         ) as risk_rank,
         ntile(10) over (
-            order by latest_scores.churn_probability desc, latest_scores.user_id
+            order by served_scores.churn_probability desc, served_scores.user_id
         ) as risk_decile,
-        latest_scores.reason_1,
-        latest_scores.reason_2,
-        latest_scores.reason_3,
+        served_scores.reason_1,
+        served_scores.reason_2,
+        served_scores.reason_3,
         users.level,
         users.platform,
         users.state,
         users.last_event_at,
-        latest_scores.model_run_id,
-        latest_scores.scored_at
-    from latest_scores
-    left join users on latest_scores.user_id = users.user_id
+        served_scores.model_run_id,
+        served_scores.scored_at
+    from served_scores
+    left join users on served_scores.user_id = users.user_id
 
 )
 
