@@ -8,19 +8,20 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from rich.console import Console
-
+from ml.console import Console
 from ml.errors import MlError
 
 EPILOG = """examples:
   python -m ml train                         fit all models on the published features
   python -m ml score                         score today's users with the chosen model
+  python -m ml score --run <id>              go back to an earlier model
   python -m ml evaluate                      repeat the test figures of the latest run
   python -m ml evaluate --first 2019-03-01   the same models on snapshots since then
   python -m ml train --target emr            with the Spark settings of another dbt target
 
-Needs a `dbt build` that published. Exit status: 0 done, 1 a problem that the message says how to
-mend, 2 wrong usage, 3 too little data to train or report on, 4 a feature leaks the label.
+Needs a `dbt build` that published; `evaluate` and `score` need a run of `train`, too.
+Exit status: 0 done, 1 a problem that the message says how to mend, 2 wrong usage, 3 too little data
+to train or evaluate, 4 a feature leaks the label.
 """
 
 
@@ -29,11 +30,15 @@ def parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--target", help="target of profiles.yml (default: the profile's)")
     common.add_argument(
-        "--profiles-dir", type=Path, help="folder of profiles.yml (default: the project's)"
+        "--profiles-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder of profiles.yml (default: the project's)",
     )
     common.add_argument(
         "--artifacts",
         type=Path,
+        metavar="DIR",
         help="folder of the trained models (default: artifacts/ of the project); on a cluster one "
         "that every node sees",
     )
@@ -58,25 +63,35 @@ def parser() -> argparse.ArgumentParser:
     train = command("train", "fit all models, choose one, write figures and a model card")
     train.add_argument(
         "--max-rows",
+        metavar="N",
         type=_positive,
         default=100_000,
         help="bound on the rows of the fit and of the test, each (default: %(default)s)",
     )
     train.add_argument(
         "--replicates",
+        metavar="N",
         type=_positive,
         default=200,
         help="bootstrap replicates for the intervals (default: %(default)s)",
     )
-    evaluate = command("evaluate", "report on the test snapshots with the saved models")
+    evaluate = command(
+        "evaluate", "figures of saved models on their test snapshots, or on later ones"
+    )
     score = command("score", "write today's churn probabilities and reasons")
     for one in (evaluate, score):
-        one.add_argument("--run", help="model run id (default: the latest)")
+        one.add_argument(
+            "--run", metavar="ID", help="model run, a folder of --artifacts (default: the latest)"
+        )
     evaluate.add_argument(
-        "--first", type=_date, help="first snapshot date (default: of the test part)"
+        "--first", type=_date, metavar="DATE", help="first snapshot (default: of the test part)"
     )
     evaluate.add_argument(
-        "--last", type=_date, help="last snapshot date (default: the last with a known outcome)"
+        "--last",
+        type=_date,
+        metavar="DATE",
+        help="last snapshot (default: of the test part; with --first, the last with a known "
+        "outcome)",
     )
     return main_parser
 
@@ -89,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _run(options, console)
     except MlError as error:
-        Console(stderr=True).print(str(error), style="red", markup=False, soft_wrap=True)
+        Console(stderr=True).print(str(error), style="red", soft_wrap=True)
         return error.exit_status
     return 0
 
@@ -120,17 +135,20 @@ def _run(options: argparse.Namespace, console: Console) -> None:
         from ml.score import score
 
         score(spark, target, artifacts, options.run, console)
+        console.print("Next, for readers to see them: dbt build --select churn_risk")
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
+    return int(text)
 
 
 def _date(text: str) -> date:
-    return date.fromisoformat(text)
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not a date like 2019-03-01") from None
 
 
 if __name__ == "__main__":

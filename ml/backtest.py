@@ -7,10 +7,11 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
-from rich.console import Console
 
 from ml import models, report, store
+from ml.console import Console
 from ml.errors import MlError, TooLittleData
+from ml.features import assert_finite
 from ml.session import Target
 from ml.split import Split
 from ml.train import SUSPECT_AUC, Part, check_classes, labelled_days, test_predictions
@@ -29,18 +30,19 @@ def backtest(
     Without a period it repeats the test part of the run and says whether the figures are those
     recorded at training. With one it judges the models on any later snapshots.
 
-    Raises MlError for a period that the models were fitted on, and TooLittleData where no
-    outcome is known.
+    Raises MlError for a period that the models were fitted on and for a feature with NaN or
+    infinity, and TooLittleData where no outcome is known.
     """
     step = report.steps(console)
     folder = store.run_folder(artifacts, run_id)
     run = store.read_run(folder)
-    features = store.published_features(spark, target)
+    features = store.published_features(spark, target, run["features"])
     is_test_part = period == (None, None)
     with step("read the snapshots and predict"):
         part = Part.from_json(run["test"]) if is_test_part else _part(run, features, period)
         rows = models.ordered(part.rows(features), part.size).persist()
-        check_classes(rows, "chosen", 1)
+        check_classes(rows, "test" if is_test_part else "evaluated", 1)
+        assert_finite(rows)
         fitted = {name: store.read_model(folder, name) for name in run["models"]}
         predictions = test_predictions(rows, fitted)
         rows.unpersist()
@@ -56,22 +58,25 @@ def backtest(
     report.print_warnings(console, run, figures, SUSPECT_AUC)
     if is_test_part:
         recorded = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        console.print(report.compared(recorded, figures), highlight=False)
+        console.print(report.compared(recorded, figures))
     return figures
 
 
 def _part(run: dict, features: DataFrame, period: tuple[date | None, date | None]) -> Part:
     split = Split.from_json(run["split"])
     earliest = split.tune_last + timedelta(days=split.horizon_days)
-    first = period[0] or earliest
-    if first < earliest:
-        raise MlError(
-            f"--first {first} lies within what run {run['model_run_id']} was fitted on: the first "
-            f"snapshot it can be judged by is {earliest}."
-        )
-    days = labelled_days(features)
-    last = min(period[1] or max(days.rows), max(days.rows))
-    part = Part.of(days.rows, [(first, last)], run["settings"]["max_test_rows"])
+    for option, day in zip(("--first", "--last"), period, strict=True):
+        if day and day < earliest:
+            raise MlError(
+                f"{option} {day} lies within what run {run['model_run_id']} was fitted on: the "
+                f"first snapshot it can be evaluated on is {earliest}."
+            )
+    rows = labelled_days(features).rows
+    first, last = period[0] or earliest, period[1] or max(rows)
+    part = Part.of(rows, [(first, last)], run["settings"]["max_test_rows"])
     if not part.days:
-        raise TooLittleData(f"No snapshot from {first} to {last} has a known outcome.")
+        raise TooLittleData(
+            f"No snapshot from {first} to {last} has a known outcome: those that have are of "
+            f"{min(rows)} to {max(rows)}."
+        )
     return part

@@ -58,7 +58,7 @@ def reasons_for(
 
 def typical_values(encoded: DataFrame) -> dict[str, float | None]:
     """Median of each numeric feature over encoded rows; None where none has a value."""
-    names = [name for name in BY_NAME if name != CATEGORY_COLUMN]
+    names = [name for name in encoded.columns if name in BY_NAME]
     row = encoded.agg(*(F.percentile_approx(name, 0.5).alias(name) for name in names)).collect()[0]
     return row.asDict()
 

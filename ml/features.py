@@ -7,7 +7,7 @@ snapshot; the label is null until the horizon after the snapshot has passed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -49,7 +49,8 @@ class Feature:
         null_means: what a null says, or '' where nulls are not expected.
         theme: features of one theme are one reason; their contributions are added up.
         phrase: plain words for a value and the typical value (both maybe None).
-        is_skewed: counts and durations, for which linear models take log(1 + x).
+        is_skewed: counts and durations, for which linear models take log(1 + x), and -log(1 - x)
+            below 0: the order of the values stays, and none becomes a missing one.
     """
 
     name: str
@@ -154,7 +155,8 @@ def _aged(words: str) -> Callable[[float | None, float | None], str]:
         def shown(days: float) -> str:
             return f"{days:,.0f} day{'' if round(days) == 1 else 's'}"
 
-        return f"{words} {shown(value)} ago{_typical(typical, shown)}"
+        when = f"{shown(value)} ago" if value >= 0 else f"{shown(-value)} after the snapshot"
+        return f"{words} {when}{_typical(typical, shown)}"
 
     return phrase
 
@@ -283,6 +285,7 @@ def _ratio(name: str, suffix: str, period: str, spec: tuple[str, float, str, str
 def _build() -> tuple[Feature, ...]:
     features = [
         Feature("is_paid", "boolean", "yes or no", "", "plan", _plan, is_skewed=False),
+        # below 0 where the events came before the registration: to the models newer than new
         Feature("tenure_days", "int", "days", "no registration", "tenure", _aged("Registered")),
         Feature("days_since_first_event", "int", "days", "", "tenure", _aged("First seen")),
         Feature(CATEGORY_COLUMN, "string", "page category", "", "last action", _last_action, False),
@@ -314,6 +317,7 @@ def _build() -> tuple[Feature, ...]:
 
 FEATURES: tuple[Feature, ...] = _build()
 BY_NAME: dict[str, Feature] = {feature.name: feature for feature in FEATURES}
+TYPES: dict[str, str] = {feature.name: feature.spark_type for feature in FEATURES}
 KEYS = {"user_id": "string", "snapshot_date": "date"}
 LABELS = {LABEL: "boolean"}
 
@@ -321,12 +325,13 @@ LABELS = {LABEL: "boolean"}
 # --- reading -------------------------------------------------------------------------------------
 
 
-def schema_errors(schema: StructType) -> list[str]:
+def schema_errors(schema: StructType, types: Mapping[str, str] = TYPES) -> list[str]:
     """Sentences about every column that is missing or of another type; empty when all fit.
 
-    Columns that this step does not know are allowed: a mart may grow before the model does.
+    `types` has the features that are wanted. Other columns are allowed: a mart may grow before a
+    model does.
     """
-    expected = {**KEYS, **LABELS, **{f.name: f.spark_type for f in FEATURES}}
+    expected = {**KEYS, **LABELS, **types}
     found: dict[str, DataType] = {field.name: field.dataType for field in schema.fields}
     missing = [name for name in expected if name not in found]
     wrong = [
@@ -342,18 +347,22 @@ def schema_errors(schema: StructType) -> list[str]:
     return errors
 
 
-def assert_schema(features: DataFrame, table: str = TABLE) -> DataFrame:
-    """Return `features` reduced to the known columns, in a fixed order.
+def assert_schema(
+    features: DataFrame, table: str = TABLE, types: Mapping[str, str] = TYPES
+) -> DataFrame:
+    """Return `features` reduced to keys, label and the features `types`, in this order.
 
     Raises MlError naming every missing or wrongly typed column and what to do.
     """
-    errors = schema_errors(features.schema)
+    errors = schema_errors(features.schema, types)
     if errors:
+        wanted = "ml/features.py" if types == TYPES else "the model run"
         raise MlError(
-            f"{table} does not fit the feature schema of ml/features.py ({'; '.join(errors)}). "
-            "Run `dbt build` to publish the mart as this version of the project defines it."
+            f"{table} does not have the features that {wanted} needs ({'; '.join(errors)}). "
+            "Run `dbt build` to publish the mart as this version of the project defines it"
+            + ("." if types == TYPES else ", or `python -m ml train` for a model of what it has.")
         )
-    return features.select(*KEYS, *LABELS, *BY_NAME)
+    return features.select(*KEYS, *LABELS, *types)
 
 
 # --- numbers for the models ----------------------------------------------------------------------
@@ -371,10 +380,10 @@ def columns(names: Sequence[str] = tuple(BY_NAME)) -> list[tuple[str, str]]:
     return pairs
 
 
-def encode(features: DataFrame, names: Sequence[str] = tuple(BY_NAME)) -> DataFrame:
+def encode(features: DataFrame) -> DataFrame:
     """Keys, `label` (1.0, 0.0 or null) and every numeric column as double; a null stays null.
 
-    Grain as the input. A category not in CATEGORIES counts as 'other'.
+    Grain as the input, and features in its order. A category not in CATEGORIES counts as 'other'.
     """
     category = F.when(F.col(CATEGORY_COLUMN).isin(*CATEGORIES), F.col(CATEGORY_COLUMN)).otherwise(
         "other"
@@ -390,5 +399,22 @@ def encode(features: DataFrame, names: Sequence[str] = tuple(BY_NAME)) -> DataFr
     return features.select(
         *KEYS,
         F.col(LABEL).cast("double").alias("label"),
-        *(numeric(column, feature) for column, feature in columns(names)),
+        *(
+            numeric(column, feature)
+            for column, feature in columns([c for c in features.columns if c in BY_NAME])
+        ),
     )
+
+
+def assert_finite(encoded: DataFrame) -> None:
+    """Raise MlError naming the features of encoded rows that hold NaN or infinity."""
+    names = [c for c in encoded.columns if c in BY_NAME and BY_NAME[c].spark_type == "double"]
+    found = encoded.agg(
+        *(F.count_if(F.isnan(c) | (F.abs(c) == math.inf)).alias(c) for c in names)
+    ).first()
+    broken = [f"{name} ({found[name]:,} rows)" for name in names if found[name]]
+    if broken:
+        raise MlError(
+            f"{TABLE} holds NaN or infinity in {', '.join(broken)}, so no model was fitted or "
+            "applied: find in models/marts/churn where they come from, and run `dbt build`."
+        )

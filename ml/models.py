@@ -193,13 +193,13 @@ def fit_recency(encoded: DataFrame, ranges: int = 10) -> RateTable:
 def fit_linear_stages(encoded: DataFrame, names: Sequence[str] = tuple(BY_NAME)) -> PipelineModel:
     """Stages that make the standardised vector `scaled` for linear models (and MLlib's trees).
 
-    Skewed values become log(1 + x), a null the mean of the others, and each feature whose null
-    carries meaning gets a column that flags it. Vector inputs are named `value__<column>` and
-    `null__<column>`.
+    Skewed values become log(1 + x), with the sign kept below 0, a null the mean of the others, and
+    each feature whose null carries meaning gets a column that flags it. Vector inputs are named
+    `value__<column>` and `null__<column>`.
     """
     pairs = columns(names)
     values = {
-        column: f"ln(1 + {column})" if BY_NAME[feature].is_skewed else column
+        column: f"sign({column}) * ln(1 + abs({column}))" if BY_NAME[feature].is_skewed else column
         for column, feature in pairs
     }
     means = encoded.agg(*(F.expr(f"avg({v})").alias(c) for c, v in values.items())).collect()[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -10,18 +11,20 @@ from datetime import date, datetime
 import numpy as np
 import pandas as pd
 from rich import box
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from ml.console import Console
 from ml.evaluate import Interval, Ranking, calibration_bins, curve, figures_with_intervals
-from ml.features import FEATURES
 from ml.models import BASELINES
 
 Step = Callable[[str], AbstractContextManager[None]]
 Figures = dict[str, dict[str, dict[str, Interval]]]  # model -> cohort -> figure
 
-SHOWN: tuple[str, ...] = ("roc_auc", "pr_auc", "lift_at_10_percent", "recall_at_10_percent")
-SHOWN += ("log_loss", "brier", "calibration_error")
+PRINTED: tuple[str, ...] = ("roc_auc", "pr_auc", "lift_at_10_percent", "recall_at_10_percent")
+# a terminal has room for no more
+PRINTED += ("log_loss", "calibration_slope", "calibration_intercept")
+SHOWN = (*PRINTED, "brier", "calibration_error")
 
 
 def steps(console: Console) -> Step:
@@ -32,7 +35,7 @@ def steps(console: Console) -> Step:
         start = time.monotonic()
         with console.status(f"{text} ..."):
             yield
-        console.print(f"  {time.monotonic() - start:6.1f} s  {text}", highlight=False)
+        console.print(f"  {time.monotonic() - start:6.1f} s  {text}")
 
     return step
 
@@ -149,7 +152,6 @@ def print_figures(console: Console, run: Mapping, figures: Figures) -> None:
         f"{split['train_last']}, tuned to {split['tune_last']}, tested on {split['test_first']} "
         f"to {split['test_last']} ({run['rows']['test']:,} rows). Chosen on the tune split by log "
         f"loss: {chosen}.",
-        highlight=False,
     )
     for cohort, title in (("all", "all users"), ("new_users", "users never trained on")):
         rows = {
@@ -183,7 +185,7 @@ def print_warnings(
             f"rate ({base:.4f}): do not use its probabilities; more data is needed."
         )
     for warning in warnings:
-        console.print(f"[bold red]WARNING[/bold red] {warning}", highlight=False)
+        console.print(Text.assemble(("WARNING", "bold red"), f" {warning}"))
     return warnings
 
 
@@ -214,8 +216,8 @@ def model_card(run: Mapping, metrics: Mapping) -> str:
         "cancelled before it. One row per user and daily snapshot.",
         f"- Label: `{run['label']}`, a cancellation in the {horizon} days from the snapshot on. "
         "A downgrade is not a churn.",
-        f"- Features: {len(FEATURES)} columns of `churn_features`, all from events before the "
-        "snapshot (ml/features.py lists them with units).",
+        f"- Features: {len(run['features'])} columns of `churn_features`, all from events before "
+        "the snapshot (ml/features.py lists them with units).",
         "",
         "| part | snapshots | rows |",
         "|---|---|---|",
@@ -266,6 +268,12 @@ def model_card(run: Mapping, metrics: Mapping) -> str:
         "",
         f"### Calibration of {chosen}",
         "",
+        "The slope is that of a logistic regression of the outcome on the log odds of the "
+        "probability (Cox, Biometrika 45, 1958): 1 if right, below 1 where probabilities are too "
+        "extreme. The intercept is that of the same with the slope at 1: 0 if right, above 0 where "
+        "fewer users were predicted to cancel than did (Van Calster et al., BMC Medicine 17, "
+        "2019).",
+        "",
         "| tenth by probability | rows | mean probability | churn rate |",
         "|---|---|---|---|",
     ]
@@ -282,8 +290,8 @@ def model_card(run: Mapping, metrics: Mapping) -> str:
         "it. Train again when monitoring shows drift.",
         f"- A test ROC AUC above 0.80 would be a leak until shown otherwise; here it is "
         f"{figures[chosen]['all']['roc_auc']['value'] or float('nan'):.3f}.",
-        "- The calibration error of a small test part is mostly noise: with few churners even a "
-        "perfect probability shows one.",
+        "- The calibration error, the mean gap of the tenths above, is mostly noise in a small "
+        "test part: with few churners even a perfect probability shows one. It has no interval.",
         "",
     ]
     return "\n".join(lines)
@@ -314,26 +322,31 @@ def _shown(figure: Interval | Mapping[str, float | None]) -> str:
     return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
-def _compact(figure: Interval) -> str:
+def _compact(figure: Interval, digits: int) -> Text:
+    def short(value: float) -> str:
+        return re.sub(r"^(-?)0\.", r"\1.", f"{value:.{digits}f}")
+
     if _known(figure.value) is None:
-        return "-"
-    digits = 1 if abs(figure.value) >= 1 else 3
+        return Text("-")
     if _known(figure.low) is None:
-        return f"{figure.value:.{digits}f}"
-    low, high = f"{figure.low:.{digits}f}", f"{figure.high:.{digits}f}"
-    return f"{figure.value:.{digits}f}\n[dim]{low.removeprefix('0')}-{high.removeprefix('0')}[/dim]"
+        return Text(short(figure.value))
+    to = " to " if figure.low < 0 else "-"
+    return Text.assemble(
+        short(figure.value), ("\n" + short(figure.low) + to + short(figure.high), "dim")
+    )
 
 
 def _table(title: str, first: str, rows: Mapping[str, Mapping[str, Interval]]) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column(first)
     # the base rate is one for all models
-    shown = SHOWN if first == "model" else ("base_rate", *SHOWN)
+    shown = PRINTED if first == "model" else ("base_rate", *PRINTED)
     for name in shown:
         heading = name.replace("_percent", "%").replace("calibration", "calibr.").replace("_", " ")
         table.add_column(heading, justify="right")
+    digits = {name: 1 if "lift" in name else 2 if "calibration" in name else 3 for name in shown}
     for name, figures in rows.items():
-        table.add_row(name.replace("_", " "), *(_compact(figures[n]) for n in shown))
+        table.add_row(name.replace("_", " "), *(_compact(figures[n], digits[n]) for n in shown))
     return table
 
 
@@ -362,8 +375,8 @@ def compared(recorded: Mapping, figures: Figures) -> str:
     if not different:
         return "All figures equal those recorded at training."
     return (
-        f"{len(different)} figures differ from those recorded at training (the published features "
-        f"have changed since), such as {different[0]}."
+        f"{len(different)} figures differ from those recorded at training, such as "
+        f"{different[0]}: the published features, or the libraries, have changed since."
     )
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from pyspark import cloudpickle
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from rich.console import Console
 from rich.table import Table
 
 import ml
 from ml import explain, models, report, store
+from ml.console import Console
 from ml.errors import MlError
-from ml.features import HORIZON_DAYS, encode
+from ml.features import HORIZON_DAYS, assert_finite, encode
 from ml.models import Model
 from ml.session import Target
 
@@ -41,6 +41,28 @@ def scores_of(features: DataFrame, model: Model, run_id: str) -> DataFrame:
     return scores
 
 
+def checked(scores: DataFrame) -> int:
+    """The number of users.
+
+    Raises MlError unless each has one row, with a probability and reasons.
+    """
+    is_whole = F.col("churn_probability").between(0, 1)
+    for reason in ("reason_1", "reason_2", "reason_3"):
+        is_whole &= F.length(reason) > 0
+    row = scores.agg(
+        F.count_distinct("user_id").alias("users"),
+        F.count("*").alias("rows"),
+        F.count_if(F.coalesce(is_whole, F.lit(False))).alias("whole"),
+    ).first()
+    if not row["users"] == row["rows"] == row["whole"]:
+        raise MlError(
+            f"Nothing was written: of {row['rows']:,} scores of {row['users']:,} users only "
+            f"{row['whole']:,} have a probability from 0 to 1 and reasons. Run "
+            "`python -m ml train` again, or score with another run by --run."
+        )
+    return row["users"]
+
+
 def score(
     spark: SparkSession,
     target: Target,
@@ -48,31 +70,36 @@ def score(
     run_id: str | None,
     console: Console,
 ) -> int:
-    """Write a churn probability and three reasons for every active user of today's snapshot.
+    """Write a churn probability and three reasons for every active user of today's snapshot, and
+    make them those that `churn_risk` shows.
 
     Returns the number of users. Repeating it replaces the same rows.
 
-    Raises MlError when there is no model, or no row at today's snapshot.
+    Raises MlError, before anything is written, when there is no model, no row at today's snapshot,
+    a feature with NaN or infinity, or a score that is none.
     """
     step = report.steps(console)
     folder = store.run_folder(artifacts, run_id)
     run = store.read_run(folder)
     store.assert_writable(spark, target)
     day = store.current_snapshot_date(spark, target)
-    today = store.published_features(spark, target).where(F.col("snapshot_date") == F.lit(day))
+    features = store.published_features(spark, target, run["features"])
+    today = features.where(F.col("snapshot_date") == F.lit(day))
     if today.isEmpty():
         raise MlError(
             f"churn_features has no row for today's snapshot {day}: run `dbt build` on logs that "
             "reach it."
         )
+    assert_finite(today)
     with step(f"score the users of {day} with {run['chosen']}"):
         model = store.read_model(folder, run["chosen"])
         scored_at = datetime.now(timezone.utc).replace(microsecond=0)
         scores = scores_of(today, model, run["model_run_id"])
         scores = scores.withColumn("scored_at", F.lit(scored_at))
-        users = scores.count()
+        users = checked(scores)
     with step(f"write {users:,} scores to {target.ml}.churn_scores"):
         store.replace_scores(spark, target, scores, run["model_run_id"], day)
+        store.serve(spark, target, run["model_run_id"], day, scored_at)
     top = scores.orderBy(F.desc("churn_probability"), "user_id").limit(TOP).collect()
     table = Table(title=f"Users of {day} likeliest to cancel within {HORIZON_DAYS} days")
     for heading in ("user", "probability", "reasons"):

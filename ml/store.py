@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from ml.errors import MlError
-from ml.features import TABLE, assert_schema
+from ml.features import BY_NAME, CATEGORIES, TABLE, TYPES, assert_schema
 from ml.models import Model, load
 from ml.session import PROJECT_DIR, Target
 
@@ -26,18 +26,21 @@ MODEL_RUNS = (
     "test_first_snapshot_date date, test_last_snapshot_date date, cohort string, metric string, "
     "value double, low double, high double, is_chosen boolean"
 )
+SERVED_MODEL = "model_run_id string, snapshot_date date, served_at timestamp"
 
 
 # --- tables --------------------------------------------------------------------------------------
 
 
-def published_features(spark: SparkSession, target: Target) -> DataFrame:
-    """The published `churn_features`, one row per user and snapshot date.
+def published_features(
+    spark: SparkSession, target: Target, types: Mapping[str, str] = TYPES
+) -> DataFrame:
+    """The published `churn_features` with the features `types`, one row per user and snapshot date.
 
-    Raises MlError when nothing is published yet or the columns do not fit ml/features.py.
+    Raises MlError when nothing is published yet, or without one of the features.
     """
     name = f"{target.published}.{TABLE}"
-    return assert_schema(_table(spark, name, "nothing is published yet"), name)
+    return assert_schema(_table(spark, name, "nothing is published yet"), name, types)
 
 
 def current_snapshot_date(spark: SparkSession, target: Target) -> date:
@@ -80,9 +83,22 @@ def replace_scores(
     )
 
 
+def serve(spark: SparkSession, target: Target, run_id: str, day: date, served_at: datetime) -> None:
+    """Make the scores of one model and snapshot date those that `churn_risk` shows.
+
+    One commit replaces the only row of `served_model`. Where it says so already, it stays.
+    """
+    table = f"{target.ml}.served_model"
+    if [(row["model_run_id"], row["snapshot_date"]) for row in spark.table(table).collect()] != [
+        (run_id, day)
+    ]:
+        row = spark.createDataFrame([(run_id, day, served_at)], SERVED_MODEL)
+        row.writeTo(table).overwrite(F.lit(True))
+
+
 def assert_writable(spark: SparkSession, target: Target) -> None:
     """Raise MlError, before any work is done, when dbt has not made the tables yet."""
-    for table in ("model_runs", "churn_scores"):
+    for table in ("model_runs", "churn_scores", "served_model"):
         _table(spark, f"{target.ml}.{table}", "dbt has not made it yet")
 
 
@@ -159,18 +175,12 @@ def save_run(
     """
     artifacts.mkdir(parents=True, exist_ok=True)
     folder, draft = artifacts / run_id, artifacts / f".{run_id}.draft"
-    old = artifacts / f".{run_id}.old"
-    for left_over in (draft, old):
-        shutil.rmtree(left_over, ignore_errors=True)
     draft.mkdir()
     for name, model in models.items():
         model.save(draft / name)
     for name, text in texts.items():
         (draft / name).write_text(text, encoding="utf-8")
-    if folder.exists():
-        os.replace(folder, old)
     os.replace(draft, folder)
-    shutil.rmtree(old, ignore_errors=True)
     return folder
 
 
@@ -193,24 +203,32 @@ def run_folder(artifacts: Path, run_id: str | None = None) -> Path:
         run_id = pointer.read_text(encoding="utf-8").strip()
     folder = artifacts / run_id
     if not (folder / "run.json").is_file():
-        raise MlError(f"No model run {run_id} in {artifacts}: run `python -m ml train` first.")
+        found = sorted(path.parent.name for path in artifacts.glob("*/run.json"))
+        raise MlError(
+            f"No model run {run_id} in {artifacts}: "
+            + (f"there are {', '.join(found)}." if found else "run `python -m ml train` first.")
+        )
     return folder
 
 
 def read_run(folder: Path) -> dict:
-    """The contents of `run.json`.
+    """The contents of `run.json`; `features` has the Spark type of each feature, in their order.
 
-    Raises MlError when it was written for another set of features.
+    Features that were added since the training do not matter. Raises MlError where one was removed,
+    or was read in another way.
     """
-    from ml.features import columns
-
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    if run["columns"] != [column for column, _ in columns()]:
-        raise MlError(
-            f"The model run {folder.name} was trained on other features than ml/features.py "
-            "defines: run `python -m ml train` again."
-        )
-    return run
+    if "features" not in run:
+        what = "by an earlier version of this project"
+    elif gone := [name for name in run["features"] if name not in BY_NAME]:
+        what = f"on {', '.join(gone)}, which ml/features.py no longer has"
+    elif run["categories"] != list(CATEGORIES):
+        what = "with other categories of the last event than ml/features.py has"
+    else:
+        return run
+    raise MlError(
+        f"The model run {folder.name} was trained {what}: run `python -m ml train` again."
+    )
 
 
 def read_model(folder: Path, name: str) -> Model:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timezone
@@ -14,14 +13,14 @@ import numpy as np
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from rich.console import Console
 
 from ml import evaluate, explain, models, report, store
+from ml.console import Console
 from ml.errors import LeakAlarm, TooLittleData
-from ml.features import HORIZON_DAYS, KEYS, LABEL, columns, encode
+from ml.features import CATEGORIES, HORIZON_DAYS, KEYS, LABEL, TYPES, assert_finite, columns, encode
 from ml.models import Model
 from ml.session import Target
-from ml.split import Split, in_user_sample, is_new_user, split_dates, thinned, warm_start
+from ml.split import in_user_sample, is_new_user, split_dates, thinned, warm_start
 
 LEAK_AUC = 0.85  # of one feature alone: stops the run
 SUSPECT_AUC = 0.80  # of a model on test: a leak until shown otherwise
@@ -40,35 +39,34 @@ class Settings:
 
 @dataclass(frozen=True)
 class Days:
-    """Mature snapshots per date: rows of all users, rows of users that may train, a checksum."""
+    """Mature snapshots per date: rows of all users, rows of users that may train."""
 
     rows: Mapping[date, int]
     fit_rows: Mapping[date, int]
-    checksum: str
 
 
 def labelled_days(features: DataFrame) -> Days:
-    """One pass over the labelled rows; one result row per snapshot date."""
+    """One pass over the labelled rows; one result row per snapshot date.
+
+    Raises TooLittleData where there is none.
+    """
     found = (
         features.where(F.col(LABEL).isNotNull())
         .groupBy("snapshot_date")
         .agg(
             F.count("*").alias("rows"),
             F.count_if(~is_new_user()).alias("fit_rows"),
-            F.bit_xor(F.xxhash64(*features.columns)).alias("checksum"),
         )
-        .orderBy("snapshot_date")
         .collect()
     )
     if not found:
         raise TooLittleData(
-            f"Too little data to train: no snapshot has a known outcome yet. Outcomes are known "
+            f"Too little data: no snapshot has a known outcome yet. Outcomes are known "
             f"{HORIZON_DAYS} days after a snapshot: add later logs and run `dbt build`."
         )
     return Days(
         {row["snapshot_date"]: row["rows"] for row in found},
         {row["snapshot_date"]: row["fit_rows"] for row in found},
-        hashlib.sha256(repr([tuple(row) for row in found]).encode()).hexdigest(),
     )
 
 
@@ -108,14 +106,14 @@ class Part:
 
 
 def check_classes(rows: DataFrame, part: str, min_churners: int) -> None:
-    """Raise TooLittleData unless users churn, and do not churn, in this part."""
+    """Raise TooLittleData unless users churn, and do not churn, in this part ('training')."""
     found = rows.agg(
         F.count_distinct(F.when(F.col("label") == 1, F.col("user_id"))).alias("churners"),
         F.count_if(F.col("label") == 0).alias("stayed"),
     ).collect()[0]
     if found["churners"] < min_churners or not found["stayed"]:
         raise TooLittleData(
-            f"Too little data to train: in the {part} snapshots {found['churners']} users churn "
+            f"Too little data: in the {part} snapshots {found['churners']} users churn "
             f"(at least {min_churners} are needed) and {found['stayed']} rows do not: add more "
             "logs and run `dbt build`."
         )
@@ -174,9 +172,10 @@ def train(
     """Train on the published features; returns the model run id.
 
     Writes `<artifacts>/<run id>/`, the rows of the run in `model_runs`, and last the pointer to
-    the latest run: killed before, the earlier run stays in use. The same data gives the same id.
+    the latest run: killed before, the earlier run stays in use. Each training is a run of its own.
 
-    Raises TooLittleData and LeakAlarm before anything is written.
+    Raises TooLittleData, LeakAlarm, and MlError for a feature with NaN or infinity, before anything
+    is written.
     """
     step = report.steps(console)
     store.assert_writable(spark, target)
@@ -199,6 +198,7 @@ def train(
         check_classes(train_rows, "training", MIN_CHURNERS)
         check_classes(tune_rows, "tuning", 1)
         check_classes(test_rows, "test", 1)
+        assert_finite(fit_rows.drop("is_tune").unionByName(test_rows))
         sizes = {
             "train": train_rows.count(),
             "tune": tune_rows.count(),
@@ -206,7 +206,7 @@ def train(
             "test": test_rows.count(),
         }
     with step("look for leaks, one feature at a time"):
-        share = min(1.0, SAMPLE_ROWS / sizes["train"])
+        share = fit_part.user_share * min(1.0, SAMPLE_ROWS / sizes["train"])
         check_leaks(train_rows.where(in_user_sample(share)).toPandas())
 
     tune_losses, rounds, penalty = _try_candidates(train_rows, tune_rows, step)
@@ -218,8 +218,8 @@ def train(
     with step(f"figures with {settings.replicates} bootstrap replicates over users"):
         figures = report.all_figures(predictions, list(fitted), settings.replicates)
 
-    run_id = _run_id(split, days, settings)
     trained_at = datetime.now(timezone.utc).replace(microsecond=0)
+    run_id = f"{trained_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     run = {
         "model_run_id": run_id,
         "trained_at": trained_at.isoformat(),
@@ -234,8 +234,8 @@ def train(
         "tune_log_loss": tune_losses,
         "penalty": penalty,
         "xgboost_rounds": rounds,
-        "columns": [column for column, _ in columns()],
-        "data_checksum": days.checksum,
+        "features": TYPES,
+        "categories": CATEGORIES,
     }
     with step(f"how much each feature moves the predictions of {chosen}"):
         strengths = explain.strengths(models.parts(fitted[chosen], test_rows).centered())
@@ -307,12 +307,3 @@ def _fit_all(
     with step("fit xgboost"):
         fitted["xgboost"] = models.fit_xgboost(fit_rows, rounds)[0]
     return fitted
-
-
-def _run_id(split: Split, days: Days, settings: Settings) -> str:
-    """Last test snapshot and a hash of the data, the settings, the code and the libraries."""
-    parts = [days.checksum, json.dumps(asdict(settings)), json.dumps(split.to_json())]
-    parts += [importlib.metadata.version(name) for name in ("pyspark", "numpy")]
-    for name in ("features.py", "models.py", "split.py", "train.py"):
-        parts.append((Path(__file__).parent / name).read_text(encoding="utf-8"))
-    return f"{split.test_last:%Y%m%d}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:8]}"

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import io
 import json
 import math
 import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
+from rich.table import Table
 from sklearn import metrics as sklearn_metrics
+from sklearn.linear_model import LogisticRegression
 
 from ml import evaluate, explain, models, report, store
 from ml import features as schema
 from ml.__main__ import main
+from ml.console import Console
 from ml.errors import LeakAlarm, MlError, TooLittleData
 from ml.evaluate import Ranking
-from ml.score import scores_of
+from ml.score import checked, scores_of
 from ml.session import PROJECT_DIR, load_target, spark_session
 from ml.split import Split, min_days, split_dates, thinned, warm_start
-from ml.train import LEAK_AUC, check_leaks
+from ml.train import LEAK_AUC, Part, check_leaks
+from tools import demo
 
 FIRST = date(2018, 10, 2)
 
@@ -87,14 +99,42 @@ def test_split_survives_json() -> None:
 def test_thinning_keeps_the_last_day_and_the_bound() -> None:
     last = FIRST + timedelta(days=19)
     rows = {FIRST + timedelta(days=i): 10 for i in range(20)}
-    assert len(thinned(rows, FIRST, last, max_rows=200, max_step=10)) == 20
-    assert thinned(rows, FIRST, last, max_rows=199, max_step=10) == [
+    all_days = [(FIRST, last)]
+    assert len(thinned(rows, all_days, max_rows=200, max_step=10)) == 20
+    assert thinned(rows, all_days, max_rows=199, max_step=10) == [
         FIRST + timedelta(days=i) for i in range(1, 20, 2)
     ]
     # never sparser than the longest step
-    assert len(thinned(rows, FIRST, last, max_rows=1, max_step=10)) == 2
+    assert len(thinned(rows, all_days, max_rows=1, max_step=10)) == 2
     # a day without rows is not a snapshot
-    assert thinned({FIRST: 5}, FIRST, last, max_rows=5, max_step=1) == [FIRST]
+    assert thinned({FIRST: 5}, all_days, max_rows=5, max_step=1) == [FIRST]
+
+
+@given(
+    days=st.integers(min_days(10), 400),
+    users=st.integers(1, 2_000_000),
+    missing=st.sets(st.integers(0, 399), max_size=40),
+    max_rows=st.integers(1, 200_000),
+)
+@example(days=31, users=33_500, missing=set(), max_rows=100_000)  # train had no row left
+@example(days=24, users=100, missing={2}, max_rows=1)
+def test_thinning_leaves_no_part_empty_and_keeps_the_bound(
+    days: int, users: int, missing: set[int], max_rows: int
+) -> None:
+    rows = {FIRST + timedelta(days=i): users for i in range(days) if i not in missing}
+    split = split_dates(FIRST, FIRST + timedelta(days=days - 1), 10)
+    for ranges in (split.fit_parts, [(split.test_first, split.test_last)]):
+        part = Part.of(rows, ranges, max_rows)
+        there = [[day for day in rows if first <= day <= last] for first, last in ranges]
+        for of_range in there:
+            kept = [day for day in part.days if day in of_range]
+            assert bool(kept) == bool(of_range)
+            # labels of ten days leave no gap
+            assert len(of_range) <= 10 * max(len(kept), 1)
+        assert len(part.days) * users * part.user_share <= max_rows * (1 + 1e-9)
+        assert part.size <= max_rows
+        if sum(map(len, there)) * users <= max_rows:
+            assert (len(part.days), part.user_share) == (sum(map(len, there)), 1)
 
 
 # --- figures -------------------------------------------------------------------------------------
@@ -196,9 +236,75 @@ def test_intervals_resample_users_not_rows() -> None:
         return found["base_rate"].high - found["base_rate"].low
 
     assert width(by_user) > 3 * width(by_row)
-    assert by_user == evaluate.figures_with_intervals(label, probability, user, 100, seed=3)
-    for figure in by_user.values():
-        assert figure.low <= figure.high
+    again = evaluate.figures_with_intervals(label, probability, user, 100, seed=3)
+    assert math.isnan(by_user.pop("calibration_error").low)
+    for name, figure in by_user.items():
+        assert figure == again[name]
+        assert figure.low < figure.high
+
+
+def recalibration(label: np.ndarray, probability: np.ndarray) -> LogisticRegression:
+    """Cox's logistic regression of the label on the log odds, by scikit-learn."""
+    log_odds = np.log(probability / (1 - probability))
+    return LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(log_odds[:, None], label)
+
+
+@pytest.mark.parametrize("digits", [2, 9])  # probabilities in fewer and in more bins than there are
+def test_calibration_slope_equals_scikit_learn(digits: int) -> None:
+    generator = np.random.default_rng(6)
+    true = generator.beta(1, 12, 20_000)
+    label = (generator.random(true.size) < true).astype(float)
+    said = 1 / (1 + np.exp(-0.3 - 1.4 * np.log(true / (1 - true))))  # too extreme, and too low
+    said = np.clip(said.round(digits), 0.005, 0.995)
+    sample = Ranking.of(label, said).sample()
+    expected = recalibration(label, said)
+    exact = {"abs": 1e-6} if digits == 2 else {"abs": 2e-3}
+    assert evaluate.calibration_slope(sample) == pytest.approx(expected.coef_[0, 0], **exact)
+    assert evaluate.calibration_slope(sample) < 0.8
+    # with the slope at 1, the intercept makes as many churners as there are
+    moved = np.log(said / (1 - said)) + evaluate.calibration_intercept(sample)
+    assert (1 / (1 + np.exp(-moved))).mean() == pytest.approx(label.mean(), rel=1e-3)
+    # rows drawn twice, and not at all
+    weight = generator.integers(0, 3, label.size)
+    drawn = Ranking.of(np.repeat(label, weight), np.repeat(said, weight)).sample()
+    weighted = Ranking.of(label, said).sample(weight)
+    assert evaluate.calibration_slope(weighted) == pytest.approx(
+        evaluate.calibration_slope(drawn), abs=2e-3
+    )
+
+
+def test_intervals_of_calibration_hold_the_truth_of_a_calibrated_set() -> None:
+    held = {"calibration_slope": 0, "calibration_intercept": 0}
+    for seed in range(40):
+        generator = np.random.default_rng(seed)
+        user = np.repeat(np.arange(1500), 2)
+        log_odds = np.repeat(generator.normal(-3, 1, 1500), 2) + generator.normal(0, 0.2, 3000)
+        probability = 1 / (1 + np.exp(-log_odds))
+        label = (generator.random(3000) < probability).astype(float)
+        found = evaluate.figures_with_intervals(label, probability, user, 200, seed)
+        for name, truth in (("calibration_slope", 1), ("calibration_intercept", 0)):
+            held[name] += found[name].low <= truth <= found[name].high
+        # its interval would lie above the truth, 0, in each
+        assert found["calibration_error"].value > 0
+        assert math.isnan(found["calibration_error"].low)
+    assert held["calibration_slope"] >= 34 and held["calibration_intercept"] >= 34
+
+
+@pytest.mark.parametrize(
+    ("label", "probability"),
+    [([0, 0, 1], [0.1, 0.2, 0.3]), ([0, 1], [0.2, 0.2]), ([0, 0], [0.1, 0.2])],
+    ids=["told apart without an error", "one probability", "one class"],
+)
+def test_a_slope_that_no_data_gives_is_undefined(label: list, probability: list) -> None:
+    sample = Ranking.of(np.array(label, dtype=float), np.array(probability)).sample()
+    assert math.isnan(evaluate.calibration_slope(sample))
+
+
+def test_an_intercept_is_found_from_far_away() -> None:
+    # predicted one in a thousand, and three in ten are
+    sample = Ranking.of(np.r_[np.ones(300), np.zeros(700)], np.full(1000, 0.001)).sample()
+    expected = math.log(0.3 / 0.7) - math.log(0.001 / 0.999)
+    assert evaluate.calibration_intercept(sample) == pytest.approx(expected)
 
 
 def test_one_class_gives_no_auc_and_no_error() -> None:
@@ -226,11 +332,13 @@ def made_up_features(users: int, days: int, horizon: int = 10, seed: int = 5) ->
         if day + horizon > days:
             label[:] = None
         row: dict[str, object] = {
-            "user_id": alive.astype(str),
+            # markup to rich, and so an error, or a word that is not shown
+            "user_id": [f"{user:03}[/b]a[b]c" for user in alive],
             "snapshot_date": FIRST + timedelta(days=day - 1),
             schema.LABEL: label,
             "is_paid": is_paid[alive],
-            "tenure_days": (start[alive] + day).astype("int32"),
+            # of some, the events came before the registration
+            "tenure_days": (start[alive] + day - 8).astype("int32"),
             "days_since_first_event": np.full(alive.size, day, dtype="int32"),
             schema.CATEGORY_COLUMN: generator.choice(["song", "home", "about"], alive.size),
         }
@@ -287,8 +395,12 @@ def test_leak_threshold_is_a_strict_one() -> None:
     # one churner above 17 of 20 others: exactly 0.85
     label = np.r_[1.0, np.zeros(20)]
     at = np.r_[17.5, np.arange(1.0, 21.0)][:, None]
-    assert evaluate.strongest_single_feature(label, at)[0] == pytest.approx(LEAK_AUC)
-    assert evaluate.strongest_single_feature(label, -at)[0] == pytest.approx(LEAK_AUC)
+    assert evaluate.strongest_single_feature(label, at)[0] == LEAK_AUC
+    assert evaluate.strongest_single_feature(label, -at)[0] == LEAK_AUC
+    sample = encoded_sample(21).assign(**{c: 0.0 for c, _ in schema.columns()}, label=label)
+    check_leaks(sample.assign(tenure_days=at[:, 0]))
+    with pytest.raises(LeakAlarm, match="tenure_days"):
+        check_leaks(sample.assign(tenure_days=np.r_[18.5, at[1:, 0]]))
 
 
 # --- schema and reasons --------------------------------------------------------------------------
@@ -333,6 +445,7 @@ def test_every_feature_has_words_for_a_value_and_for_none() -> None:
         ),
         ("is_paid", 0.0, 1.0, "On the free plan"),
         ("tenure_days", 1.0, 90.0, "Registered 1 day ago (typical: 90 days)"),
+        ("tenure_days", -3.0, 90.0, "Registered 3 days after the snapshot (typical: 90 days)"),
     ],
 )
 def test_words(name: str, value: float | None, typical: float | None, text: str) -> None:
@@ -364,6 +477,75 @@ def test_a_run_without_a_model_says_what_to_do(
 ) -> None:
     assert main(["score", "--artifacts", str(tmp_path)]) == 1
     assert "python -m ml train" in capsys.readouterr().err
+    run = {"features": schema.TYPES, "categories": schema.CATEGORIES}
+    store.save_run(tmp_path, "a run", {}, {"run.json": json.dumps(run)})
+    assert main(["score", "--artifacts", str(tmp_path), "--run", "another"]) == 1
+    assert "there are a run." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"features": None}, "trained by an earlier version of this project: run"),
+        ({"features": {"tenure_days": "int", "songs_ever": "bigint"}}, "songs_ever, which ml/fea"),
+        ({"categories": ["song", "other"]}, "other categories of the last event"),
+    ],
+)
+def test_a_run_that_cannot_be_applied_any_more_says_so(
+    change: dict, text: str, tmp_path: Path
+) -> None:
+    run = {"features": {"tenure_days": "int"}, "categories": list(schema.CATEGORIES)}
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    assert store.read_run(tmp_path) == run
+    changed = {name: value for name, value in (run | change).items() if value}
+    (tmp_path / "run.json").write_text(json.dumps(changed))
+    with pytest.raises(MlError, match=re.escape(text)):
+        store.read_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["evaluate", "--first", "2019-13-01"], "2019-13-01 is not a date like"),
+        (["train", "--max-rows", "many"], "many is not a whole number above 0"),
+        (["train", "--replicates", "0"], "0 is not a whole number above 0"),
+    ],
+)
+def test_wrong_usage_says_what_is_right(
+    arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert text in capsys.readouterr().err
+
+
+# --- what is printed -----------------------------------------------------------------------------
+
+ODD = "x[/b] a[b]c :cat: /tmp/[red]/1"
+
+
+def test_data_is_never_markup() -> None:
+    text = io.StringIO()
+    console = Console(file=text, width=100, force_terminal=True, color_system=None)
+    table = Table(ODD, title=ODD)
+    table.add_row(ODD)
+    console.print(ODD)
+    console.print(table)
+    with console.status(ODD) as status:
+        assert status.status.plain == ODD
+    with report.steps(console)(ODD):
+        pass
+    assert text.getvalue().count(ODD) >= 5
+
+
+def test_demo_shows_ids_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "read_tables", lambda *_: ([("scored", ODD)], [(ODD, "5.0%", ODD)]))
+    monkeypatch.setenv("CHURN_WAREHOUSE", ODD)
+    text = io.StringIO()
+    console = demo.Console(file=text, width=150)
+    demo.summary(console, Counter(), [], is_scored=True)
+    assert text.getvalue().count(ODD) == 4
 
 
 # --- the profile ---------------------------------------------------------------------------------
@@ -428,7 +610,10 @@ def spark(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="module")
 def artifacts(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One trained run; before it, that a missing table is told before any work."""
+    """One trained run; before it, that a missing table is told before any work.
+
+    As on EMR, where pyspark is no package that was installed.
+    """
     folder = tmp_path_factory.mktemp("artifacts")
     command = ["train", "--artifacts", str(folder), "--max-rows", "2500", "--replicates", "20"]
     assert main(command) == 1
@@ -438,13 +623,38 @@ def artifacts(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> 
         "user_id string, churn_probability double, reason_1 string, reason_2 string, "
         "reason_3 string, scored_at timestamp) partitioned by (snapshot_date)"
     )
-    assert main(command) == 0
+    spark.sql(f"create table mltest_ml.served_model ({store.SERVED_MODEL})")
+    found = importlib.metadata.distribution
+
+    def without_pyspark(name: str) -> importlib.metadata.Distribution:
+        if name == "pyspark":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return found(name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.metadata, "distribution", without_pyspark)
+        assert main(command) == 0
     return folder
+
+
+@contextmanager
+def features_replaced(spark: SparkSession, select: str) -> Iterator[None]:
+    """The published features as `select`, with `{kept}` for those that there are."""
+    table, kept = "mltest_published.churn_features", "mltest_published.kept"
+    spark.sql(f"alter table {table} rename to {kept}")
+    try:
+        spark.sql(f"create view {table} as {select.format(kept=kept)}")
+        yield
+        spark.sql(f"drop view {table}")
+    finally:
+        spark.sql(f"alter table {kept} rename to {table}")
 
 
 def test_training_leaves_figures_card_and_models(spark: SparkSession, artifacts: Path) -> None:
     folder = store.run_folder(artifacts)
+    assert re.fullmatch(r"20\d{6}T\d{6}Z-[0-9a-f]{8}", folder.name)
     run = store.read_run(folder)
+    assert list(run["features"].items()) == [(f.name, f.spark_type) for f in schema.FEATURES]
     metrics = json.loads((folder / "metrics.json").read_text())
     figures = metrics["figures"]
     assert set(figures) == {
@@ -466,9 +676,12 @@ def test_training_leaves_figures_card_and_models(spark: SparkSession, artifacts:
     strengths = metrics["strengths"]
     assert {each["feature"] for each in strengths} == set(schema.BY_NAME)
     assert strengths[0]["mean_log_odds"] > strengths[-1]["mean_log_odds"] >= 0
-    assert all(-1 <= (each["direction"] or 0) <= 1 for each in strengths)
+    assert any(each["direction"] for each in strengths)
+    assert 0 < chosen["calibration_slope"]["low"] < chosen["calibration_slope"]["high"]
+    assert chosen["calibration_intercept"]["low"] < chosen["calibration_intercept"]["high"]
+    assert chosen["calibration_error"]["low"] is None
     card = (folder / "MODEL_CARD.md").read_text()
-    for text in (run["split"]["test_first"], "new_users", "Calibration", "Intended use"):
+    for text in (run["split"]["test_first"], "new_users", "calibration slope", "Intended use"):
         assert text in card
     rows = spark.table("mltest_ml.model_runs")
     assert rows.count() == rows.dropDuplicates(["model_name", "cohort", "metric"]).count() > 500
@@ -478,15 +691,35 @@ def test_training_leaves_figures_card_and_models(spark: SparkSession, artifacts:
     assert not list(artifacts.glob(".*"))
 
 
-def test_evaluate_repeats_the_figures(artifacts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_repeats_the_figures_and_speaks_of_evaluating(
+    spark: SparkSession, artifacts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["evaluate", "--artifacts", str(artifacts)]) == 0
     assert "All figures equal those recorded at training" in " ".join(
         capsys.readouterr().out.split()
     )
-    assert main(["evaluate", "--artifacts", str(artifacts), "--first", str(FIRST)]) == 1
+    command = ["evaluate", "--artifacts", str(artifacts)]
+    last = FIRST + timedelta(days=DAYS - 11)
+    for options, status, text in (
+        (["--first", str(FIRST)], 1, f"--first {FIRST} lies within"),
+        (["--last", str(FIRST)], 1, f"--last {FIRST} lies within"),
+        (["--first", "2020-01-01"], 3, f"known outcome: those that have are of {FIRST} to {last}"),
+    ):
+        assert main([*command, *options]) == status
+        assert text in capsys.readouterr().err
+    for select, text in (
+        (f"select * from {{kept}} where not coalesce({schema.LABEL}, false)", "in the test snap"),
+        (f"select * from {{kept}} where {schema.LABEL} is null", "no snapshot has a known outcome"),
+    ):
+        with features_replaced(spark, select):
+            assert main([*command, *(["--first", str(last)] if "is null" in select else [])]) == 3
+        told = capsys.readouterr().err
+        assert text in told and "train" not in told
 
 
-def test_score_replaces_and_never_appends(spark: SparkSession, artifacts: Path) -> None:
+def test_score_replaces_and_never_appends(
+    spark: SparkSession, artifacts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     today = FIRST + timedelta(days=DAYS - 1)
     active = spark.table("mltest_published.churn_features").where(f"snapshot_date = '{today}'")
     run_id = (artifacts / "latest").read_text().strip()
@@ -502,8 +735,125 @@ def test_score_replaces_and_never_appends(spark: SparkSession, artifacts: Path) 
     assert set(first) == {r[0] for r in active.select("user_id").collect()} | {"stays"}
     for row in first.values():
         assert 0 < row["churn_probability"] < 1 and row["reason_1"] and row["reason_3"]
+    of_today = [row for row in first.values() if row["snapshot_date"] == today]
+    likeliest = sorted(of_today, key=lambda row: (-row["churn_probability"], row["user_id"]))[:10]
+    shown = capsys.readouterr().out
+    assert [row["user_id"] in shown for row in likeliest] == [True] * 10
     assert main(["score", "--artifacts", str(artifacts)]) == 0
     assert {r["user_id"]: r for r in scores.collect()} == first
+
+
+def churn_risk(spark: SparkSession) -> list[str]:
+    """Model runs that the mart shows, by its SQL."""
+    sql = (PROJECT_DIR / "models" / "marts" / "churn" / "churn_risk.sql").read_text()
+    sql = re.sub(r"{{ source\('ml', '(\w+)'\) }}", r"mltest_ml.\1", sql)
+    users = "(select '' user_id, '' level, '' platform, '' state, now() last_event_at)"
+    sql = sql.replace("{{ ref('dim_users') }}", users)
+    return [row[0] for row in spark.sql(sql).select("model_run_id").distinct().collect()]
+
+
+def test_the_model_that_scored_last_is_served_an_earlier_one_again(
+    spark: SparkSession, artifacts: Path
+) -> None:
+    """Run A, then B, then A again, and A once more."""
+    folder = store.run_folder(artifacts)
+    earlier, later = folder.name, f"{folder.name}-later"
+    shutil.copytree(folder, artifacts / later)
+    run = json.loads((folder / "run.json").read_text())
+    (artifacts / later / "run.json").write_text(json.dumps(run | {"model_run_id": later}))
+    served = spark.table("mltest_ml.served_model")
+    times = []
+    try:
+        for run_id in (earlier, later, earlier, earlier):
+            assert main(["score", "--artifacts", str(artifacts), "--run", run_id]) == 0
+            (row,) = served.collect()
+            assert row["model_run_id"] == run_id
+            assert row["snapshot_date"] == FIRST + timedelta(days=DAYS - 1)
+            assert churn_risk(spark) == [run_id]
+            times.append(row["served_at"])
+        assert times[1] < times[2] == times[3]
+        # scored before there was the table: the one that scored last
+        spark.sql("truncate table mltest_ml.served_model")
+        assert churn_risk(spark) == [later]
+    finally:
+        shutil.rmtree(artifacts / later)
+        spark.sql(f"delete from mltest_ml.churn_scores where model_run_id = '{later}'")
+
+
+def test_a_run_needs_its_own_features_and_no_others(
+    spark: SparkSession,
+    artifacts: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = ["--artifacts", str(artifacts)]
+    with monkeypatch.context() as patch:
+        # added to the project, and not yet, or already, to the mart
+        added = replace(schema.BY_NAME["songs_to_date"], name="podcasts_to_date")
+        patch.setitem(schema.BY_NAME, added.name, added)
+        patch.setitem(schema.TYPES, added.name, added.spark_type)
+        assert main(["train", *command]) == 1
+        assert "missing: podcasts_to_date" in capsys.readouterr().err
+        for select in ("select * from {kept}", "select *, 1L as podcasts_to_date from {kept}"):
+            with features_replaced(spark, select):
+                assert main(["score", *command]) == 0
+                assert main(["evaluate", *command]) == 0
+                assert "All figures equal" in " ".join(capsys.readouterr().out.split())
+    monkeypatch.delitem(schema.BY_NAME, "songs_to_date")
+    for name in ("score", "evaluate"):
+        assert main([name, *command]) == 1
+        told = capsys.readouterr().err
+        assert "trained on songs_to_date, which ml/features.py no longer has" in told
+
+
+def test_nan_and_infinity_are_named_before_anything_is_fitted_or_written(
+    spark: SparkSession, artifacts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = {"adverts_per_song_to_date": "nan", "hours_since_last_song": "-infinity"}
+    changed = ", ".join(
+        f"if(user_id < '010', double('{value}'), {name}) as {name}"
+        for name, value in columns.items()
+    )
+    scores = spark.table("mltest_ml.churn_scores")
+    before, runs = scores.collect(), sorted(artifacts.iterdir())
+    with features_replaced(
+        spark, f"select * except ({', '.join(columns)}), {changed} from {{kept}}"
+    ):
+        for name in ("train", "evaluate", "score"):
+            assert main([name, "--artifacts", str(artifacts)]) == 1
+            captured = capsys.readouterr()
+            told = " ".join(captured.err.split())
+            assert re.search(r"infinity in hours_since_last_song \(\d+ rows\), adverts_per_", told)
+            assert "tune" not in captured.out
+    assert (sorted(scores.collect()), sorted(artifacts.iterdir())) == (before, runs)
+
+
+def test_a_score_that_is_none_is_not_written(spark: SparkSession) -> None:
+    rows = [("a", 0.2, "x", "y", "z"), ("b", 0.0, "x", "y", "z")]
+    names = ["user_id", "churn_probability", "reason_1", "reason_2", "reason_3"]
+    assert checked(spark.createDataFrame(rows, names)) == 2
+    for bad in (
+        ("b", 0.3, "x", "y", "z"),
+        ("c", float("nan"), "x", "y", "z"),
+        ("c", 1.1, "x", "y", "z"),
+        ("c", 0.3, "x", "", "z"),
+    ):
+        with pytest.raises(MlError, match="Nothing was written: of 3 scores"):
+            checked(spark.createDataFrame([*rows, bad], names))
+
+
+def test_a_tenure_below_0_is_below_one_of_0(spark: SparkSession) -> None:
+    """Not the mean, as a missing one is, which has a flag."""
+    rows = spark.createDataFrame(
+        [(-40.0,), (-1.0,), (0.0,), (1.0,), (400.0,), (None,)], "tenure_days double"
+    )
+    stages = models.fit_linear_stages(rows, ["tenure_days"])
+    columns = ["value__tenure_days", "null__tenure_days"]
+    found = stages.transform(rows).select("tenure_days", *columns).toPandas()
+    values = found["value__tenure_days"].to_numpy()
+    assert values[:5] == pytest.approx([-math.log(41), -math.log(2), 0, math.log(2), math.log(401)])
+    assert values[5] == pytest.approx(values[:5].mean())
+    assert list(found["null__tenure_days"]) == [0, 0, 0, 0, 0, 1]
 
 
 @pytest.mark.parametrize("name", models.EXPLAINABLE)
@@ -558,36 +908,32 @@ def test_schema_error_names_columns_and_the_mend(spark: SparkSession) -> None:
 def test_exit_status_of_too_little_data_and_of_a_leak(
     spark: SparkSession, artifacts: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    table, kept = "mltest_published.churn_features", "mltest_published.kept"
     before = (artifacts / "latest").read_text()
-    spark.sql(f"alter table {table} rename to {kept}")
     command = ["train", "--artifacts", str(artifacts), "--max-rows", "2500"]
-    try:
-        for query, status, text in (
-            (f"select * from {kept} where {schema.LABEL} is null", 3, "no snapshot has a known"),
-            (f"select * from {kept} where snapshot_date < date '{FIRST}' + 23", 3, "24"),
-            (f"select * from {kept} where not coalesce({schema.LABEL}, false)", 3, "0 users churn"),
-            (
-                f"select * except (tenure_days), cast(if({schema.LABEL}, 1, 2) as int) as "
-                f"tenure_days from {kept}",
-                4,
-                "tenure_days (ROC AUC 1.000)",
-            ),
-        ):
-            spark.sql(f"create view {table} as {query}")
+    for select, status, text in (
+        (f"select * from {{kept}} where {schema.LABEL} is null", 3, "no snapshot has a known"),
+        (f"select * from {{kept}} where snapshot_date < date '{FIRST}' + 23", 3, "24"),
+        (f"select * from {{kept}} where not coalesce({schema.LABEL}, false)", 3, "0 users churn"),
+        (
+            f"select * except (tenure_days), cast(if({schema.LABEL}, 1, 2) as int) as "
+            "tenure_days from {kept}",
+            4,
+            "tenure_days (ROC AUC 1.000)",
+        ),
+    ):
+        with features_replaced(spark, select):
             assert main(command) == status
-            assert text in capsys.readouterr().err
-            spark.sql(f"drop view {table}")
+        assert text in capsys.readouterr().err
+    spark.sql("alter table mltest_published.churn_features rename to mltest_published.kept")
+    try:
         assert main(command) == 1
         assert "dbt build" in capsys.readouterr().err
     finally:
-        spark.sql(f"alter table {kept} rename to {table}")
+        spark.sql("alter table mltest_published.kept rename to mltest_published.churn_features")
     assert (artifacts / "latest").read_text() == before
 
 
 def test_a_figure_above_80_is_shouted_at(capsys: pytest.CaptureFixture[str]) -> None:
-    from rich.console import Console
-
     label, user = np.r_[np.ones(20), np.zeros(80)], np.arange(100)
     good = evaluate.figures_with_intervals(label, np.linspace(0.9, 0.1, 100), user, 3)
     flat = evaluate.figures_with_intervals(label, np.full(100, 0.2), user, 3)

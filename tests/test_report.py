@@ -28,7 +28,7 @@ from ml.session import load_target
 from report import charts, data, findings, places, svg
 from report.__main__ import main
 from report.data import build_name, query
-from report.page import figure, figures_table, policy, render
+from report.page import figure, figures_table, policy, render, risk_list
 from report.profit import Assumptions, profit_curve
 from tests.conftest import MakeProject
 from tests.make_log import Event, make_log, write_log
@@ -139,6 +139,8 @@ def artifacts(
         where snapshot_date = (select current_snapshot_date from {target.published}.churn_calendar)
         """
     )
+    day = spark.table(f"{target.published}.churn_calendar").first()["current_snapshot_date"]
+    store.serve(spark, target, RUN, day, datetime.now(timezone.utc))
     project.build("--select", "churn_risk").ok()
     return folder
 
@@ -277,7 +279,7 @@ def test_queries_ask_a_question_of_what_is_published(name: str) -> None:
     assert text.count("{{") == len(schemas) > 0 and "{%" not in text
     read = set(re.findall(r"}}_(\w+\.\w+)", text))
     assert all(
-        table.startswith("published.") or table in ("ml.model_runs", "ml.churn_scores")
+        table.startswith("published.") or table in ("ml.model_runs", "ml.served_model")
         for table in read
     )
 
@@ -351,6 +353,20 @@ def test_a_log_of_one_day_has_a_report_that_says_what_is_missing(
     for said in ("A log of one day has no snapshot yet.", "The log has no complete week yet.",
                  "No model has been trained yet", "Snapshot of –."):  # fmt: skip
         assert said in text
+
+
+@pytest.mark.parametrize(
+    ("run", "is_told"), [("another", True), (RUN, False), (None, False)], ids=str
+)
+def test_a_list_that_is_not_what_is_served_says_so(
+    answers: dict[str, pd.DataFrame], run: str | None, is_told: bool
+) -> None:
+    shown = answers["shown_model"].astype(object).assign(served_model_run_id=run)
+    changed = {**answers, "shown_model": shown}
+    asked = {name: data.Answer(name, "", "", rows) for name, rows in changed.items()}
+    found = risk_list(data.Data("build_1", "local", asked, data.Model()))
+    told = [note for note in found["notes"] if "Other scores are served by now" in note]
+    assert [f"by model run {run}: publish" in note for note in told] == [True] * is_told
 
 
 def test_nothing_published_is_one_sentence(
@@ -513,6 +529,10 @@ def test_every_figure_of_the_models_stands_beside_its_name(
         cells = next(c for c in listed.rows if c[0] == charts.model_name(row.model_name))
         column = listed.headings.index("ROC AUC")
         assert cells[column].startswith(f"{row.value:.3f}")
+    chosen = next(c for c in listed.rows if c[0] == charts.model_name("xgboost"))
+    by_name = dict(zip(listed.headings, chosen, strict=True))
+    assert "–" in by_name["Calibration slope"] and "–" in by_name["Calibration intercept"]
+    assert "–" not in by_name["Calibration error"]
 
 
 def test_profit_by_hand() -> None:
@@ -524,7 +544,28 @@ def test_profit_by_hand() -> None:
     found = profit_curve(points, Assumptions(contact_cost=1, saved_value=60, save_rate=0.5))
     assert list(found["profit"]) == pytest.approx([20 * 0.5 * 60 - 100, 50 * 0.5 * 60 - 1000])
     sentence = findings.profit(found, Assumptions(1, 60, 0.5))
-    assert "the first 10% of the list pays most: 500 per 1,000" in sentence or "500" in sentence
+    assert sentence.endswith(
+        "contacting the first 10% of the list pays most: 500 per 1,000 users on it."
+    )
+    nothing = findings.profit(found.assign(profit=0.0), Assumptions(1, 60, 0.5))
+    assert nothing.endswith("contacting anybody by this list loses money.")
+
+
+@pytest.mark.parametrize(
+    ("slope", "text"),
+    [
+        ((0.7, 0.5, 0.9), "slope of all is 0.70 (0.50 to 0.90): too extreme."),
+        ((1.3, 1.1, 1.5), "slope of all is 1.30 (1.10 to 1.50): not extreme enough."),
+        ((1.0, 0.8, 1.2), "(0.80 to 1.20), no clear difference from 1, which is right."),
+        (None, "was predicted to cancel at 20.0% and did at 15.0%."),
+    ],
+)
+def test_calibration_in_words(slope: tuple | None, text: str) -> None:
+    rows = pd.DataFrame(
+        [("xgboost", True, "all", "calibration_slope", *slope)] if slope else [],
+        columns=["model_name", "is_chosen", "cohort", "metric", "value", "low", "high"],
+    ).astype({"is_chosen": bool})
+    assert findings.calibration(rows, [{"probability": 0.2, "churn_rate": 0.15}]).endswith(text)
 
 
 def test_a_model_that_is_no_better_than_the_base_rate_is_not_trusted() -> None:
