@@ -411,7 +411,7 @@ def assert_finite(encoded: DataFrame) -> None:
     names = [c for c in encoded.columns if c in BY_NAME and BY_NAME[c].spark_type == "double"]
     found = encoded.agg(
         *(F.count_if(F.isnan(c) | (F.abs(c) == math.inf)).alias(c) for c in names)
-    ).first()
+    ).collect()[0]
     broken = [f"{name} ({found[name]:,} rows)" for name in names if found[name]]
     if broken:
         raise MlError(

@@ -53,7 +53,7 @@ def checked(scores: DataFrame) -> int:
         F.count_distinct("user_id").alias("users"),
         F.count("*").alias("rows"),
         F.count_if(F.coalesce(is_whole, F.lit(False))).alias("whole"),
-    ).first()
+    ).collect()[0]
     if not row["users"] == row["rows"] == row["whole"]:
         raise MlError(
             f"Nothing was written: of {row['rows']:,} scores of {row['users']:,} users only "
