@@ -3,6 +3,7 @@
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -75,6 +76,31 @@ def first_comment(path: Path) -> str:
 def test_answers_have_their_columns_and_rows(name: str, answers: dict[str, pd.DataFrame]) -> None:
     assert list(answers[name].columns) == COLUMNS[name].split()
     assert len(answers[name]) > 0
+
+
+@pytest.fixture(scope="module")
+def reader(sample: Project, warehouse: Path) -> Any:
+    """A DuckDB on the published marts."""
+    pytest.importorskip("duckdb", reason="no duckdb for this Python in requirements.txt")
+    from tools.published import connect
+
+    return connect(warehouse, sample.schema)
+
+
+# as they are; one has names of weekdays, which the engines write in two ways
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "busiest_weekday"])
+def test_duckdb_gives_the_answers_of_spark(
+    name: str, answers: dict[str, pd.DataFrame], reader: Any
+) -> None:
+    sql = (FOLDER / f"{name}.sql").read_text().replace("{{ target.schema }}", "sample")
+    found = plain(reader.sql(sql).df())
+    pd.testing.assert_frame_equal(found, plain(answers[name]), check_dtype=False)
+
+
+def plain(answer: pd.DataFrame) -> pd.DataFrame:
+    """Dates as text: one engine has dates, the other timestamps."""
+    dates = [name for name in answer if name.endswith("_date")]
+    return answer.assign(**{name: pd.to_datetime(answer[name]).dt.date for name in dates})
 
 
 def test_plan_changes(answers: dict[str, pd.DataFrame], events: list[Event]) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import duckdb
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
+from sqlalchemy import URL
 
 ROOT = Path(__file__).resolve().parent.parent
 WAREHOUSE = ROOT / (os.environ.get("CHURN_WAREHOUSE") or "warehouse")
@@ -36,8 +37,9 @@ def catalog(warehouse: Path = WAREHOUSE) -> SqlCatalog:
     file = warehouse.resolve() / "catalog.db"
     if not file.is_file():
         raise ReaderError(f"No warehouse in {warehouse}: run `dbt build` first.")
-    uri = f"sqlite:///file:{file}?mode=ro&uri=true"
-    return SqlCatalog("lake", uri=uri, init_catalog_tables="false")
+    # twice a URI, of SQLite in SQLAlchemy's: a path may hold what has a meaning in either
+    uri = URL.create("sqlite", database=file.as_uri(), query={"mode": "ro", "uri": "true"})
+    return SqlCatalog("lake", uri=uri.render_as_string(), init_catalog_tables="false")
 
 
 def connect(warehouse: Path = WAREHOUSE, schema: str = SCHEMA) -> duckdb.DuckDBPyConnection:
@@ -87,10 +89,12 @@ def published_rows(table: Table) -> str:
 
 
 def local_path(location: str) -> str:
-    """Path of a file as DuckDB takes it, quotes doubled."""
-    parts = urlsplit(location)
-    path = unquote(parts.path) if parts.scheme == "file" else location
-    return path.replace("'", "''")
+    """Path of a file as DuckDB takes it: quotes doubled, and nothing that stands for other names.
+
+    Iceberg has a path as it is, with `file:` before it or not; it is no URI, and `%20` is no blank.
+    """
+    path = re.sub(r"^file:(//)?(?=/)", "", location)
+    return re.sub(r"[?*[]", r"[\g<0>]", path).replace("'", "''")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
