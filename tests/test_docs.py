@@ -107,3 +107,17 @@ def test_it_opens_without_an_error_or_a_request(page: Path) -> None:
     assert errors == []
     allowed = (page.as_uri(), "data:", "blob:")
     assert [url for url in requests if not url.startswith(allowed)] == []
+
+
+def test_no_text_of_it_is_markup(tmp_path: Path) -> None:
+    """A landing folder's name is in the manifest, and dbt puts that into a script as it is."""
+    manifest = json.dumps({"raw_path": "</script><img src=x onerror=hacked=1>"})
+    page = tmp_path / "static_index.html"
+    page.write_text(f'<script>var data={{manifest:{manifest},catalog:{{"a":1}}}}</script>')
+    page.with_name("manifest.json").write_text(manifest)
+    page.with_name("catalog.json").write_text('{"a":1}')
+    mend(page)
+    inside = page.read_text().removeprefix("<script>").removesuffix("</script>")
+    assert "<" not in inside
+    found = re.search(r"manifest:(.*),catalog", inside)[1]
+    assert json.loads(found) == json.loads(manifest)

@@ -30,8 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def mend(page: Path) -> None:
-    """Take out what the page would ask for in vain."""
+    """Take out what the page would ask for in vain, and let no text in it be markup."""
     text = page.read_text(encoding="utf-8")
+    for name in ("manifest.json", "catalog.json"):
+        # dbt puts both into a script as they are: `</script>` in one would end it
+        data = page.with_name(name).read_text(encoding="utf-8")
+        text = text.replace(data, data.replace("<", r"\u003c"))
     for wrong, right in MENDED.items():
         text = text.replace(wrong, right)
     page.write_text(text, encoding="utf-8")
