@@ -94,20 +94,21 @@ def arguments_for_java(
     echo.chmod(0o755)
     monkeypatch.setenv("CHURN_JAVA", str(echo))
     given = [shim, "-cp", class_path, "-Da=b c", "Main", "x y"]
-    return subprocess.run(given, capture_output=True, text=True).stdout.splitlines()
+    return subprocess.run(given, capture_output=True, text=True, umask=0o027).stdout.splitlines()
 
 
-def test_the_shim_names_log_settings_and_archive_to_spark_only(
+def test_the_shim_names_umask_log_settings_and_archive_to_spark_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spark = setup_environment.SPARK
     jars = sorted(map(str, (spark / "jars").glob("*.jar")))
     class_path, rest = f"{spark}/conf/:{jars[5]}:{spark}/jars/*", ["-Da=b c", "Main", "x y"]
     log = f"-Dlog4j2.configurationFile={spark}/conf/log4j2.properties"
+    umask = "-Dspark.hadoop.fs.permissions.umask-mode=0027"
     for number, archive in enumerate((True, False)):
         folder = tmp_path / f"of spark {number}"
         found = arguments_for_java(folder, class_path, monkeypatch, archive)
-        assert found[-6:-4] == [log, "-cp"] and found[-3:] == rest
+        assert found[-7:-4] == [umask, log, "-cp"] and found[-3:] == rest
         first, *others = found[-4].split(":")
         assert (first, sorted([first, *others])) == (jars[5], jars)
         assert (f"-XX:SharedArchiveFile={folder}/classes.jsa" in found) == archive

@@ -49,6 +49,7 @@ JAVA_VERSIONS = ("17", "21")  # those that Spark 4.1 supports
 # of classes where the path holds a folder with a file in it, Java 21 none where a jar is there
 # twice. So the folder is left out, and what Spark looks for in it, the log settings, is named; the
 # jars are listed once each. An archive of another Java or class path is passed over.
+# Hadoop gives files the rights of its own setting, whatever the umask of the process.
 # Comet's library (145 MB), where it is not found, is unpacked at every start, and it writes a line
 # to the console that it is there.
 SHIM_TEXT = """\
@@ -94,6 +95,7 @@ done
 
 if [ -n "$is_spark" ]; then
     set -- "-Dlog4j2.configurationFile=$conf/log4j2.properties" "$@"
+    set -- "-Dspark.hadoop.fs.permissions.umask-mode=$(umask)" "$@"
     if [ -d "$comet" ]; then
         COMET_LOG_LEVEL=${{COMET_LOG_LEVEL:-error}}
         export COMET_LOG_LEVEL
