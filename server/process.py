@@ -191,10 +191,9 @@ def read_only_uri(uri: str) -> str:
 
     Raises ServerError where the catalog is another one.
     """
-    prefix = "jdbc:sqlite:"
-    if not uri.startswith(prefix):
+    if not uri.startswith("jdbc:sqlite:file:"):
         raise ServerError(f"Read-only, the server knows SQLite catalogs, and this one is {uri}.")
-    return f"{prefix}file:{uri.removeprefix(prefix)}?mode=ro"
+    return f"{uri}?mode=ro"
 
 
 def start(options: Options) -> Server:
