@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from pyspark import cloudpickle
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from rich.table import Table
+from rich.text import Text
 
 import ml
 from ml import explain, models, report, store
@@ -18,6 +21,7 @@ from ml.errors import MlError
 from ml.features import HORIZON_DAYS, assert_finite, encode
 from ml.models import Model
 from ml.session import Target
+from ml.text import printable
 
 TOP = 10
 
@@ -101,11 +105,20 @@ def score(
         store.replace_scores(spark, target, scores, run["model_run_id"], day)
         store.serve(spark, target, run["model_run_id"], day, scored_at)
     top = scores.orderBy(F.desc("churn_probability"), "user_id").limit(TOP).collect()
+    console.print(likeliest(top, day))
+    return users
+
+
+def likeliest(top: Sequence[Mapping[str, Any]], day: date) -> Table:
+    """Rows of churn_scores as a table of the console; ids and reasons are text, not markup."""
     table = Table(title=f"Users of {day} likeliest to cancel within {HORIZON_DAYS} days")
     for heading in ("user", "probability", "reasons"):
         table.add_column(heading, justify="right" if heading == "probability" else "left")
     for row in top:
-        reasons = dict.fromkeys((row["reason_1"], row["reason_2"], row["reason_3"]))
-        table.add_row(row["user_id"], f"{row['churn_probability']:.1%}", "\n".join(reasons))
-    console.print(table)
-    return users
+        reasons = dict.fromkeys(printable(row[f"reason_{i}"]) for i in (1, 2, 3))
+        table.add_row(
+            Text(printable(row["user_id"])),
+            f"{row['churn_probability']:.1%}",
+            Text("\n".join(reasons)),
+        )
+    return table

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -93,13 +93,14 @@ def write(options: argparse.Namespace, console: Console) -> None:
     from report.page import render
 
     step, began = steps(console), time.monotonic()
-    with _written_at_once(options.out) as draft:
-        with step("start Spark"):
-            spark, target = spark_session(options.target, options.profiles_dir)
-        data = read(spark, target, options.artifacts or store.ARTIFACTS, step)
-        with step("draw the charts"):
-            assumed = Assumptions(options.contact_cost, options.saved_value, options.save_rate)
-            draft.write_text(render(data, assumed, datetime.now(timezone.utc)), encoding="utf-8")
+    _check_writable(options.out)
+    with step("start Spark"):
+        spark, target = spark_session(options.target, options.profiles_dir)
+    data = read(spark, target, options.artifacts or store.ARTIFACTS, step)
+    with step("draw the charts"):
+        assumed = Assumptions(options.contact_cost, options.saved_value, options.save_rate)
+        page = render(data, assumed, datetime.now(timezone.utc))
+    _write_at_once(options.out, page)
     console.print(
         f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB, {data.build}, in "
         f"{time.monotonic() - began:.0f} s",
@@ -107,25 +108,35 @@ def write(options: argparse.Namespace, console: Console) -> None:
     )
 
 
-@contextmanager
-def _written_at_once(path: Path) -> Iterator[Path]:
-    """A file beside `path` that takes its place in the end; an error leaves `path` as it was.
-
-    Raises MlError, before anything else is done, where `path` cannot be written.
-    """
-    draft = path.with_name(f".{path.name}.draft")
+def _check_writable(path: Path) -> None:
+    """Raises MlError where `path` cannot be written; leaves no file, whenever the process dies."""
     try:
         if path.is_dir():
             raise IsADirectoryError(0, "it is a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.touch()
+        tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
-        raise MlError(f"{path} cannot be written ({error.strerror}): choose --out.") from error
+        raise _not_written(path, error) from error
+
+
+def _write_at_once(path: Path, page: str) -> None:
+    """Let the page take the place of `path`; an error leaves `path` as it was.
+
+    Raises MlError where it cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.draft")
     try:
-        yield draft
+        # of a folder's name that is no UTF-8, what can be shown
+        draft.write_text(page, encoding="utf-8", errors="replace")
         draft.replace(path)
+    except OSError as error:
+        raise _not_written(path, error) from error
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _not_written(path: Path, error: OSError) -> MlError:
+    return MlError(f"{path} cannot be written ({error.strerror}): choose --out.")
 
 
 def _amount(text: str) -> float:

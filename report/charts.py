@@ -20,6 +20,7 @@ from report.words import (
     PAGES,
     feature_name,
     group_name,
+    hours,
     model_name,
     number,
     percent,
@@ -544,7 +545,7 @@ def weekly_listening(rows: pd.DataFrame, width: int) -> Chart:
     """Line: hours of songs per user and week."""
     rows = rows.copy()
     rows["words"] = [
-        f"week from {r.week_start_date}: {r.listening_hours_per_user:.1f} hours a user"
+        f"week from {r.week_start_date}: {hours(r.listening_hours_per_user)} hours a user"
         for r in rows.itertuples()
     ]
     axis = alt.Axis(title="Hours of songs a user", tickCount=5)
@@ -557,7 +558,10 @@ def retention_cohorts(rows: pd.DataFrame, width: int) -> Chart:
         cohort=[
             f"{r.cohort_week_start_date} ({number(r.cohort_users)})" for r in rows.itertuples()
         ],
-        fill=[COLOUR[MUCH[min(6, int(float(share) * 7))]] for share in rows["retained_share"]],
+        fill=[
+            COLOUR["empty" if pd.isna(share) else MUCH[min(6, int(float(share) * 7))]]
+            for share in rows["retained_share"]
+        ],
         ink=[
             COLOUR["onmuch" if share >= 3 / 7 else "onlittle"] for share in rows["retained_share"]
         ],
@@ -622,7 +626,7 @@ def _bars(
     axis: alt.Axis | None = None,
 ) -> Chart:
     """Horizontal bars with the column `shown` behind each."""
-    largest = max(float(rows[value].max()), 1e-9)
+    largest = max(1e-9, float(rows[value].max()))
     base = alt.Chart(rows).encode(
         y=alt.Y(f"{name}:N", sort=sort, axis=names_axis(width)),
         x=alt.X(f"{value}:Q", scale=alt.Scale(domain=[0, largest * 1.18], nice=False),

@@ -18,6 +18,7 @@ from pyspark.sql import SparkSession
 from ml import store
 from ml.errors import MlError
 from ml.session import Target
+from ml.text import printable
 
 QUERIES = Path(__file__).resolve().parent / "queries"
 NO_MODEL = "No model has been trained yet: run make train, then make score."
@@ -39,7 +40,8 @@ class Answer:
         name: file name without `.sql`.
         question: first comment of the file.
         sql: the text that was run, to the letter.
-        rows: one row per row of the result; empty where a table is missing.
+        rows: one row per row of the result, its text printable; empty where a table is
+            missing.
         missing: the table that the query needs and that is not there, else ''.
     """
 
@@ -101,8 +103,19 @@ def ask(spark: SparkSession, target: Target, name: str, tables: Collection[str])
     schemas = "|".join(map(re.escape, (target.published, target.ml)))
     read_tables = re.findall(rf"(?<![\w.])(?:{schemas})\.\w+", sql)
     missing = next((table for table in read_tables if table not in tables), "")
-    rows = pd.DataFrame() if missing else spark.sql(sql).toPandas()
+    rows = pd.DataFrame() if missing else as_printable(spark.sql(sql).toPandas())
     return Answer(name, question(sql), sql, rows, missing)
+
+
+def as_printable(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with all text as a page and a drawing can take it."""
+    texts = [name for name in rows if rows[name].map(lambda each: isinstance(each, str)).any()]
+    return rows.assign(
+        **{
+            name: [printable(each) if isinstance(each, str) else each for each in rows[name]]
+            for name in texts
+        }
+    )
 
 
 def readable_tables(spark: SparkSession, target: Target) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from report.charts import FEW_USERS, correlation_order, direction, page_ratios
+from report.charts import FEW_USERS, direction, page_ratios
 from report.profit import Assumptions
 from report.words import (
     PAGES,
@@ -63,7 +63,8 @@ def churn_by_gender_and_level(rows: pd.DataFrame) -> str:
     sentences = []
     for column in ("level", "gender"):
         other = "gender" if column == "level" else "level"
-        groups = rows[rows[column].notna() & rows[other].isna()].sort_values("churn_rate")
+        groups = rows[rows[column].notna() & rows[other].isna() & rows["churn_rate"].notna()]
+        groups = groups.sort_values("churn_rate")
         if len(groups) < 2:
             continue
         low, high = groups.iloc[0], groups.iloc[-1]
@@ -79,7 +80,7 @@ def churn_by_gender_and_level(rows: pd.DataFrame) -> str:
 
 def map_of_states(rows: pd.DataFrame, areas: int, placed: int, without_state: int) -> str:
     """The state with the highest rate of those with enough users, and how sure that is."""
-    enough = rows[rows["users"] >= FEW_USERS]
+    enough = rows[(rows["users"] >= FEW_USERS) & rows["churn_rate"].notna()]
     tail = f" {placed:,} of {several(areas, 'metropolitan area')} are on the map." + (
         f" {several(without_state, 'user')} have no known state." if without_state else ""
     )
@@ -135,20 +136,21 @@ def feature_correlations(rows: pd.DataFrame) -> str:
     label = "is_churned_next_10_days"
     is_label = (rows["feature"] == label) | (rows["other_feature"] == label)
     pairs = rows[~is_label]
-    closest = pairs.loc[pairs["correlation"].abs().idxmax()]
-    text = (
-        f"{feature_name(closest.feature)} and {feature_name(closest.other_feature)} move "
-        f"together most "
-        f"({closest.correlation:+.2f})"
-    )
+    if pairs.empty:
+        text = "one feature alone varies"
+    else:
+        closest = pairs.loc[pairs["correlation"].abs().idxmax()]
+        text = (
+            f"{feature_name(closest.feature)} and {feature_name(closest.other_feature)} move "
+            f"together most ({closest.correlation:+.2f})"
+        )
     if not is_label.any():
         return capitalized(text) + "; nobody cancelled, so nothing moves with that."
-    others = correlation_order(rows)[1:]
     with_label = {
         (r.other_feature if r.feature == label else r.feature): float(r.correlation)
         for r in rows[is_label].itertuples()
     }
-    name = max(others, key=lambda each: abs(with_label.get(each, 0.0)))
+    name = max(sorted(with_label), key=lambda each: abs(with_label[each]))
     return capitalized(
         f"{text}; no single feature tells who cancels: the closest is {feature_name(name)} "
         f"({with_label[name]:+.2f})."
@@ -161,10 +163,12 @@ def daily_activity(rows: pd.DataFrame) -> str:
     """Users of the last date, and against four weeks before."""
     rows = rows.sort_values("kpi_date", ignore_index=True)
     last = rows.iloc[-1]
-    text = (
-        f"On {last.kpi_date:%-d %B %Y}, {several(last.active_users, 'user')} were active, "
-        f"{percent(last.active_share_of_last_28_days or 0)} of the "
+    text = f"On {last.kpi_date:%-d %B %Y}, {several(last.active_users, 'user')} were active, "
+    text += (
+        f"{percent(last.active_share_of_last_28_days)} of the "
         f"{last.active_users_last_28_days:,} of four weeks"
+        if last.active_users_last_28_days
+        else "and nobody in the four weeks to it"
     )
     if len(rows) <= 28:
         return text + "."
@@ -184,26 +188,33 @@ def weekly_churn(rows: pd.DataFrame) -> str:
     """The last week's rate, and the range of all weeks."""
     rows = _weeks(rows)
     last, shares = rows.iloc[-1], rows["churned_share"].astype(float)
-    text = (
-        f"In the week from {last.week_start_date:%-d %B %Y}, {last.churned_users:,} of "
-        f"{several(last.active_users, 'user')} cancelled ({percent(last.churned_share)})"
+    text = f"In the week from {last.week_start_date:%-d %B %Y}, "
+    text += (
+        f"{last.churned_users:,} of {several(last.active_users, 'user')} cancelled "
+        f"({percent(last.churned_share)})"
+        if last.active_users
+        else "nobody was active"
     )
-    if len(rows) == 1:
+    if shares.count() < 2:
         return text + "."
     return (
-        f"{text}; in {len(rows)} weeks it was {percent(shares.min())} to {percent(shares.max())}."
+        f"{text}; in {shares.count()} weeks it was {percent(shares.min())} to "
+        f"{percent(shares.max())}."
     )
 
 
 def _change(rows: pd.DataFrame, column: str, shown: str, what: str) -> str:
     rows = _weeks(rows)
+    rows = rows[rows[column].notna()]
+    if rows.empty:
+        return f"{what} is not known: nobody was active in a complete week."
     first, last = float(rows[column].iloc[0]), float(rows[column].iloc[-1])
     way = "unchanged at" if shown.format(first) == shown.format(last) else (
         f"{'up' if last > first else 'down'} from {shown.format(first)} to"
     )  # fmt: skip
     weeks = several(len(rows), "week")
     return f"{what} went {way} {shown.format(last)} in {weeks}." if len(rows) > 1 else (
-        f"{what} was {shown.format(last)} in the one complete week."
+        f"{what} was {shown.format(last)} in the one complete week with users."
     )  # fmt: skip
 
 
@@ -221,7 +232,8 @@ def retention_cohorts(rows: pd.DataFrame) -> str:
     """All cohorts together, in the last week that several of them have reached."""
     users = rows.groupby("cohort_week_start_date")["cohort_users"].first()
     reached = rows[rows["weeks_since"] == min(4, rows["weeks_since"].max())]
-    share = reached["active_users"].sum() / reached["cohort_users"].sum()
+    seen = reached["cohort_users"].sum()
+    share = reached["active_users"].sum() / seen if seen else None
     weeks = int(reached["weeks_since"].iloc[0])
     return (
         f"{several(int(users.sum()), 'user')} registered in {several(len(users), 'week')} of the "
@@ -332,14 +344,13 @@ def distrust(rows: pd.DataFrame) -> str:
 
 def roc(rows: pd.DataFrame, points: list[dict[str, float]]) -> str:
     """Recall at a tenth of false alarms."""
-    within = [p for p in points if p["false_positive_rate"] <= 0.1]
-    found = max(within, key=lambda p: p["recall"])
+    # where the first stop is beyond a tenth already, nobody is found within it
+    within = [p["recall"] for p in points if p["false_positive_rate"] <= 0.1]
     auc = _chosen(rows, "roc_auc")
     area = "" if auc is None else f" The area under the curve is {_interval(auc)}."
     return (
-        f"With one false alarm among ten users who stay, {percent(found['recall'], 0)} of those "
-        f"who "
-        f"cancel are found; a guess finds 10%.{area}"
+        f"With one false alarm among ten users who stay, {percent(max(within, default=0), 0)} of "
+        f"those who cancel are found; a guess finds 10%.{area}"
     )
 
 
@@ -436,9 +447,9 @@ def users_at_risk(rows: pd.DataFrame) -> str:
     )
 
 
-def changed(now: float, before: float | None, as_points: bool = False) -> str:
-    """'+4.2%' or '-1.3 points' against the week before; '' where there is none."""
-    if before is None or pd.isna(before) or (not as_points and not before):
+def changed(now: float | None, before: float | None, as_points: bool = False) -> str:
+    """'+4.2%' or '-1.3 points' against the week before; '' where one is not known."""
+    if pd.isna(now) or pd.isna(before) or (not as_points and not before):
         return ""
     if as_points:
         return f"{(now - before) * 100:+.1f} points on the week before"

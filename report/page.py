@@ -19,7 +19,7 @@ from markupsafe import Markup
 from report import charts, findings, places, svg
 from report.data import NO_MODEL, Answer, Data
 from report.profit import Assumptions, profit_curve
-from report.words import METRICS, PAGES, feature_name, model_name, number, percent
+from report.words import METRICS, NOTHING, PAGES, feature_name, hours, model_name, number, percent
 
 FOLDER = Path(__file__).resolve().parent
 WIDE, HALF, PHONE = 760, 362, 328  # pixels; a chart of half a column fits a phone as it is
@@ -132,7 +132,7 @@ def policy(style: str, script: str) -> str:
 
 def day(value: object) -> str:
     """'2 December 2018'; a dash for no date."""
-    return "–" if pd.isna(value) else f"{pd.Timestamp(value):%-d %B %Y}"
+    return NOTHING if pd.isna(value) else f"{pd.Timestamp(value):%-d %B %Y}"
 
 
 # --- the parts -----------------------------------------------------------------------------------
@@ -207,7 +207,10 @@ def table(rows: pd.DataFrame, columns: Columns) -> Table:
     return Table(
         [heading for heading, _ in columns.values()],
         [
-            ["–" if pd.isna(row[name]) else show(row[name]) for name, (_, show) in columns.items()]
+            [
+                NOTHING if pd.isna(row[name]) else show(row[name])
+                for name, (_, show) in columns.items()
+            ]
             for row in rows.to_dict("records")
         ],
     )
@@ -448,7 +451,7 @@ def over_time(data: Data) -> list[Figure]:
             weekly,
             charts.weekly_listening,
             findings.weekly_listening,
-            {**week, "listening_hours_per_user": ("Hours a user", "{:.1f}".format)},
+            {**week, "listening_hours_per_user": ("Hours a user", hours)},
             note="Complete weeks, active users.",
             empty=no_week,
         ),
@@ -651,7 +654,7 @@ def figures_table(rows: pd.DataFrame, cohort: str) -> Table:
 
     def cell(figure: pd.Series | None) -> str:
         if figure is None:
-            return "–"
+            return NOTHING
         interval = "" if pd.isna(figure.low) else f" ({figure.low:.3f}–{figure.high:.3f})"
         return f"{figure.value:.3f}{interval}"
 
@@ -695,12 +698,12 @@ def tiles(data: Data) -> list[Tile]:
                  changed(now.churned_share, before.get("churned_share"), **points)),
             Tile("On the paid plan", percent(now.paid_share),
                  changed(now.paid_share, before.get("paid_share"), **points)),
-            Tile("Hours each, week", f"{now.listening_hours_per_user:.1f}",
+            Tile("Hours each, week", hours(now.listening_hours_per_user),
                  changed(now.listening_hours_per_user, before.get("listening_hours_per_user"))),
         ]  # fmt: skip
     risk = data["risk_by_decile"].rows
     if risk.empty:
-        found.append(Tile("Expected to cancel", "–", "no scores yet"))
+        found.append(Tile("Expected to cancel", NOTHING, "no scores yet"))
     else:
         found.append(
             Tile(

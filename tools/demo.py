@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ml.console import Console
+from ml.text import printable
 
 ROOT = Path(__file__).resolve().parent.parent
 RAW = ROOT / "data" / "raw"
@@ -310,18 +311,23 @@ def summary(
     table.add_row("built", f"{built['model', 'success']} models; {passed} of {tests} tests passed")
     for row in facts:
         table.add_row(*row)
-    table.add_row("where", f"{warehouse} (Iceberg; catalog in catalog.db)")
+    table.add_row("where", Text(f"{warehouse} (Iceberg; catalog in catalog.db)"))
     table.add_row("time", ", ".join(f"{step.name} {step.seconds:,.0f} s" for step in done))
     console.print(table)
     if at_risk:
-        risk = Table("user", "churn probability", "reasons", title="Users most at risk")
-        for user, probability, reasons in at_risk:
-            risk.add_row(user, probability, reasons)
-        console.print(risk)
+        console.print(risk_table(at_risk))
     console.print(
         "Next: . .venv/bin/activate, then dbt build (new files in data/raw only), or\n"
         '  dbt show --inline "select * from churn_published.churn_risk order by risk_rank"',
     )
+
+
+def risk_table(at_risk: list[tuple[str, str, str]]) -> Table:
+    """User, probability and reasons; ids and reasons are text, not markup."""
+    risk = Table("user", "churn probability", "reasons", title="Users most at risk")
+    for user, probability, reasons in at_risk:
+        risk.add_row(Text(printable(user)), probability, Text(printable(reasons)))
+    return risk
 
 
 def read_tables(

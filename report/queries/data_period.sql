@@ -6,9 +6,9 @@ users as (
     select
         count(*) as users,
         count_if(is_churned) as churned_users,
-        sum(events) as events,
-        sum(songs) as songs,
-        sum(listening_milliseconds) as listening_milliseconds
+        coalesce(sum(events), 0) as events,
+        coalesce(sum(songs), 0) as songs,
+        coalesce(sum(listening_milliseconds), 0) as listening_milliseconds
     from {{ target.schema }}_published.dim_users
 
 )

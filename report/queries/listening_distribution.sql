@@ -6,7 +6,7 @@ users as (
 
     select
         is_churned,
-        listening_milliseconds / active_days / 60000 as minutes_per_day
+        try_divide(listening_milliseconds, active_days * 60000) as minutes_per_day
     from {{ target.schema }}_published.dim_users
 
 ),

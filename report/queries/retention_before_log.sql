@@ -4,7 +4,7 @@ select
     first_level,
     sum(cohort_users) as cohort_users,
     sum(active_users) as active_users,
-    sum(active_users) / sum(cohort_users) as retained_share
+    try_divide(sum(active_users), sum(cohort_users)) as retained_share
 from {{ target.schema }}_published.weekly_retention
 where is_from_before_log
 group by week_start_date, first_level

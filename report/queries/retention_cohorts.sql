@@ -22,7 +22,7 @@ select
     weeks_since,
     cohort_users,
     active_users,
-    active_users / cohort_users as retained_share
+    try_divide(active_users, cohort_users) as retained_share
 from cohorts
 where cohort_age <= 26
 order by cohort_week_start_date, weeks_since

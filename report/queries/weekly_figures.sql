@@ -1,6 +1,6 @@
 -- How do churn, paid share and listening develop from week to week?
--- Complete weeks only, the last 104 of them. With the 95 % interval of Wilson for the churn rate
--- (Journal of the American Statistical Association 22, 1927).
+-- Complete weeks only, the last 104 of them; a week without users has no rates. With the 95 % interval
+-- of Wilson for the churn rate (Journal of the American Statistical Association 22, 1927).
 with
 
 weeks as (
@@ -20,11 +20,15 @@ select
     churned_share,
     (
         churned_users + z * z / 2
-        - z * sqrt(churned_users * (active_users - churned_users) / active_users + z * z / 4)
+        - z * sqrt(
+            try_divide(churned_users * (active_users - churned_users), active_users) + z * z / 4
+        )
     ) / (active_users + z * z) as low,
     (
         churned_users + z * z / 2
-        + z * sqrt(churned_users * (active_users - churned_users) / active_users + z * z / 4)
+        + z * sqrt(
+            try_divide(churned_users * (active_users - churned_users), active_users) + z * z / 4
+        )
     ) / (active_users + z * z) as high,
     paid_share,
     listening_hours_per_user
