@@ -109,11 +109,10 @@ def ask(spark: SparkSession, target: Target, name: str, tables: Collection[str])
 
 def as_printable(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with all text as a page and a drawing can take it."""
-    texts = [name for name in rows if rows[name].map(lambda each: isinstance(each, str)).any()]
     return rows.assign(
         **{
             name: [printable(each) if isinstance(each, str) else each for each in rows[name]]
-            for name in texts
+            for name in rows.select_dtypes("object")
         }
     )
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.make_log import Event, make_log
-from tests.warehouse import ROOT, Project, active_spark
+from tests.warehouse import ROOT, Project, answers_of
 
 FOLDER = ROOT / "analyses"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.sql"))
@@ -44,7 +44,7 @@ COLUMNS = {
 @pytest.fixture(scope="module")
 def answers(sample: Project) -> dict[str, pd.DataFrame]:
     """The answer to each question, by the SQL that `dbt compile` leaves for a client."""
-    return {name: active_spark().sql(sql).toPandas() for name, sql in sample.questions().items()}
+    return answers_of(sample.questions())
 
 
 @pytest.fixture(scope="module")

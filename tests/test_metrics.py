@@ -12,11 +12,9 @@ from dbt_semantic_interfaces.validations.semantic_manifest_validator import (
     SemanticManifestValidator,
 )
 
-from tests.warehouse import Project, active_spark
+from tests.warehouse import Project, answers_of
 
 pytest.importorskip("duckdb", reason="no duckdb for this Python in requirements.txt")
-import duckdb
-
 from tools.metrics import metric_sql
 from tools.published import connect
 
@@ -75,37 +73,36 @@ def test_every_metric_is_compared_or_part_of_one_that_is(manifest: Path) -> None
 
 
 @pytest.fixture(scope="module")
-def reader(sample: Project, warehouse: Path) -> duckdb.DuckDBPyConnection:
-    """The published marts of the sample."""
-    return connect(warehouse, sample.schema)
-
-
-@pytest.mark.parametrize(("metric", "by", "query"), COMPARED)
-def test_metric_equals_the_mart(
-    metric: str,
-    by: str,
-    query: str,
-    manifest: Path,
-    sample: Project,
-    reader: duckdb.DuckDBPyConnection,
-) -> None:
-    of_spark, of_duckdb = (
-        metric_sql(manifest, engine, [metric], [by], sample.schema)
-        for engine in ("spark", "duckdb")
-    )
-    assert "_marts" not in of_spark + of_duckdb
-    published = f"{sample.schema}_published"
-    expected = as_series(active_spark().sql(query.format(published=published)).toPandas())
-    assert len(expected) > 1
-    for found in (active_spark().sql(of_spark).toPandas(), reader.sql(of_duckdb).df()):
-        pd.testing.assert_series_equal(
-            as_series(found), expected, check_names=False, check_dtype=False
+def answers(manifest: Path, sample: Project, warehouse: Path) -> dict[str, pd.DataFrame]:
+    """Of each metric and dimension: what the mart says, and what both engines make of it."""
+    queries, found = {}, {}
+    reader = connect(warehouse, sample.schema)
+    for metric, by, query in COMPARED:
+        name = f"{metric} {by}"
+        of_spark, of_duckdb = (
+            metric_sql(manifest, engine, [metric], [by], sample.schema)
+            for engine in ("spark", "duckdb")
         )
+        assert "_marts" not in of_spark + of_duckdb
+        queries[f"{name} mart"] = query.format(published=f"{sample.schema}_published")
+        queries[f"{name} spark"] = of_spark
+        found[f"{name} duckdb"] = reader.sql(of_duckdb).df()
+    return answers_of(queries) | found
+
+
+@pytest.mark.parametrize(("metric", "by"), [each[:2] for each in COMPARED])
+def test_metric_equals_the_mart(metric: str, by: str, answers: dict[str, pd.DataFrame]) -> None:
+    expected = as_series(answers[f"{metric} {by} mart"])
+    assert len(expected) > 1
+    for engine in ("spark", "duckdb"):
+        found = as_series(answers[f"{metric} {by} {engine}"])
+        pd.testing.assert_series_equal(found, expected, check_names=False, check_dtype=False)
 
 
 def as_series(answer: pd.DataFrame) -> pd.Series:
     """Values by key; a date is a date, whichever type it came as."""
     key, value = answer.columns
+    answer = answer.copy()
     if key.startswith("metric_time") or key.endswith("_date"):
         answer[key] = pd.to_datetime(answer[key]).dt.date
     return answer.set_index(key)[value].astype(float).sort_index()

@@ -40,6 +40,12 @@ def test_every_mart_has_the_rows_that_spark_reads(
         )
 
 
+def test_what_was_built_has_the_rights_of_the_umask(sample: Project, warehouse: Path) -> None:
+    paths = [path for path in warehouse.rglob("*") if "sample_marts" in path.parts]
+    assert len(paths) > 50
+    assert [path for path in paths if path.stat().st_mode & 0o077] == []
+
+
 # what has a meaning in a URI, in a pattern of file names, or in SQL; and the folder that one who
 # takes it for that would read in its place
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import shutil
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
@@ -41,12 +40,13 @@ from report.page import figure, figures_table, policy, render, risk_list
 from report.profit import Assumptions, profit_curve
 from tests.conftest import MakeProject
 from tests.make_log import Event, make_log
-from tests.warehouse import ROOT, Project, active_spark, environment
+from tests.warehouse import ROOT, Project, active_spark, ansi_mode, answers_of, environment
 
 SHOTS = ROOT / "target" / "report_screenshots"
 SCHEMA = "report"
 RUN = "20181121-5ca1ab1e"
 OF_WEEKS = ("retained_users", "cohort_users", "retention")  # metrics that no date has
+DRAWN: dict[str, str] = {}
 QUERIES = sorted(path.stem for path in data.QUERIES.glob("*.sql"))
 
 ATTACK = "</script></style></title><img src=x onerror=\"hacked=1\"><svg onload='hacked=2'>{{ 7*7 }}"
@@ -137,16 +137,23 @@ def write_report(path: Path, *arguments: str, schema: str = SCHEMA, ansi: bool =
     """Run the command in this process, and note every query and what was read."""
     ran: list[str] = []
     found: list[data.Data] = []
-    sql, read = SparkSession.sql, data.read
+    sql, read, draw = SparkSession.sql, data.read, svg.draw
 
     def noted(self: SparkSession, text: str, *more: Any, **others: Any) -> Any:
         ran.append(text)
         return sql(self, text, *more, **others)
 
     def kept(*arguments: Any) -> data.Data:
-        with ansi_mode(ansi):
+        with ansi_mode(arguments[0], ansi):
             found.append(read(*arguments))
         return found[0]
+
+    def drawn(chart: Any, label: str) -> str:
+        # most charts are the same in each report of this module
+        text = json.dumps(chart.to_dict()) + label
+        if text not in DRAWN:
+            DRAWN[text] = draw(chart, label)
+        return DRAWN[text]
 
     active_spark()
     with (
@@ -155,19 +162,9 @@ def write_report(path: Path, *arguments: str, schema: str = SCHEMA, ansi: bool =
     ):
         patch.setattr(SparkSession, "sql", noted)
         patch.setattr(data, "read", kept)
+        patch.setattr(svg, "draw", drawn)
         status = main(["--out", str(path), *arguments])
     return Written(path, ran, status, found[0] if found else None)
-
-
-@contextmanager
-def ansi_mode(on: bool) -> Iterator[None]:
-    """Spark's ANSI mode on or off for a while; sessions of the profile have it off."""
-    spark = active_spark()
-    spark.conf.set("spark.sql.ansi.enabled", str(on).lower())
-    try:
-        yield
-    finally:
-        spark.conf.set("spark.sql.ansi.enabled", "false")
 
 
 @pytest.fixture(scope="module")
@@ -370,13 +367,10 @@ def test_ansi_mode_changes_no_answer(
     for name, answer in written.read.answers.items():
         if not before[name].missing and "_ml." not in answer.sql and "churn_risk" not in answer.sql:
             pd.testing.assert_frame_equal(answer.rows, before[name].rows, obj=name)
-    spark, texts = active_spark(), published_texts(project)
-    found = {}
-    for on in (True, False):
-        with ansi_mode(on), ThreadPoolExecutor(data.AT_ONCE) as pool:
-            found[on] = list(pool.map(lambda sql: spark.sql(sql).toPandas(), texts.values()))
-    for name, strict, lenient in zip(texts, found[True], found[False], strict=True):
-        pd.testing.assert_frame_equal(strict, lenient, obj=name)
+    texts = published_texts(project)
+    strict, lenient = (answers_of(texts, ansi=on) for on in (True, False))
+    for name in texts:
+        pd.testing.assert_frame_equal(strict[name], lenient[name], obj=name)
 
 
 def published_texts(project: Project) -> dict[str, str]:
@@ -975,7 +969,7 @@ PARTS = (
 )
 
 
-def answers_of(value: Callable[[Sequence], Any]) -> data.Data:
+def made_up_answers(value: Callable[[Sequence], Any]) -> data.Data:
     """An answer to each query, each value chosen among those of its column."""
     answers = {
         name: [{**key, **{column: value(of) for column, of in columns.items()}} for key in keys]
@@ -994,6 +988,7 @@ def test_zeros_and_nulls_are_no_error_and_no_nan(monkeypatch: pytest.MonkeyPatch
         # Vega-Lite has no NaN; a null it leaves out
         return json.dumps(chart.to_dict(validate=False), allow_nan=False)
 
+    assert ROWS.keys() == set(QUERIES)
     monkeypatch.setattr(svg, "draw", specified)
     monkeypatch.setattr(places, "outlines", dict)  # large, and always the same
 
@@ -1002,7 +997,7 @@ def test_zeros_and_nulls_are_no_error_and_no_nan(monkeypatch: pytest.MonkeyPatch
     @given(st.randoms())
     @example(None)
     def holds(source: random.Random | None) -> None:
-        found = answers_of(source.choice if source else itemgetter(0))
+        found = made_up_answers(source.choice if source else itemgetter(0))
         for part in PARTS:
             assert not re.search(r"\b(nan|inf)\b", repr(part(found))), part
 
@@ -1010,6 +1005,10 @@ def test_zeros_and_nulls_are_no_error_and_no_nan(monkeypatch: pytest.MonkeyPatch
 
 
 # --- in a browser --------------------------------------------------------------------------------
+
+
+DESKTOP = {"width": 1280, "height": 900}
+PHONE = {"width": 360, "height": 740}
 
 
 def chromium() -> str | None:
@@ -1038,11 +1037,9 @@ def browser() -> Iterator[Any]:
 
 
 @contextmanager
-def opened(
-    browser: Any, report: Written, width: int = 1280, height: int = 900, **options: Any
-) -> Iterator[Any]:
+def opened(browser: Any, report: Written, **options: Any) -> Iterator[Any]:
     """The page, from disk. Fails afterwards if it asked for anything or met an error."""
-    context = browser.new_context(viewport={"width": width, "height": height}, **options)
+    context = browser.new_context(viewport=DESKTOP, **options)
     page = context.new_page()
     trouble: list[str] = []
     url = report.path.as_uri()
@@ -1059,183 +1056,188 @@ def opened(
     assert not trouble
 
 
+@pytest.fixture(scope="module")
+def tab(browser: Any, written: Written) -> Iterator[Any]:
+    """The page, opened once for all questions, each of which lays it out as it needs it."""
+    with opened(browser, written) as page:
+        yield page
+
+
+def laid_out(tab: Any, size: dict[str, int], **media: str) -> Any:
+    """The tab at a size, on a light screen unless `media` says otherwise."""
+    tab.set_viewport_size(size)
+    tab.emulate_media(**({"media": "screen", "color_scheme": "light"} | media))
+    return tab
+
+
 def shoot(page: Any, name: str, full_page: bool = True) -> None:
     SHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SHOTS / f"{name}.png", full_page=full_page)
 
 
-LAYOUTS = {
-    "desktop": {},
-    "dark": {"color_scheme": "dark"},
-    "phone": {"width": 360, "height": 740},
-    "phone_dark": {"width": 360, "height": 740, "color_scheme": "dark"},
-}
+LAYOUTS = {"desktop": DESKTOP, "dark": DESKTOP, "phone": PHONE, "phone_dark": PHONE}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_it_renders(browser: Any, written: Written, layout: str) -> None:
-    with opened(browser, written, **LAYOUTS[layout]) as page:
-        width = page.evaluate("document.documentElement.scrollWidth")
-        assert width <= LAYOUTS[layout].get("width", 1280)
-        shown = page.locator("figure").evaluate_all(
-            """figures => figures.map(figure => ({
-                id: figure.id,
-                drawings: [...figure.querySelectorAll('.chart')]
-                    .filter(chart => chart.getClientRects().length)
-                    .map(chart => [...chart.querySelectorAll('path, circle, line')]
-                        .filter(mark => mark.getBoundingClientRect().width
-                            || mark.getBoundingClientRect().height).length),
-            }))"""
-        )
-        assert len(shown) >= 25
-        for figure in shown:
-            # one drawing for this width, and marks in it
-            assert len(figure["drawings"]) == 1 and figure["drawings"][0] > 3, figure
-        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        is_dark = "dark" in layout
-        assert (max(map(int, re.findall(r"\d+", ground)[:3])) < 60) == is_dark
-        colour = page.evaluate(
-            """getComputedStyle(
-                [...document.querySelectorAll('#deciles .chart')]
-                    .find(chart => chart.getClientRects().length)
-                    .querySelector('title').parentNode
-            ).fill"""
-        )
-        expected = svg.COLOURS["stayed"][is_dark].lstrip("#")
-        assert colour == f"rgb({', '.join(str(int(expected[i : i + 2], 16)) for i in (0, 2, 4))})"
-        page.locator("details").evaluate_all("all => all.forEach(each => each.open = true)")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        page.locator("details").evaluate_all("all => all.forEach(each => each.open = false)")
-        shoot(page, layout)
+def test_it_renders(tab: Any, layout: str) -> None:
+    is_dark = "dark" in layout
+    page = laid_out(tab, LAYOUTS[layout], color_scheme="dark" if is_dark else "light")
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width <= LAYOUTS[layout]["width"]
+    shown = page.locator("figure").evaluate_all(
+        """figures => figures.map(figure => ({
+            id: figure.id,
+            drawings: [...figure.querySelectorAll('.chart')]
+                .filter(chart => chart.getClientRects().length)
+                .map(chart => [...chart.querySelectorAll('path, circle, line')]
+                    .filter(mark => mark.getBoundingClientRect().width
+                        || mark.getBoundingClientRect().height).length),
+        }))"""
+    )
+    assert len(shown) >= 25
+    for each in shown:
+        # one drawing for this width, and marks in it
+        assert len(each["drawings"]) == 1 and each["drawings"][0] > 3, each
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (max(map(int, re.findall(r"\d+", ground)[:3])) < 60) == is_dark
+    colour = page.evaluate(
+        """getComputedStyle(
+            [...document.querySelectorAll('#deciles .chart')]
+                .find(chart => chart.getClientRects().length)
+                .querySelector('title').parentNode
+        ).fill"""
+    )
+    expected = svg.COLOURS["stayed"][is_dark].lstrip("#")
+    assert colour == f"rgb({', '.join(str(int(expected[i : i + 2], 16)) for i in (0, 2, 4))})"
+    page.locator("details").evaluate_all("all => all.forEach(each => each.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.locator("details").evaluate_all("all => all.forEach(each => each.open = false)")
+    shoot(page, layout)
 
 
-def test_it_prints(browser: Any, written: Written) -> None:
-    with opened(browser, written, width=720, color_scheme="dark") as page:
-        page.emulate_media(media="print")
-        assert (
-            page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--ink')")
-            == (svg.COLOURS["ink"][0])
-        )
-        assert not page.locator("nav").is_visible()
-        assert not page.locator("#filters").is_visible()
-        assert page.locator("#months .chart").first.is_visible()
-        assert page.evaluate("document.documentElement.scrollWidth") <= 720
-        shoot(page, "print")
-        pdf = page.pdf(format="A4", print_background=True, path=SHOTS / "report.pdf")
-        assert pdf.startswith(b"%PDF")
+def test_it_prints(tab: Any) -> None:
+    page = laid_out(tab, {"width": 720, "height": 900}, media="print", color_scheme="dark")
+    assert (
+        page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--ink')")
+        == (svg.COLOURS["ink"][0])
+    )
+    assert not page.locator("nav").is_visible()
+    assert not page.locator("#filters").is_visible()
+    assert page.locator("#months .chart").first.is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 720
+    shoot(page, "print")
+    pdf = page.pdf(format="A4", print_background=True, path=SHOTS / "report.pdf")
+    assert pdf.startswith(b"%PDF")
 
 
 def visible_users(page: Any) -> list[str]:
     return page.locator("#users tbody tr:visible th").all_inner_texts()
 
 
-def test_filters_work_by_keyboard(
-    browser: Any, written: Written, answers: dict[str, pd.DataFrame]
-) -> None:
+def test_filters_work_by_keyboard(tab: Any, answers: dict[str, pd.DataFrame]) -> None:
     rows = answers["users_at_risk"]
-    with opened(browser, written, height=1600) as page:
-        page.keyboard.press("Tab")
-        assert page.evaluate("document.activeElement.className") == "skip"
-        page.locator("#filter-text").focus()
-        page.keyboard.type(rows["user_id"].iloc[5])
-        wanted = rows[rows["user_id"].str.contains(rows["user_id"].iloc[5], regex=False)]
-        assert rows["user_id"].iloc[5] in visible_users(page)
-        assert len(visible_users(page)) < len(rows)
-        assert len(wanted) <= len(visible_users(page))
-        page.keyboard.press("Control+A")
-        page.keyboard.type("nobody has this")
-        assert visible_users(page) == []
-        assert page.locator("#shown").inner_text() == "No user fits these filters."
-        page.keyboard.press("Control+A")
-        page.keyboard.press("Delete")
+    page = laid_out(tab, {"width": 1280, "height": 1600})
+    page.reload()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.locator("#filter-text").focus()
+    page.keyboard.type(rows["user_id"].iloc[5])
+    wanted = rows[rows["user_id"].str.contains(rows["user_id"].iloc[5], regex=False)]
+    assert rows["user_id"].iloc[5] in visible_users(page)
+    assert len(visible_users(page)) < len(rows)
+    assert len(wanted) <= len(visible_users(page))
+    page.keyboard.press("Control+A")
+    page.keyboard.type("nobody has this")
+    assert visible_users(page) == []
+    assert page.locator("#shown").inner_text() == "No user fits these filters."
+    page.keyboard.press("Control+A")
+    page.keyboard.press("Delete")
 
-        page.keyboard.press("Tab")  # plan
-        assert page.evaluate("document.activeElement.id") == "filter-level"
-        page.keyboard.press("f")
-        free = list(rows[rows["level"] == "free"]["user_id"])[:25]
-        assert visible_users(page) == free and free
-        page.keyboard.press("Home")
-        page.keyboard.press("Tab")  # state
-        page.keyboard.press("T")
-        assert visible_users(page) == list(rows[rows["state"] == "TX"]["user_id"])[:25]
-        page.keyboard.press("Home")
-        page.keyboard.press("Tab")  # minimum risk
-        page.keyboard.type("20")
-        likely = list(rows[rows["churn_probability"] >= 0.2]["user_id"])[:25]
-        assert 0 < len(likely) < len(rows)
-        assert visible_users(page) == likely
-        page.keyboard.press("Tab")
-        page.keyboard.press("Enter")  # clear
-        page.wait_for_function("document.getElementById('filter-risk').value === ''")
-        page.wait_for_timeout(50)
-        assert len(visible_users(page)) == min(25, len(rows))
-        outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
-        assert outline == "solid"
+    page.keyboard.press("Tab")  # plan
+    assert page.evaluate("document.activeElement.id") == "filter-level"
+    page.keyboard.press("f")
+    free = list(rows[rows["level"] == "free"]["user_id"])[:25]
+    assert visible_users(page) == free and free
+    page.keyboard.press("Home")
+    page.keyboard.press("Tab")  # state
+    page.keyboard.press("T")
+    assert visible_users(page) == list(rows[rows["state"] == "TX"]["user_id"])[:25]
+    page.keyboard.press("Home")
+    page.keyboard.press("Tab")  # minimum risk
+    page.keyboard.type("20")
+    likely = list(rows[rows["churn_probability"] >= 0.2]["user_id"])[:25]
+    assert 0 < len(likely) < len(rows)
+    assert visible_users(page) == likely
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")  # clear
+    page.wait_for_function("document.getElementById('filter-risk').value === ''")
+    page.wait_for_timeout(50)
+    assert len(visible_users(page)) == min(25, len(rows))
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
 
-        user = page.locator("#users thead button", has_text="Risk")
-        user.focus()
+    user = page.locator("#users thead button", has_text="Risk")
+    user.focus()
+    page.keyboard.press("Enter")
+    assert user.locator("..").get_attribute("aria-sort") == "descending"
+    page.keyboard.press("Space")
+    assert user.locator("..").get_attribute("aria-sort") == "ascending"
+    lowest = rows.sort_values(["churn_probability", "risk_rank"])["user_id"]
+    assert visible_users(page) == list(lowest)[:25]
+    more = page.locator("#more-all")
+    assert more.is_visible() == (len(rows) > 25)
+    if len(rows) > 25:
+        more.focus()
         page.keyboard.press("Enter")
-        assert user.locator("..").get_attribute("aria-sort") == "descending"
-        page.keyboard.press("Space")
-        assert user.locator("..").get_attribute("aria-sort") == "ascending"
-        lowest = rows.sort_values(["churn_probability", "risk_rank"])["user_id"]
-        assert visible_users(page) == list(lowest)[:25]
-        more = page.locator("#more-all")
-        assert more.is_visible() == (len(rows) > 25)
-        if len(rows) > 25:
-            more.focus()
-            page.keyboard.press("Enter")
-        assert len(visible_users(page)) == len(rows)
-        shoot(page, "filters", full_page=False)
+    assert len(visible_users(page)) == len(rows)
+    shoot(page, "filters", full_page=False)
 
 
-def test_names_of_the_log_are_text(browser: Any, written: Written) -> None:
-    with opened(browser, written) as page:
-        page.wait_for_timeout(200)
-        assert page.evaluate("typeof hacked") == "undefined"
-        assert page.locator("img, iframe, object, embed, [onerror], [onload]").count() == 0
-        assert page.locator("script").count() == 1 and page.locator("style").count() == 1
-        body = page.locator("body")
-        text = body.evaluate("body => body.textContent")
-        for name in (HOSTILE_USER, f"Reason {ATTACK}", *SHOWN_NAMES):
-            assert name in text, name
-        assert not set("\0\x01\x0b\x1b\x7f\x9b\ufdd0\ufffe\uffff\u202e\u2067") & set(text)
-        labels = page.locator("svg[role=img]").evaluate_all(
-            "all => all.map(each => each.getAttribute('aria-label'))"
-        )
-        assert any(ATTACK in label for label in labels)
+def test_names_of_the_log_are_text(tab: Any, written: Written) -> None:
+    page = laid_out(tab, DESKTOP)
+    page.wait_for_timeout(200)
+    assert page.evaluate("typeof hacked") == "undefined"
+    assert page.locator("img, iframe, object, embed, [onerror], [onload]").count() == 0
+    assert page.locator("script").count() == 1 and page.locator("style").count() == 1
+    body = page.locator("body")
+    text = body.evaluate("body => body.textContent")
+    for name in (HOSTILE_USER, f"Reason {ATTACK}", *SHOWN_NAMES):
+        assert name in text, name
+    assert not set("\0\x01\x0b\x1b\x7f\x9b\ufdd0\ufffe\uffff\u202e\u2067") & set(written.html)
+    labels = page.locator("svg[role=img]").evaluate_all(
+        "all => all.map(each => each.getAttribute('aria-label'))"
+    )
+    assert any(ATTACK in label for label in labels)
 
 
-def test_a_screen_reader_finds_its_way(browser: Any, written: Written) -> None:
-    with opened(browser, written) as page:
-        for landmark in ("header", "nav[aria-label]", "main", "footer"):
-            assert page.locator(landmark).count() == 1
-        assert page.evaluate("document.documentElement.lang") == "en"
-        levels = page.locator("h1, h2, h3, h4").evaluate_all(
-            "all => all.map(each => Number(each.tagName[1]))"
-        )
-        assert levels[0] == 1 and levels.count(1) == 1
-        assert all(b - a <= 1 for a, b in pairwise(levels))
-        figures = page.locator("figure").evaluate_all(
-            """all => all.map(figure => [
-                figure.querySelector('.finding').textContent,
-                ...[...figure.querySelectorAll('svg[role=img]')]
-                    .map(drawing => drawing.getAttribute('aria-label')),
-            ])"""
-        )
-        for finding, *labels in figures:
-            assert finding.endswith((".", "!")) and labels and set(labels) == {finding}
-        assert page.locator("table:not(:has(caption)), th:not([scope])").count() == 0
-        unnamed = page.locator("input, select").evaluate_all(
-            "all => all.filter(e => !e.labels.length)"
-        )
-        assert unnamed == []
-        targets = page.locator("a[href^='#']").evaluate_all(
-            "all => all.filter(a => !document.querySelector(a.getAttribute('href'))).length"
-        )
-        assert targets == 0
-        ids = page.locator("[id]").evaluate_all("all => all.map(each => each.id)")
-        assert len(ids) == len(set(ids))
+def test_a_screen_reader_finds_its_way(tab: Any) -> None:
+    page = laid_out(tab, DESKTOP)
+    for landmark in ("header", "nav[aria-label]", "main", "footer"):
+        assert page.locator(landmark).count() == 1
+    assert page.evaluate("document.documentElement.lang") == "en"
+    levels = page.locator("h1, h2, h3, h4").evaluate_all(
+        "all => all.map(each => Number(each.tagName[1]))"
+    )
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(b - a <= 1 for a, b in pairwise(levels))
+    figures = page.locator("figure").evaluate_all(
+        """all => all.map(figure => [
+            figure.querySelector('.finding').textContent,
+            ...[...figure.querySelectorAll('svg[role=img]')]
+                .map(drawing => drawing.getAttribute('aria-label')),
+        ])"""
+    )
+    for finding, *labels in figures:
+        assert finding.endswith((".", "!")) and labels and set(labels) == {finding}
+    assert page.locator("table:not(:has(caption)), th:not([scope])").count() == 0
+    unnamed = page.locator("input, select").evaluate_all("all => all.filter(e => !e.labels.length)")
+    assert unnamed == []
+    targets = page.locator("a[href^='#']").evaluate_all(
+        "all => all.filter(a => !document.querySelector(a.getAttribute('href'))).length"
+    )
+    assert targets == 0
+    ids = page.locator("[id]").evaluate_all("all => all.map(each => each.id)")
+    assert len(ids) == len(set(ids))
 
 
 def test_without_a_script_all_is_there(browser: Any, written: Written) -> None:
@@ -1248,7 +1250,8 @@ def test_without_a_script_all_is_there(browser: Any, written: Written) -> None:
 
 
 def test_the_report_without_a_model_renders(browser: Any, without_model: Written) -> None:
-    with opened(browser, without_model, width=360, height=740) as page:
+    with opened(browser, without_model) as page:
+        page.set_viewport_size(PHONE)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         assert page.locator("#model .problem").inner_text().startswith("No model has been trained")
         shoot(page, "phone_without_model")

@@ -11,10 +11,12 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from dbt.cli.main import dbtRunner
 from pyspark.sql import DataFrame, SparkSession
 
@@ -205,7 +207,8 @@ def active_spark() -> SparkSession:
     else costs more. Commands in a process of their own, such as the build of the sample, run what
     users run.
     """
-    with environment({**IN_ONE_PIECE, **ONE_COMPILER}):
+    # Java keeps the umask that it starts with: what is built is for nobody else, which test_readers checks
+    with environment({**IN_ONE_PIECE, **ONE_COMPILER}), umask(0o077):
         spark = spark_session(profiles_dir=ROOT)[0]
     spark.conf.set("spark.sql.adaptive.enabled", "false")
     spark.conf.set("spark.sql.codegen.wholeStage", "false")
@@ -213,7 +216,12 @@ def active_spark() -> SparkSession:
     return spark
 
 
-def run_process(program: str | Path, *arguments: str, cwd: Path = ROOT, **variables: str) -> Run:
+def run_process(
+    program: str | Path,
+    *arguments: str,
+    cwd: Path = ROOT,
+    **variables: str,
+) -> Run:
     """Run a program of this environment as a user does; `variables` go into its environment."""
     process = subprocess.run(
         [BIN / program, *arguments],
@@ -279,6 +287,16 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def umask(mask: int) -> Iterator[None]:
+    """Another umask for a while."""
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@contextlib.contextmanager
 def working_directory(folder: Path) -> Iterator[None]:
     """Another working directory for a while (contextlib.chdir is new in Python 3.11)."""
     before = Path.cwd()
@@ -296,6 +314,24 @@ def column_sum(seen: Seen, mart: str, column: str) -> int:
     """Sum of a column of a published view."""
     columns, rows = seen[mart]
     return sum(row[columns.index(column)] for row in rows)
+
+
+def answers_of(queries: Mapping[str, str], ansi: bool = False) -> dict[str, pd.DataFrame]:
+    """The answer to each query by its name; several at once, as most of a small one is planning."""
+    spark = active_spark()
+    with ansi_mode(spark, ansi), ThreadPoolExecutor(3) as pool:
+        found = pool.map(lambda sql: spark.sql(sql).toPandas(), queries.values())
+        return dict(zip(queries, found, strict=True))
+
+
+@contextlib.contextmanager
+def ansi_mode(spark: SparkSession, on: bool) -> Iterator[None]:
+    """Spark's ANSI mode on or off for a while; the profile, so `active_spark` too, has it off."""
+    spark.conf.set("spark.sql.ansi.enabled", str(on).lower())
+    try:
+        yield
+    finally:
+        spark.conf.set("spark.sql.ansi.enabled", "false")
 
 
 def rows_of(relation: str, version: int | None = None) -> DataFrame:
