@@ -1,6 +1,6 @@
 -- How do churn, paid share and listening develop from week to week?
--- Complete weeks only, the last 104 of them; a week without users has no rates. With the 95 % interval
--- of Wilson for the churn rate (Journal of the American Statistical Association 22, 1927).
+-- Complete weeks only, the last 104 of them; a week without users has no rates. With the 95 %
+-- interval of Wilson for the churn rate (Journal of the American Statistical Association 22, 1927).
 with
 
 weeks as (
