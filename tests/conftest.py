@@ -9,7 +9,7 @@ import pytest
 from filelock import FileLock
 from pyspark.sql import SparkSession
 
-from tests.warehouse import ROOT, SAMPLE, Project, active_spark, run_process
+from tests.warehouse import ROOT, SAMPLE, Project, active_spark
 
 REFERENCE = ROOT.parent / "shared" / "data"
 

@@ -11,9 +11,9 @@ from xml.sax.saxutils import escape
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from rich.console import Console
 from rich.table import Table
 
+from ml.console import Console
 from ml.score import likeliest
 from ml.text import printable
 from tools.demo import risk_table

@@ -207,7 +207,7 @@ def active_spark() -> SparkSession:
     else costs more. Commands in a process of their own, such as the build of the sample, run what
     users run.
     """
-    # Java keeps the umask that it starts with: what is built is for nobody else, which test_readers checks
+    # Java keeps the umask that it starts with; test_readers looks at the rights of what is built
     with environment({**IN_ONE_PIECE, **ONE_COMPILER}), umask(0o077):
         spark = spark_session(profiles_dir=ROOT)[0]
     spark.conf.set("spark.sql.adaptive.enabled", "false")
