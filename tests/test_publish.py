@@ -76,7 +76,7 @@ def mark_of_project(project: Project) -> str:
 def history(make_project: MakeProject, tmp_path_factory: pytest.TempPathFactory) -> History:
     first_root = copy_of_project(tmp_path_factory.mktemp("first"), small=True)
     project = make_project("publish", root=first_root)
-    events = make_log(users=12, days=45, seed=3)
+    events = make_log(users=12, days=45, seed=5)
     first, second = write_log(events, project.folder / "logs")
     (project.raw / first.name).write_bytes(first.read_bytes())
     steps: dict[str, Step] = {}
