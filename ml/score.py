@@ -105,7 +105,7 @@ def score(
         store.replace_scores(spark, target, scores, run["model_run_id"], day)
         store.serve(spark, target, run["model_run_id"], day, scored_at)
     top = scores.orderBy(F.desc("churn_probability"), "user_id").limit(TOP).collect()
-    console.print(likeliest(top, day))
+    console.print(likeliest([row.asDict() for row in top], day))
     return users
 
 

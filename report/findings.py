@@ -449,7 +449,9 @@ def users_at_risk(rows: pd.DataFrame) -> str:
 
 def changed(now: float | None, before: float | None, as_points: bool = False) -> str:
     """'+4.2%' or '-1.3 points' against the week before; '' where one is not known."""
-    if pd.isna(now) or pd.isna(before) or (not as_points and not before):
+    if now is None or before is None or pd.isna(now) or pd.isna(before):
+        return ""
+    if not as_points and not before:
         return ""
     if as_points:
         return f"{(now - before) * 100:+.1f} points on the week before"

@@ -53,19 +53,19 @@ _GENDERS = {"F": "women", "M": "men"}
 
 def percent(share: float | None, digits: int = 1) -> str:
     """'4.2%' of .042; a dash for null."""
-    return NOTHING if pd.isna(share) else f"{float(share):.{digits}%}"
+    return NOTHING if share is None or pd.isna(share) else f"{float(share):.{digits}%}"
 
 
 def number(value: float | None) -> str:
     """'1,204', '12.3': whole numbers whole, others with one digit; a dash for null."""
-    if pd.isna(value):
+    if value is None or pd.isna(value):
         return NOTHING
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
 
 
 def hours(value: float | None) -> str:
     """'3.0'; a dash for null."""
-    return NOTHING if pd.isna(value) else f"{float(value):.1f}"
+    return NOTHING if value is None or pd.isna(value) else f"{float(value):.1f}"
 
 
 def several(amount: int, noun: str) -> str:

@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from dbt.cli.main import dbtRunner
@@ -135,7 +136,7 @@ def test_a_relative_warehouse_is_beside_the_profile(
         monkeypatch.setenv("CHURN_WAREHOUSE", given)
     settings = load_target("local").settings
     assert settings["spark.sql.catalog.lake.warehouse"] == folder
-    assert settings["spark.sql.catalog.lake.uri"] == f"jdbc:sqlite:{folder}/catalog.db"
+    assert settings["spark.sql.catalog.lake.uri"] == f"jdbc:sqlite:file:{quote(folder)}/catalog.db"
     assert settings["spark.sql.warehouse.dir"] == f"{folder}/spark"
 
 
