@@ -24,7 +24,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # --- scenarios
 
-SCENARIO_USERS = 1_200
+SCENARIO_USERS = 700
 FROM = date(2018, 10, 31)
 
 
