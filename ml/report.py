@@ -324,7 +324,8 @@ def _shown(figure: Interval | Mapping[str, float | None]) -> str:
 
 def _compact(figure: Interval, digits: int) -> Text:
     def short(value: float) -> str:
-        return re.sub(r"^(-?)0\.", r"\1.", f"{value:.{digits}f}")
+        # no minus before a zero
+        return re.sub(r"^(-?)0\.", r"\1.", f"{round(value, digits) + 0.0:.{digits}f}")
 
     if _known(figure.value) is None:
         return Text("-")

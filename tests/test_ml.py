@@ -21,7 +21,7 @@ import pandas as pd
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from pyspark.sql import SparkSession
+from pyspark.sql import Row, SparkSession
 from rich.table import Table
 from sklearn import metrics as sklearn_metrics
 from sklearn.linear_model import LogisticRegression
@@ -637,6 +637,11 @@ def artifacts(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
+def written(spark: SparkSession, table: str) -> list[Row]:
+    """Rows of now: a DataFrame that was collected once gives its rows of then."""
+    return sorted(spark.table(f"mltest_ml.{table}").collect())
+
+
 @contextmanager
 def features_replaced(spark: SparkSession, select: str) -> Iterator[None]:
     """The published features as `select`, with `{kept}` for those that there are."""
@@ -730,8 +735,7 @@ def test_score_replaces_and_never_appends(
             "'a', 'b', 'c', timestamp '2018-12-01 00:00:00')"
         )
     assert main(["score", "--artifacts", str(artifacts)]) == 0
-    scores = spark.table("mltest_ml.churn_scores")
-    first = {r["user_id"]: r for r in scores.collect()}
+    first = {r["user_id"]: r for r in written(spark, "churn_scores")}
     assert set(first) == {r[0] for r in active.select("user_id").collect()} | {"stays"}
     for row in first.values():
         assert 0 < row["churn_probability"] < 1 and row["reason_1"] and row["reason_3"]
@@ -740,7 +744,7 @@ def test_score_replaces_and_never_appends(
     shown = capsys.readouterr().out
     assert [row["user_id"] in shown for row in likeliest] == [True] * 10
     assert main(["score", "--artifacts", str(artifacts)]) == 0
-    assert {r["user_id"]: r for r in scores.collect()} == first
+    assert {r["user_id"]: r for r in written(spark, "churn_scores")} == first
 
 
 def churn_risk(spark: SparkSession) -> list[str]:
@@ -761,12 +765,11 @@ def test_the_model_that_scored_last_is_served_an_earlier_one_again(
     shutil.copytree(folder, artifacts / later)
     run = json.loads((folder / "run.json").read_text())
     (artifacts / later / "run.json").write_text(json.dumps(run | {"model_run_id": later}))
-    served = spark.table("mltest_ml.served_model")
     times = []
     try:
         for run_id in (earlier, later, earlier, earlier):
             assert main(["score", "--artifacts", str(artifacts), "--run", run_id]) == 0
-            (row,) = served.collect()
+            (row,) = written(spark, "served_model")
             assert row["model_run_id"] == run_id
             assert row["snapshot_date"] == FIRST + timedelta(days=DAYS - 1)
             assert churn_risk(spark) == [run_id]
@@ -814,8 +817,7 @@ def test_nan_and_infinity_are_named_before_anything_is_fitted_or_written(
         f"if(user_id < '010', double('{value}'), {name}) as {name}"
         for name, value in columns.items()
     )
-    scores = spark.table("mltest_ml.churn_scores")
-    before, runs = scores.collect(), sorted(artifacts.iterdir())
+    before, runs = written(spark, "churn_scores"), sorted(artifacts.iterdir())
     with features_replaced(
         spark, f"select * except ({', '.join(columns)}), {changed} from {{kept}}"
     ):
@@ -825,7 +827,7 @@ def test_nan_and_infinity_are_named_before_anything_is_fitted_or_written(
             told = " ".join(captured.err.split())
             assert re.search(r"infinity in hours_since_last_song \(\d+ rows\), adverts_per_", told)
             assert "tune" not in captured.out
-    assert (sorted(scores.collect()), sorted(artifacts.iterdir())) == (before, runs)
+    assert (written(spark, "churn_scores"), sorted(artifacts.iterdir())) == (before, runs)
 
 
 def test_a_score_that_is_none_is_not_written(spark: SparkSession) -> None:
