@@ -1,305 +1,417 @@
-"""A corpus of bad and of merely odd lines: none stops a build, none is lost, none leaks a name."""
+"""Bad and odd lines and files: none stops a build, none is lost, none leaks a name.
 
+One project has them all, beside a usual log: built once, then again with later files.
+"""
+
+import bz2
 import gzip
 import json
 import re
-import shutil
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import pytest
+from pyspark.errors import NumberFormatException
+from pyspark.sql import Row, SparkSession
 
+from tests.bad_input_corpus import CASES, FIRST, GOOD, LAST, Case, line
 from tests.conftest import MakeProject
 from tests.make_log import FIRST_NAMES, LAST_NAMES, make_log, write_log
-from tests.warehouse import Project, Run, assert_same_rows, run_process
+from tests.warehouse import LOAD_TIMES, Project, Run, assert_same_rows, run_process
 
 pytestmark = pytest.mark.slow
 
-# two names that no other field holds, on every line of the corpus
-FIRST, LAST = "Zaphirel", "Quorvane"
-GOOD: dict[str, Any] = {
-    "ts": 1539000000000, "userId": "77", "sessionId": 5, "page": "NextSong", "auth": "Logged In",
-    "method": "PUT", "status": 200, "level": "paid", "itemInSession": 3,
-    "location": "Mill Ferry, TX", "userAgent": '"Mozilla/5.0 (iPhone; CPU iPhone OS 7_1)"',
-    "lastName": LAST, "firstName": FIRST, "registration": 1536000000000, "gender": "F",
-    "artist": "Nulla", "song": "Paper Song", "length": 200.5,
+LOG = make_log(users=10, days=45, seed=5)
+BEFORE = line(ts="1538~000", sessionId="1", page='"Home"').encode()
+AFTER = line(ts="1538~001", sessionId="2", page='"Help"').encode()
+
+
+@dataclass(frozen=True)
+class CaseFile:
+    """A file of cases, each with the number that `~` stands for on its lines."""
+
+    cases: dict[int, Case]
+    # A list on the first line makes the whole file be read line by line.
+    first_line: bytes = b""
+
+    def content(self) -> bytes:
+        first = self.first_line + numbered(BEFORE, min(self.cases))
+        lines = [numbered(case.text, number) for number, case in self.cases.items()]
+        return b"\n".join([first, *lines, numbered(AFTER, min(self.cases)), b""])
+
+
+def numbered(text: str | bytes, number: int) -> bytes:
+    """Lines that no other file has."""
+    return (text if isinstance(text, bytes) else text.encode()).replace(b"~", b"%d" % number)
+
+
+def case_files() -> dict[str, CaseFile]:
+    """A line must become the same whoever its neighbours are, and whoever reads it.
+
+    Spark's JSON reader reads the files with none but plain lines, together by what must become of
+    them. A line that is not plainly one object has a file of its own: beside others, nobody would
+    see that it is taken for one. Then all cases are read line by line, once mixed.
+    """
+    files: dict[str, dict[int, Case]] = defaultdict(dict)
+    for number, case in enumerate(CASES, 100_000):
+        if case.reader != "by-line":
+            is_alone = bool(case.shows) or not is_plain(case.text)
+            files[f"by-file/{case.name if is_alone else case.outcome}.json"][number] = case
+        if case.reader != "by-file":
+            files[f"by-line/{case.outcome}.json"][number + 100_000] = case
+            if len(case.text) < 100_000:
+                files["by-line.json"][number + 200_000] = case
+    return {
+        name: CaseFile(cases, b"" if name.startswith("by-file/") else b"[]\n")
+        for name, cases in files.items()
+    }
+
+
+def is_plain(text: bytes) -> bool:
+    """Whether each line has braces at its ends only."""
+    return all(
+        re.fullmatch(rb"{[^{}\[\]]*}", part) is not None for part in re.split(rb"[\r\n]+", text)
+    )
+
+
+CASE_FILES = case_files()
+
+
+# --- files: what is in them, and lines, events, rejected lines and duplicates in the ledger; None
+# for a file that is not in it
+
+NUMBERS = iter(range(900_001, 1_000_000))
+Counts = tuple[int, int, int, int] | None
+
+
+def one(text: str = GOOD) -> bytes:
+    return numbered(text, next(NUMBERS))
+
+
+def lines_of(data: bytes) -> int:
+    return sum(1 for part in re.split(rb"\r\n|\r|\n", data) if part.strip(b" \t"))
+
+
+MARK = "\ufeff".encode()
+DELIVERED = one() + b"\n" + one() + b"\n"
+CUT_IN_LINE = one() + b"\n" + one()
+BINARY = gzip.compress(DELIVERED, mtime=0)
+FILES: dict[str, tuple[bytes, Counts]] = {
+    "empty.json": (b"", None),
+    "one-line-feed.json": (b"\n", (0, 0, 0, 0)),
+    "blank-lines.json": (b"\n\r\n  \n\t\n\r", (0, 0, 0, 0)),
+    "no-line-feed-at-the-end.json": (one() + b"\n" + one(), (2, 2, 0, 0)),
+    "carriage-return-at-the-end.json": (one() + b"\r" + one() + b"\r", (2, 2, 0, 0)),
+    "crlf.json": (one() + b"\r\n\r\n" + one() + b"\r\n", (2, 2, 0, 0)),
+    "crlf-and-blank-lines.json": (
+        b"\r\n" + one() + b"\r\n\r\n   \r\n\t\r\n" + one(), (2, 2, 0, 0)
+    ),
+    "mark.json": (MARK + one() + b"\r\n" + one() + b"\r\n", (2, 2, 0, 0)),
+    "mark-and-irregular.json": (MARK + one() + b"\n[]\n", (2, 1, 1, 0)),
+    "mark.json.gz": (gzip.compress(MARK + one() + b"\n" + one()), (2, 2, 0, 0)),
+    "mark-alone.json": (MARK, (0, 0, 0, 0)),
+    "two-marks.json": (MARK + MARK + one() + b"\n" + one(), (2, 1, 1, 0)),
+    "mark-where-files-were-joined.json": (MARK + one() + b"\n" + MARK + one(), (2, 1, 1, 0)),
+    # a carriage return is followed by a zero there, so that the zero is a line
+    "utf-16.json": (f"\ufeff{GOOD}\r\n{GOOD}\r\n".encode("utf-16-le"), (5, 0, 5, 0)),
+    "pretty-printed.json": (json.dumps(json.loads(one()), indent=1).encode(), (20, 0, 20, 0)),
+    "one-list.json": (b"[" + one() + b",\n" + one() + b"]\n", (2, 0, 2, 0)),
+    "gzip.json.gz": (gzip.compress(one() + b"\n" + one() + b"\n"), (2, 2, 0, 0)),
+    "gzip-of-nothing.json.gz": (gzip.compress(b""), (0, 0, 0, 0)),
+    "gzip-of-blank-lines.json.gz": (gzip.compress(b"\n \n"), (0, 0, 0, 0)),
+    "gzip-with-two-members.json.gz": (
+        gzip.compress(one() + b"\n") + gzip.compress(one() + b"\n"), (2, 2, 0, 0)
+    ),
+    "gzip-with-a-line-in-two-members.json.gz": (
+        gzip.compress(CUT_IN_LINE[:600]) + gzip.compress(CUT_IN_LINE[600:]), (2, 2, 0, 0)
+    ),
+    "gzip-with-an-empty-member.json.gz": (
+        gzip.compress(one() + b"\n") + gzip.compress(b"") + gzip.compress(one()), (2, 2, 0, 0)
+    ),
+    "gzip-with-a-bad-line.json.gz": (gzip.compress(one() + b"\n{\n" + one()), (3, 2, 1, 0)),
+    "empty.json.gz": (b"", None),
+    "bzip2.jsonl.bz2": (bz2.compress(one() + b"\n" + one()), (2, 2, 0, 0)),
+    "bzip2-with-two-members.json.bz2": (
+        bz2.compress(one() + b"\n") + bz2.compress(one() + b"\n"), (2, 2, 0, 0)
+    ),
+    # the name says what a file is: bytes that no one can read as lines are rejected lines
+    "gzip-without-gz.json": (BINARY, (lines_of(BINARY), 0, lines_of(BINARY), 0)),
+    "other-name.ndjson": (one(), (1, 1, 0, 0)),
+    "capitals.JSON": (one(), None),
+    "no-log.csv": (one(), None),
+    "copying.json.tmp": (one(), None),
+    "zstandard.json.zst": (b"\x28\xb5\x2f\xfd", None),
+    # hidden to Spark, as to Hadoop: half-written files are named so
+    ".hidden.json": (one(), None),
+    "_hidden.json": (one(), None),
+    "copying.json._COPYING_": (one(), None),
+    "_temporary/0/part.json": (one(), None),
+    ".staging/part.json": (one(), None),
+    "folder.json/part.json": (one() + b"\n", (1, 1, 0, 0)),
+    "folder.json.gz/part.json": (one() + b"\n", (1, 1, 0, 0)),
+    "2018/10/08/a/b/c/part.json": (one() + b"\n", (1, 1, 0, 0)),
+    "year=2018/month=10/part.json": (one() + b"\n", (1, 1, 0, 0)),
+    "ts=5/page=Home/part.json": (one() + b"\n", (1, 1, 0, 0)),
+    "two words.json": (one() + b"\n[]\n", (2, 1, 1, 0)),
+    "two%20words.json": (one(), (1, 1, 0, 0)),
+    "100%.json": (one(), (1, 1, 0, 0)),
+    "it's.json": (one(), (1, 1, 0, 0)),
+    'double"quote.json': (one(), (1, 1, 0, 0)),
+    "back\\slash.json": (one(), (1, 1, 0, 0)),
+    "backslash-at-the-end\\": (one(), None),
+    "a,b;c.json": (one(), (1, 1, 0, 0)),
+    "a+b&c=d#e?f@g!.json": (one(), (1, 1, 0, 0)),
+    "{{ target.name }}.json": (one(), (1, 1, 0, 0)),
+    "{% raw %}.json": (one(), (1, 1, 0, 0)),
+    "${spark.master}.json": (one(), (1, 1, 0, 0)),
+    "%s.json": (one(), (1, 1, 0, 0)),
+    "{a,b}.json": (one(), (1, 1, 0, 0)),
+    "[ab].json": (one(), (1, 1, 0, 0)),
+    "star*.json": (one(), (1, 1, 0, 0)),
+    "-- drop table.json": (one(), (1, 1, 0, 0)),
+    "line\nfeed.json": (one(), (1, 1, 0, 0)),
+    "grüße-音楽-🎵.json": (one(), (1, 1, 0, 0)),
+    f"{'long' * 60}.json": (one(), (1, 1, 0, 0)),
+    # of the lines of one event, the one in the first file by name is staged
+    "delivered.json": (DELIVERED, (2, 2, 0, 0)),
+    "delivered2.json.gz": (gzip.compress(DELIVERED), (2, 0, 0, 2)),
+    "delivered3/delivered.json": (DELIVERED.replace(b"\n", b"\r\n"), (2, 0, 0, 2)),
+    "delivered4-and-irregular.json": (b"{\n" + DELIVERED, (3, 0, 1, 2)),
 }  # fmt: skip
-DROP = object()
 
-
-def line(**changes: Any) -> str:
-    """The good line with other values; DROP leaves a field out."""
-    fields = {k: v for k, v in {**GOOD, **changes}.items() if v is not DROP}
-    return json.dumps(fields, ensure_ascii=False)
-
-
-def raw(field: str, text: str) -> str:
-    """The good line with a value that Python would not write."""
-    return re.sub(rf'("{field}": )("[^"]*"|[^,}}]+)', rf"\g<1>{text}", line())
-
-
-YEAR = 365 * 86_400_000
-# reason: the lines that must get it, each with a name
-REJECTED: dict[str, dict[str, str]] = {
-    "not_json": {
-        "words": "upstream timed out",
-        "html": "<html><body>502 Bad Gateway</body></html>",
-        "cut_before_names": line()[:120],
-        "cut_in_last_name": line()[: line().index(LAST) + 4],
-        "cut_in_first_name": line()[: line().index(FIRST) + 6],
-        "cut_after_names": line()[:-30],
-        "cut_at_front": line()[40:],
-        "trailing_garbage": line() + "}]",
-        "two_on_one_line": line(sessionId=6) + line(sessionId=7),
-        "length_nan": raw("length", "NaN"),
-        # nobody can tell it from a line of which a reader replaced the bytes that were no UTF-8
-        "bytes_replaced": line(ts="yesterday", artist="Bj\ufffdrk"),
-        "no_quotes": f"{{ts: 1539000000000, firstName: {FIRST}, lastName: {LAST}",
-    },
-    "wrong_type": {
-        "number": "42",
-        "text": '"NextSong"',
-        "null": "null",
-        "list": "[1, 2]",
-        "ts_words": line(ts="yesterday"),
-        "ts_fraction": line(ts=1539000000000.5),
-        "ts_huge": raw("ts", "1" + "0" * 30),
-        "ts_object": line(ts={"$date": 1539000000000}),
-        "user_object": line(userId={"id": "77", "firstName": FIRST}),
-        "user_list": line(userId=["77", LAST]),
-        "page_object": line(page={"name": "NextSong", "lastName": LAST}),
-        "page_list": line(page=["NextSong"]),
-        "location_object": line(location={"city": "Mill Ferry", "firstName": FIRST}),
-        "song_object": line(song={"title": "Paper Song", "lastName": LAST}),
-        "location_object_with_a_blank": line().replace('"Mill Ferry, TX"', f'{{ "of": "{FIRST}"}}'),
-        "agent_list": line(userAgent=[FIRST, LAST]),
-        **{
-            f"{field}_object": line(**{field: {"firstName": FIRST}})
-            for field in ("auth", "method", "level", "gender", "artist")
-        },
-        "session_words": line(sessionId="five"),
-        "session_huge": raw("sessionId", "9" * 30),
-        "item_words": line(itemInSession="third"),
-        "status_words": line(status="OK"),
-        "registration_words": line(registration="last year"),
-        "length_words": line(length="long"),
-        "length_list": line(length=[200.5]),
-        "item_beyond_int": line(itemInSession=3_000_000_000),
-        "status_beyond_int": line(status=3_000_000_000),
-    },
-    "missing_timestamp": {
-        "empty_object": "{}",
-        "ts_null": line(ts=None),
-        "ts_absent": line(ts=DROP),
-    },
-    "timestamp_out_of_range": {
-        "ts_0": line(ts=0),
-        "ts_seconds": line(ts=1539000000),
-        "ts_negative": line(ts=-1539000000000),
-        "ts_1999": line(ts=946684799999),
-        "ts_2100": line(ts=4102444800000),
-    },
-    "years_from_the_log": {
-        "3_years_early": line(ts=GOOD["ts"] - 3 * YEAR),
-        "3_years_late": line(ts=GOOD["ts"] + 3 * YEAR),
-    },
-    "missing_page": {
-        "page_null": line(page=None),
-        "page_absent": line(page=DROP),
-        "page_empty": line(page=""),
-    },
-    "missing_session": {
-        "session_null": line(sessionId=None),
-        "session_absent": line(sessionId=DROP),
-    },
-    "length_out_of_range": {
-        "length_negative": line(length=-0.5),
-        "length_huge": line(length=86_400.001),
-        "length_infinite": raw("length", "1e400"),
-    },
-    "registration_out_of_range": {
-        "registration_negative": line(registration=-1),
-        "registration_huge": line(registration=1e18),
-    },
-}
-# odd, but an event all the same: what `stg_events` must say of it
-ACCEPTED: dict[str, tuple[str, dict[str, Any]]] = {
-    "float_registration": (line(registration=1536000000000.0, sessionId=9001), {"user_id": "77"}),
-    "numeric_user": (line(userId=78, sessionId=9002), {"user_id": "78"}),
-    "unknown_page": (line(page="Karaoke", sessionId=9003), {"page_category": "unknown"}),
-    "song_named_nan": (line(song="NaN", sessionId=9004), {"song": "NaN"}),
-    "encoded_twice": (line(artist="BjÃÂ¶rk", sessionId=9005), {"artist": "BjÃÂ¶rk"}),
-    "bytes_replaced_in_a_name": (
-        line(artist="Bj\ufffdrk", sessionId=9021), {"artist": "Bj\ufffdrk"}
-    ),
-    "song_in_brackets": (line(song="[Untitled]", sessionId=9015), {"song": "[Untitled]"}),
-    "not_latin": (line(artist="Σtella 音楽 🎵", sessionId=9006), {"artist": "Σtella 音楽 🎵"}),
-    "escaped": (line(song='6\'2" \\ \t\n', sessionId=9007), {"song": '6\'2" \\ \t\n'}),
-    "quoted_agent": (line(sessionId=9008), {"user_agent": GOOD["userAgent"].strip('"')}),
-    "before_registration": (
-        line(registration=GOOD["ts"] + 86_400_000, sessionId=9009),
-        {"user_id": "77", "events": 1},
-    ),
-    "pseudo_user": (
-        line(userId="1261737", registration=None, gender=None, firstName=None, lastName=None,
-             sessionId=9010),
-        {"user_id": None},
-    ),
-    "empty_user": (
-        line(userId="", registration=DROP, gender=DROP, sessionId=9011), {"user_id": None}
-    ),
-    "null_user": (line(userId=None, sessionId=9012), {"user_id": None}),
-    "no_length": (line(length=None, sessionId=9013), {"song_milliseconds": None}),
-    "shortest_and_longest": (
-        line(length=0, sessionId=9014) + "\n" + line(length=86_400, sessionId=9014), {"events": 2}
-    ),
-    "no_level": (line(level=None, sessionId=9016), {"level": None, "is_paid": False}),
-    "more_fields": (line(device={"os": "x"}, lastname=LAST, sessionId=9017), {"events": 1}),
-    "crlf_and_blank_lines": (
-        f"\r\n{line(sessionId=9018)}\r\n\r\n   \r\n\t\r\n{line(sessionId=9018, ts=1539000001000)}",
-        {"events": 2},
-    ),
-    "single_carriage_return": (
-        line(sessionId=9019) + "\r" + line(sessionId=9019, ts=1539000001000), {"events": 2}
-    ),
-    "byte_order_mark": ("\ufeff" + line(sessionId=9020), {"events": 1}),
+# What comes with the second build: names that its SQL must hold, and lines that are there already.
+# The new ones are of nobody, so that no mart of users may change.
+NOBODY = line(userId="null")
+LATER: dict[str, tuple[bytes, Counts]] = {
+    "later, it's 100% \\ \"new\".json": (one(NOBODY) + b"\n{\n[]", (3, 1, 2, 0)),
+    "later.json.gz": (gzip.compress(MARK + one(NOBODY) + b"\r\n" + one(NOBODY)), (2, 2, 0, 0)),
+    "later-empty.json": (b"\n", (0, 0, 0, 0)),
+    "later-irregular.json": (one(NOBODY) + b"\n" + DELIVERED + b"[]", (4, 1, 1, 2)),
 }  # fmt: skip
+LATER_EVENTS = sum(counts[1] for _, counts in LATER.values() if counts)
+# the usual log, delivered again; by name it is before the first
+AGAIN, USUAL = "cut-short.json.gz", "events-1.json.gz"
+# pieces of the names on the lines, for lines that are cut within one
+NAMES = (FIRST[:4], FIRST[3:], LAST[:4], LAST[4:])
 
-# after a good line in a file of its own: Spark's reader makes a row of each element, of none no row
-LISTS = {
-    "lists/empty.json": "[]",
-    "lists/two.json": f"[{line(sessionId=8)}, {line(sessionId=9)}]",
-}
+
+@dataclass
+class Found:
+    """What the tables say of each file: its counts, its quarantined lines, its events."""
+
+    counts: dict[str, Counts]
+    rejected: dict[str, list[Row]]
+    events: dict[str, list[Row]]
+    all_events: list[Row]
 
 
 @dataclass
 class Corpus:
-    """A project with a usual log and a file for every line of the corpus."""
+    """The project and its first build."""
 
     project: Project
     build: Run
+    found: Found
+    published: dict[str, Any]
+
+
+@dataclass
+class Later:
+    """What a file that is cut short left as it was, and what the build after it found."""
+
+    before: dict[str, int]
+    failed: Run
+    after_failure: dict[str, int]
+    published_after_failure: dict[str, Any]
+    build: Run
+    found: Found
+
+
+def write(project: Project, name: str, content: bytes) -> None:
+    path = project.raw / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def in_ledger(name: str) -> str:
+    """The name of a file as Spark writes it: as in a URL, but for letters of other alphabets."""
+    return "".join(quote(c, safe="/:!$&'()*+,;=@") if c.isascii() else c for c in name)
+
+
+def read(project: Project) -> Found:
+    counts = {
+        row.source_file: (row.lines, row.staged_events, row.rejected_lines, row.duplicate_lines)
+        for row in project.table("ingested_files").collect()
+    }
+    rejected, events = defaultdict(list), defaultdict(list)
+    for row in project.table("stg_events_rejected").collect():
+        rejected[row.source_file].append(row)
+    all_events = project.table("stg_events").collect()
+    by_hash = {row.content_hash: row for row in all_events}
+    for row in project.table("base_events").select("source_file", "content_hash").collect():
+        if event := by_hash.get(row.content_hash):
+            events[row.source_file].append(event)
+    return Found(counts, rejected, events, all_events)
 
 
 @pytest.fixture(scope="module")
 def corpus(make_project: MakeProject) -> Corpus:
-    project = make_project("bad")
-    write_log(make_log(users=10, days=45, seed=5), project.raw, files=1)
-    lines = {f"{reason}/{name}": text for reason in REJECTED
-             for name, text in REJECTED[reason].items()}  # fmt: skip
-    lines |= {f"accepted/{name}": text for name, (text, _) in ACCEPTED.items()}
-    for name, text in lines.items():
-        path = project.raw / f"{name}.json"
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(text.encode() + b"\n")
-    # a byte that is no UTF-8, a line of zeros that a crashed disk left, and files that are no logs
-    latin = line(artist="Bjork").encode().replace(b"Bjork", b"Bj\xf6rk")
-    (project.raw / "not_json" / "not_utf8.json").write_bytes(latin + b"\n")
-    zeros = b"\0" * 300
-    (project.raw / "not_json" / "zeros.json").write_bytes(zeros + b"\n")
-    # a mark is no part of a line but of the start of a file
-    together = [text.encode() for name, text in lines.items() if not name.endswith("order_mark")]
-    (project.raw / "together.json").write_bytes(b"\n".join([*together, latin, zeros, b""]))
-    for session, (name, text) in enumerate(LISTS.items(), 9022):
-        (project.raw / name).parent.mkdir(exist_ok=True)
-        (project.raw / name).write_text(f"{line(sessionId=session)}\n{text}\n")
-    (project.raw / "truth.csv").write_text("user,first\n77,Zaphirel\n")
-    (project.raw / "empty.json").touch()
-    return Corpus(project, project.build())
+    project = make_project("corpus")
+    write_log(LOG, project.raw, files=1)
+    for name, file in CASE_FILES.items():
+        write(project, name, file.content())
+    for name, (content, _) in FILES.items():
+        write(project, name, content)
+    (project.raw / "empty-folder.json").mkdir()
+    build = project.build().ok()
+    return Corpus(project, build, read(project), project.published())
 
 
 @pytest.fixture(scope="module")
-def found(corpus: Corpus) -> dict[str, list[tuple[str, int]]]:
-    """Reasons and their counts by file, None for accepted lines."""
-    rows = corpus.project.table("base_events").groupBy("source_file").count().collect()
-    result: dict[str, list[tuple[str, int]]] = {row[0]: [] for row in rows}
-    rejected = corpus.project.table("stg_events_rejected")
-    for row in rejected.groupBy("source_file", "reject_reason").count().collect():
-        result[row[0]].append((row[1], row[2]))
-    return result
+def later(corpus: Corpus) -> Later:
+    """A build that fails for a gzip file cut short, and one with the whole file and others."""
+    project = corpus.project
+    before = project.versions()
+    whole = (project.raw / USUAL).read_bytes()
+    write(project, AGAIN, whole[: len(whole) * 2 // 3])
+    failed = project.build()
+    after_failure, published = project.versions(), project.published()
+
+    write(project, AGAIN, whole)
+    for name, (content, _) in LATER.items():
+        write(project, name, content)
+    build = project.build().ok()
+    return Later(before, failed, after_failure, published, build, read(project))
+
+
+def test_the_corpus_is_large() -> None:
+    outcomes = Counter(case.outcome for case in CASES)
+    names = [(case.name, case.reader) for case in CASES]
+    assert len(set(names)) == len(names)
+    assert len(CASES) - outcomes["staged"] >= 200
+
+
+# --- the first build
 
 
 def test_the_build_goes_on_and_publishes(corpus: Corpus) -> None:
-    assert "Published" in corpus.build.ok().output
+    assert "Published" in corpus.build.output
 
 
-@pytest.mark.parametrize(
-    ("reason", "name"),
-    [(reason, name) for reason in REJECTED for name in REJECTED[reason]]
-    + [("not_json", "zeros"), ("not_json", "not_utf8")],
-)
-def test_a_bad_line_is_rejected_for_its_reason(
-    reason: str, name: str, found: dict[str, list[tuple[str, int]]]
-) -> None:
-    assert found.get(f"{reason}/{name}.json") == [(reason, 1)]
+def test_a_line_becomes_what_it_should_and_its_neighbours_are_staged(corpus: Corpus) -> None:
+    wrong = {
+        name: found
+        for name, file in CASE_FILES.items()
+        if (found := what_is_wrong(file, name, corpus.found))
+    }
+    assert wrong == {}
 
 
-def test_neighbours_do_not_change_what_becomes_of_a_line(
-    found: dict[str, list[tuple[str, int]]],
-) -> None:
-    """Lists and several values on a line change how the whole file is read."""
-    expected = {reason: len(lines) for reason, lines in REJECTED.items()}
-    expected["not_json"] += 2
-    assert dict(found["together.json"]) == expected
+def what_is_wrong(file: CaseFile, name: str, found: Found) -> list[str]:
+    """What became of the lines of a file, where it is not what it should be."""
+    wrong = []
+    marks = 1 if file.first_line else 0
+    events, rejected, duplicates = (
+        sum(getattr(case, column) for case in file.cases.values())
+        for column in ("events", "rejected", "duplicates")
+    )
+    lines = events + rejected + duplicates + 2 + marks
+    counts = (lines, events + 2, rejected + marks, duplicates)
+    if found.counts[name] != counts:
+        wrong.append(f"{found.counts[name]}, not {counts}")
+
+    reasons = Counter({"wrong_type": marks})
+    for case in file.cases.values():
+        reasons[str(case.reason)] += case.rejected
+    if (became := Counter(row.reject_reason for row in found.rejected[name])) != +reasons:
+        wrong.append(f"{became}, not {reasons}")
+
+    by_number = defaultdict(dict)
+    for event in found.events[name]:
+        if event.session_id not in (1, 2):
+            # a line and its duplicate are one event
+            by_number[int(event.event_at.timestamp()) % 1_000_000][event.content_hash] = event
+    kept = "\n".join(row.raw_line for row in found.rejected[name])
+    for number, case in file.cases.items():
+        staged = by_number[number].values()
+        if len(staged) != case.events:
+            wrong.append(f"{case.name}: {len(staged)} events")
+        for event in staged:
+            values = {column: shown(event[column]) for column in case.values}
+            if values != case.values:
+                wrong.append(f"{case.name}: {values}, not {case.values}")
+        wrong += [f"{case.name}: no {piece} is shown" for piece in case.shows if piece not in kept]
+    texts = kept.replace("\0", "") + repr(found.events[name])
+    return wrong + [f"{piece} is shown" for piece in NAMES if piece in texts]
 
 
-@pytest.mark.parametrize("name", ACCEPTED)
-def test_an_odd_line_is_accepted(name: str, found: dict[str, list[tuple[str, int]]]) -> None:
-    assert found.get(f"accepted/{name}.json") == []
+def shown(value: Any) -> Any:
+    """A time as text."""
+    return str(value) if isinstance(value, datetime) else value
 
 
-@pytest.mark.parametrize("name", [name for name, (_, values) in ACCEPTED.items() if values])
-def test_an_odd_line_keeps_its_values(name: str, corpus: Corpus) -> None:
-    text, expected = ACCEPTED[name]
-    session = int(re.search(r'"sessionId": (\d+)', text)[1])
-    events = corpus.project.table("stg_events").where(f"session_id = {session}").collect()
-    assert len(events) == expected.get("events", 1)
-    for column, value in expected.items():
-        if column != "events":
-            assert events[0][column] == value
+def test_plain_lines_are_read_by_the_reader_of_files(corpus: Corpus) -> None:
+    rows = corpus.project.table("base_files").collect()
+    irregular = {row.source_file: row.irregular_lines for row in rows}
+    plain = {f"by-file/{case.outcome}.json" for case in CASES} & CASE_FILES.keys()
+    assert len(plain) > 5
+    assert {irregular[name] for name in plain} == {0}
+    assert all(irregular[name] for name in CASE_FILES if name.startswith("by-line"))
+
+
+def test_a_file_counts_as_it_should_and_no_other_is_in_the_ledger(corpus: Corpus) -> None:
+    counts = corpus.found.counts
+    others = {*CASE_FILES, USUAL}
+    assert {name: counts[name] for name in counts.keys() - others} == {
+        in_ledger(name): expected for name, (_, expected) in FILES.items() if expected
+    }
+    assert others <= counts.keys()
+    assert counts[USUAL] == (len(LOG), len(LOG), 0, 0)
+
+
+def test_every_line_of_every_file_is_staged_rejected_or_a_duplicate(corpus: Corpus) -> None:
+    assert_lines_are_accounted_for(corpus.project, corpus.found)
+
+
+def assert_lines_are_accounted_for(project: Project, found: Found) -> None:
+    for name, (lines, *parts) in found.counts.items():
+        data = (project.raw / unquote(name)).read_bytes()
+        if name.endswith(".gz"):
+            data = gzip.decompress(data)
+        elif name.endswith(".bz2"):
+            data = bz2.decompress(data)
+        assert lines == sum(parts) == lines_of(data.removeprefix(MARK)), name
 
 
 def test_nobody_is_not_a_user(corpus: Corpus) -> None:
     """Logged-out rows and the pseudo-user count as events of the site only."""
     users = {row[0] for row in corpus.project.table("dim_users").select("user_id").collect()}
     assert {"77", "78"} <= users
-    assert not users & {"", "1261737", None}
-    for name in ("stg_sessions", "fct_user_days", "churn_features"):
+    for name in ("dim_users", "stg_sessions", "fct_user_days", "churn_features"):
         strangers = corpus.project.table(name).where(
             "user_id is null or user_id in ('', '1261737')"
         )
         assert strangers.count() == 0
 
 
-def test_every_line_is_accounted_for(corpus: Corpus) -> None:
-    raw_files = {}
-    for path in corpus.project.raw.rglob("*.json*"):
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        raw_files[str(path.relative_to(corpus.project.raw))] = sum(
-            1 for part in re.split(rb"\r\n|\r|\n", data) if part.strip()
-        )
-    ledger = corpus.project.table("ingested_files").toPandas().set_index("source_file")
-    # Spark lists no file of zero bytes
-    assert {**dict.fromkeys(raw_files, 0), **ledger["lines"]} == raw_files
-    parts = ledger["staged_events"] + ledger["rejected_lines"] + ledger["duplicate_lines"]
-    assert (parts == ledger["lines"]).all()
-
-
-@pytest.mark.parametrize("name", LISTS)
-def test_a_line_that_is_a_list_is_one_rejected_line(name: str, corpus: Corpus) -> None:
-    (file,) = corpus.project.table("ingested_files").where(f"source_file = '{name}'").collect()
-    assert (file.lines, file.staged_events, file.rejected_lines) == (2, 1, 1)
-
-
 def test_an_unknown_page_is_a_warning_with_its_count(corpus: Corpus) -> None:
     assert corpus.build.lines_with(r"WARN \d+ log_anomalies")
-    unknown = corpus.project.table("stg_events").where("page_category = 'unknown'")
-    (event,) = unknown.collect()
-    assert event.page == "Karaoke"
-    found = corpus.project.table("stg_log_anomalies").where("finding = 'unknown_pages'")
+    events = corpus.found.all_events
+    date = min(event.event_date for event in events if event.page == "Karaoke")
+    pages = [event.page for event in events if event.event_date == date]
+    found = corpus.project.table("stg_log_anomalies").where(
+        f"finding = 'unknown_pages' and event_date = '{date}'"
+    )
     (finding,) = found.collect()
     assert re.fullmatch(
-        rf"{event.event_date}: 1 of \d+ events \(.* %\) on pages that the catalogue lacks: Karaoke",
+        rf"{date}: {pages.count('Karaoke')} of {len(pages):,} events \(0\.\d %\)"
+        " on pages that the catalogue lacks: Karaoke",
         finding.message,
     )
     assert corpus.build.lines_with(f"log_anomalies: {re.escape(finding.message)}")
@@ -307,49 +419,75 @@ def test_an_unknown_page_is_a_warning_with_its_count(corpus: Corpus) -> None:
 
 def test_no_name_is_in_any_table(corpus: Corpus) -> None:
     """Neither of people on good lines nor of those on bad ones, whole or cut."""
-    pieces = [FIRST[:6], LAST[:4], *FIRST_NAMES, *LAST_NAMES]
-    leaks = {
-        name: [row[0] for row in rows]
-        for name in corpus.project.nodes()
-        if (
-            rows := corpus.project.table(name)
-            .selectExpr("to_json(struct(*)) as row")
-            .where(f"row rlike '(?i){'|'.join(pieces)}'")
-            .take(5)
-        )
-    }
+    pieces = [piece.lower() for piece in (FIRST[:6], LAST[:4], *FIRST_NAMES, *LAST_NAMES)]
+    leaks = {}
+    for name in corpus.project.nodes():
+        # in Python: a pattern in a text of 5 MB takes Spark long
+        text = repr(corpus.project.table(name).toArrow().to_pydict()).lower()
+        if found := [piece for piece in pieces if piece in text]:
+            leaks[name] = found
     assert leaks == {}
 
 
-def test_the_quarantine_keeps_what_helps_to_mend_a_line(corpus: Corpus) -> None:
-    rejected = corpus.project.table("stg_events_rejected")
-    for name, parts in {
-        "not_json/cut_after_names.json": ("1539000000000", '"gender": "F"', "***"),
-        "wrong_type/session_words.json": ('"sessionId": "five"', '"Paper Song"'),
-        "length_out_of_range/length_negative.json": ("-0.5", "Paper Song"),
-        "years_from_the_log/3_years_late.json": ("Paper Song", "2021"),
-    }.items():
-        (row,) = rejected.where(f"source_file = '{name}'").collect()
-        assert all(part in row.raw_line for part in parts), row.raw_line
-
-
-def test_a_file_delivered_twice_shows_in_the_ledger_only(corpus: Corpus) -> None:
+@pytest.mark.thorough
+def test_ansi_mode_changes_no_row(corpus: Corpus, spark: SparkSession) -> None:
+    """dbt-spark switches it off in session mode; a Thrift server or another client has it on."""
     project = corpus.project
-    before, events = project.versions(), project.table("stg_events").collect()
-    (log,) = project.raw.glob("*.json.gz")
-    again = project.raw / "delivered-again.json.gz"
-    shutil.copy2(log, again)
-    project.build().ok()
+    compiled = project.folder / "target" / "compiled" / "churn_at_scale"
+    for name, node in project.nodes().items():
+        if node["resource_type"] == "model":
+            built = project.table(name)
+            with ansi_mode(spark):
+                rows = spark.sql((compiled / node["original_file_path"]).read_text())
+                assert_same_rows(rows, built, name, LOAD_TIMES)
 
-    nodes = project.nodes()
-    of_lines = {"ingested_files"} | upstream(nodes, "stg_events")
+
+@contextmanager
+def ansi_mode(spark: SparkSession) -> Iterator[None]:
+    """ANSI mode for a while; looking up a table of a project takes the profile's setting again."""
+    spark.conf.set("spark.sql.ansi.enabled", "true")
+    with pytest.raises(NumberFormatException):
+        spark.sql("select cast('x' as int)").collect()
+    try:
+        yield
+        assert spark.conf.get("spark.sql.ansi.enabled") == "true"
+    finally:
+        spark.conf.set("spark.sql.ansi.enabled", "false")
+
+
+# --- a build that fails, and one with later files
+
+
+def test_a_gzip_file_cut_short_changes_nothing(corpus: Corpus, later: Later) -> None:
+    assert later.failed.status == 1
+    assert later.failed.lines_with(r"cut-short\.json\.gz")
+    assert later.failed.lines_with("Not published: base_files failed")
+    assert later.after_failure == later.before
+    assert later.published_after_failure == corpus.published
+
+
+def test_a_later_build_adds_its_files_and_changes_no_other(corpus: Corpus, later: Later) -> None:
+    assert "Published" in later.build.output
+    assert later.found.counts == {
+        **corpus.found.counts,
+        **{in_ledger(name): counts for name, (_, counts) in LATER.items()},
+        # of the lines of one event, the one in the first file by name is staged
+        AGAIN: (len(LOG), len(LOG), 0, 0),
+        USUAL: (len(LOG), 0, 0, len(LOG)),
+    }
+    later_rejected = {name: later.found.rejected[name] for name in corpus.found.rejected}
+    assert later_rejected == corpus.found.rejected
+    assert_lines_are_accounted_for(corpus.project, later.found)
+
+
+def test_a_file_delivered_twice_shows_in_the_ledger_only(corpus: Corpus, later: Later) -> None:
+    project = corpus.project
+    before, after = (Counter(map(repr, found.all_events)) for found in (corpus.found, later.found))
+    assert before - after == Counter()
+    assert (after - before).total() == LATER_EVENTS
+    of_lines = {"ingested_files"} | upstream(project.nodes(), "stg_events")
     for name in set(project.tables()) - of_lines:
-        assert_same_rows(project.table(name, before[name]), project.table(name), name)
-    assert sorted(map(repr, project.table("stg_events").collect())) == sorted(map(repr, events))
-    ledger = {row.source_file: row for row in project.table("ingested_files").collect()}
-    one, other = ledger[again.name], ledger[log.name]
-    assert one.lines == other.lines == one.staged_events + one.duplicate_lines
-    assert (one.duplicate_lines, other.duplicate_lines) in ((one.lines, 0), (0, one.lines))
+        assert_same_rows(project.table(name, later.before[name]), project.table(name), name)
 
 
 def upstream(nodes: dict[str, dict[str, Any]], name: str) -> set[str]:
@@ -362,24 +500,7 @@ def upstream(nodes: dict[str, dict[str, Any]], name: str) -> set[str]:
     return parents.union(*(upstream(nodes, parent) for parent in parents))
 
 
-def test_a_gzip_file_cut_short_changes_nothing_until_it_is_mended(corpus: Corpus) -> None:
-    project = corpus.project
-    before, readers = project.versions(), project.published()
-    (whole,) = write_log(make_log(users=4, days=45, seed=6), project.folder / "late", files=1)
-    cut = project.raw / "cut-short.json.gz"
-    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
-    failed = project.build()
-    assert failed.status == 1
-    assert failed.lines_with(r"cut-short\.json\.gz")
-    assert failed.lines_with("Not published: base_files failed")
-    for name in project.tables():
-        assert_same_rows(project.table(name, before[name]), project.table(name), name)
-    assert project.published() == readers
-
-    cut.write_bytes(whole.read_bytes())
-    assert "Published" in project.build().ok().output
-    ledger = {row.source_file: row for row in project.table("ingested_files").collect()}
-    assert ledger["cut-short.json.gz"].staged_events == len(make_log(users=4, days=45, seed=6))
+# --- no logs
 
 
 RUN_ALL = """
@@ -391,25 +512,22 @@ sys.exit(not all(succeeded))
 """
 
 
-@pytest.mark.parametrize("kind", ["missing", "empty", "without logs"])
-def test_no_logs_is_one_clear_sentence(
-    kind: str, make_project: MakeProject, tmp_path: Path
-) -> None:
-    project = make_project(f"none_{kind.replace(' ', '_')}")
-    if kind == "missing":
-        project.raw = project.raw / "not-here"
-    elif kind == "without logs":
-        project.raw = project.folder / "somebody's logs"
-        project.raw.mkdir()
-        (project.raw / "truth.csv").write_text("a,b\n")
-    if kind == "missing":  # nor is the warehouse there, which no command needs to be
-        commands = [project.command("compile", "--select", "dim_users"), project.command("build")]
-        run = run_process(
-            "python", "-c", RUN_ALL, json.dumps(commands), CHURN_WAREHOUSE=str(tmp_path / "a" / "b")
-        )
-        assert run.lines_with("succeeded") == ["succeeded: [True, False]"]
-    else:
-        run = project.dbt("build")
-    assert run.status != 0
-    assert run.lines_with(f"No raw logs in {re.escape(str(project.raw))}")
-    assert not run.lines_with(r"Traceback|^\s*at \w+\.|Exception")
+def test_no_logs_is_one_clear_sentence(make_project: MakeProject, tmp_path: Path) -> None:
+    project = make_project("none")
+    runs = {"empty": (project.raw, project.dbt("build"))}
+    project.raw = project.folder / "somebody's logs"
+    project.raw.mkdir()
+    (project.raw / "truth.csv").write_text("a,b\n")
+    runs["without logs"] = (project.raw, project.dbt("build"))
+    # as a user sees it, whose warehouse is not there either, which no command needs to be
+    project.raw = project.raw / "not-here"
+    commands = [project.command("compile", "--select", "dim_users"), project.command("build")]
+    missing = run_process(
+        "python", "-c", RUN_ALL, json.dumps(commands), CHURN_WAREHOUSE=str(tmp_path / "a" / "b")
+    )
+    assert missing.lines_with("succeeded") == ["succeeded: [True, False]"]
+    runs["missing"] = (project.raw, missing)
+    for kind, (folder, run) in runs.items():
+        assert run.status != 0, kind
+        assert run.lines_with(f"No raw logs in {re.escape(str(folder))}"), kind
+        assert not run.lines_with(r"Traceback|^\s*at \w+\.|Exception"), kind
