@@ -108,20 +108,43 @@ lines as (
 
 ),
 
+typed_ids as (
+
+    select
+        *,
+        case
+            when regexp_full_match(userId, ' *[0-9]+[.][0-9]+([eE][+]?[0-9]+)? *')
+                then try_cast(userId as decimal(38, 10))
+        end as float_id
+    from lines
+
+),
+
 checked as (
 
     select
         *,
         case
+            when float_id is not null then cast(cast(float_id as decimal(38, 0)) as varchar)
+            when trim(userId) not in (
+                '', 'nan', 'NaN', 'NAN', 'null', 'Null', 'NULL', 'none', 'None', 'NONE',
+                'nil', 'undefined', '<NA>', '\N'
+            ) then trim(userId)
+        end as typed_user_id,
+        case
             when left(page, 1) in ('{', '[') or left(userId, 1) in ('{', '[') then 'wrong_type'
+            when userId in ('true', 'false', 'True', 'False') or float_id <> floor(float_id)
+                then 'wrong_type'
             when ts is null then 'missing_timestamp'
             when ts not between 946684800000 and 4102444799999 then 'timestamp_out_of_range'
             when coalesce(page, '') = '' then 'missing_page'
             when sessionId is null then 'missing_session'
             when length < 0 or length > 86400 then 'length_out_of_range'
-            when registration < 0 or registration > 4102444799999 then 'registration_out_of_range'
+            when registration not between 946684800000 and 4102444799999
+                then 'registration_out_of_range'
+            when registration <> floor(registration) then 'wrong_type'
         end as reject_reason
-    from lines
+    from typed_ids
 
 )
 
@@ -145,8 +168,7 @@ select
     case when reject_reason is null then cast(epoch_ms(ts) as date) end as event_date,
     case when reject_reason is null then epoch_ms(ts) end as event_at,
     case
-        when userId = '' or (registration is null and gender is null) then null
-        else userId
+        when registration is not null or gender is not null then typed_user_id
     end as user_id,
     sessionId as session_id,
     cast(itemInSession as integer) as item_in_session,
@@ -154,7 +176,7 @@ select
     auth,
     method as http_method,
     cast(status as integer) as http_status,
-    level,
+    nullif(lower(trim(level)), '') as level,
     location,
     userAgent as user_agent,
     case
@@ -167,8 +189,8 @@ select
         when reject_reason is null then cast(floor(length * 1000 + 0.5) as bigint)
     end as song_milliseconds,
     hash(
-        ts, userId, sessionId, page, auth, method, status, level, itemInSession, location,
-        userAgent, registration, gender, artist, song, length
+        ts, coalesce(typed_user_id, userId), sessionId, page, auth, method, status, level,
+        itemInSession, location, userAgent, registration, gender, artist, song, length
     ) as content_hash
 from checked
 inner join files on checked.filename = files.filename;
@@ -189,13 +211,14 @@ create table stg_line_counts as
 select
     source_file,
     event_date,
+    reject_reason,
     max(source_file_bytes) as file_bytes,
     max(source_file_modified_at) as file_modified_at,
     min(loaded_at) as loaded_at,
     now() as counted_at,
     count(*) as lines
 from base_events
-group by source_file, event_date;
+group by source_file, event_date, reject_reason;
 
 
 create table stg_event_dates as
@@ -428,7 +451,11 @@ all_events as (
 select
     all_events.* exclude (user_agent),
     trim(all_events.user_agent, '"') as user_agent,
-    coalesce(all_events.level = 'paid', false) as is_paid,
+    case pages.page_category
+        when 'upgrade' then true
+        when 'downgrade' then false
+        else coalesce(all_events.level = 'paid', false)
+    end as is_paid,
     coalesce(pages.page_category, 'unknown') as page_category
 from all_events
 left join page_catalogue as pages using (page)
@@ -444,7 +471,7 @@ select
     page_category as change_type,
     min(event_date) as change_date,
     min(session_id) as session_id,
-    bool_or(is_paid) as is_paid_on_page
+    bool_or(coalesce(level = 'paid', false)) as is_paid_on_page
 from stg_events
 where user_id is not null and page_category in ('upgrade', 'downgrade', 'cancellation')
 group by user_id, event_at, page_category;
@@ -638,14 +665,33 @@ group by user_id, activity_date;
 
 
 create table stg_sessions as
+with
+
+session_days as (
+
+    select
+        *,
+        epoch_ms(first_event_at) // 1000 - epoch_ms(lag(last_event_at) over (
+            partition by user_id, session_id order by activity_date
+        )) // 1000 as pause_seconds
+    from stg_session_days
+
+)
+
 select
     user_id,
     session_id,
     min(activity_date) as session_date,
     min(first_event_at) as started_at,
     max(last_event_at) as ended_at,
-    epoch_ms(max(last_event_at)) // 1000 - epoch_ms(min(first_event_at)) // 1000
-        as session_seconds,
+    cast(
+        epoch_ms(max(last_event_at)) // 1000 - epoch_ms(min(first_event_at)) // 1000
+        - coalesce(sum(pause_seconds) filter (where pause_seconds > 86400), 0) as bigint
+    ) as session_seconds,
+    cast(
+        coalesce(sum(pause_seconds) filter (where pause_seconds > 86400), 0) as bigint
+    ) as pause_seconds,
+    max(activity_date) filter (where pause_seconds > 86400) as last_resumed_date,
     cast(sum(events) as bigint) as events,
     cast(sum(songs) as bigint) as songs,
     cast(sum(listening_milliseconds) as bigint) as listening_milliseconds,
@@ -657,7 +703,7 @@ select
     cast(sum(errors) as bigint) as errors,
     coalesce(max(last_paid_event_at) >= max(last_free_event_at), sum(paid_events) > 0)
         as is_paid_at_end
-from stg_session_days
+from session_days
 group by user_id, session_id;
 
 
@@ -740,10 +786,22 @@ cancellations as (
 select
     activity.user_id,
     profiles.registered_at,
+    coalesce(profiles.registered_at > activity.first_event_at, false)
+        as is_registered_after_first_event,
     profiles.gender,
     profiles.location,
-    split_part(profiles.location, ', ', 1) as metro_area,
-    nullif(left(split_part(profiles.location, ', ', 2), 2), '') as state,
+    nullif(trim(split_part(profiles.location, ',', 1)), '') as metro_area,
+    case
+        when regexp_full_match(profiles.location, '[^,]*, *[A-Za-z]{2}(-[A-Za-z]{2})* *')
+            then nullif(
+                    regexp_extract(
+                        upper(left(trim(split_part(profiles.location, ',', 2)), 2)),
+                        'A[KLRSZ]|C[AOT]|D[CE]|FL|G[AU]|HI|I[ADLN]|K[SY]|LA|M[ADEINOPST]|'
+                        || 'N[CDEHJMVY]|O[HKR]|P[AR]|RI|S[CD]|T[NX]|UT|V[AIT]|W[AIVY]'
+                    ),
+                    ''
+                )
+    end as state,
     case
         when profiles.user_agent like '%iPhone%' then 'iPhone'
         when profiles.user_agent like '%iPad%' then 'iPad'
@@ -1107,7 +1165,10 @@ select
     snapshot_date,
 
     coalesce(last_paid_event_at >= last_free_event_at, paid_events_to_date > 0) as is_paid,
-    cast(snapshot_date - cast(registered_at as date) as integer) as tenure_days,
+    case
+        when registered_at < snapshot_date
+            then cast(snapshot_date - cast(registered_at as date) as integer)
+    end as tenure_days,
     cast(snapshot_date - first_activity_date as integer) as days_since_first_event,
     case last_event_at
         when last_song_at then 'song'

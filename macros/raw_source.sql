@@ -37,6 +37,42 @@
 {%- endmacro %}
 
 
+{#- A user id as text: one user however a tool wrote the number (91, "91", 91.0, 9.1e1, "91 "), nobody
+    for a blank and for texts that tools write for nothing. A number with a zero in front is another id. -#}
+{% macro user_id(text) -%}
+    case
+        when trim({{ text }}) in (
+            '', 'nan', 'NaN', 'NAN', 'null', 'Null', 'NULL', 'none', 'None', 'NONE',
+            'nil', 'undefined', '<NA>', '\\N'
+        ) then null
+        when {{ is_float(text) }}
+            then coalesce(cast(cast({{ float_id(text) }} as decimal(38, 0)) as string), trim({{ text }}))
+        else trim({{ text }})
+    end
+{%- endmacro %}
+
+
+{#- Whether a text is no id of a user: true and false, and a number with a fraction. -#}
+{% macro is_no_user_id(text) -%}
+    (
+        {{ text }} in ('true', 'false', 'True', 'False')
+        or {{ is_float(text) }} and {{ float_id(text) }} <> floor({{ float_id(text) }})
+    )
+{%- endmacro %}
+
+
+{#- Spark's reader writes a number with a fraction or an exponent so; the point is looked for first, as most
+    ids have none. -#}
+{% macro is_float(text) -%}
+    (contains({{ text }}, '.') and {{ text }} rlike '^ *[0-9]+[.][0-9]+([eE][+]?[0-9]+)? *$')
+{%- endmacro %}
+
+
+{% macro float_id(text) -%}
+    try_cast({{ text }} as decimal(38, 10))
+{%- endmacro %}
+
+
 {#- JSON as RFC 8259 has it: Spark's reader by itself takes single quotes and NaN as well. -#}
 {% macro json_options() -%}
     {{ return({

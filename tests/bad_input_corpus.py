@@ -6,7 +6,9 @@ out, and `more` is put behind the last field. The rules behind the outcomes:
 
 - JSON is what RFC 8259 says, in UTF-8: no single quotes, comments, NaN or trailing commas. What is
   not JSON is `not_json`; what is, but no object or with a field of another type, `wrong_type`.
-- A text field takes a number, true or false as its text, but no object and no list.
+- A text field takes a number, true or false as its text, but no object and no list. A user id is no
+  true, no false and no number with a fraction; `91`, `"91"`, `91.0`, `9.1e1` and `"91 "` are one
+  user, `"091"` is another, and a blank, nan, none, null, nil, undefined, <NA> or \N is nobody.
 - A number field takes no text, not even of digits: a source that changes its types is looked at.
 - Of a key that comes twice the last value counts, as in nearly every reader; a field that is not
   read can hold anything.
@@ -438,7 +440,8 @@ wrong_type("length-as-nan-text", line(length='"NaN"'))
 for name in TEXTS:
     column = COLUMNS.get(name, name)
     staged(f"{name}-as-number", line(**{name: "78"}), **{column: "78"})
-    staged(f"{name}-as-true", line(**{name: "true"}), **{column: "true"})
+    if name != "userId":
+        staged(f"{name}-as-true", line(**{name: "true"}), **{column: "true"})
     wrong_type(f"{name}-as-object", line(**{name: f'{{"of": "{FIRST}"}}'}))
     wrong_type(f"{name}-as-empty-object", line(**{name: "{}"}))
     wrong_type(f"{name}-as-list", line(**{name: f'["{LAST}"]'}))
@@ -478,30 +481,49 @@ rejected(
 rejected("length-over-a-day", "length_out_of_range", line(length="86400.001"))
 rejected("length-1e15", "length_out_of_range", line(length="1e15"))
 rejected("length-1e400", "length_out_of_range", line(length="1e400"))
-rejected("registration-before-1970", "registration_out_of_range", line(registration="-1"))
+for what, value in {
+    "1970": "0", "minus-zero": "-0.0", "before-1970": "-1", "in-seconds": "1536000000",
+    "end-of-1999": "946684799999",
+}.items():  # fmt: skip
+    rejected(f"registration-{what}", "registration_out_of_range", line(registration=value))
 rejected("registration-2100", "registration_out_of_range", line(registration="4102444800000"))
 rejected("registration-1e15", "registration_out_of_range", line(registration="1e15"))
 rejected("registration-1e400", "registration_out_of_range", line(registration="1e400"))
-staged("registration-1970", line(registration="0"), registered_at="1970-01-01 00:00:00")
-staged("registration-minus-zero", line(registration="-0.0"), registered_at="1970-01-01 00:00:00")
+wrong_type("registration-fraction", line(registration="1536000000000.9"))
+staged("registration-2000", line(registration="946684800000"), registered_at="2000-01-01 00:00:00")
+staged(
+    "registration-2099", line(registration="4102444799999"),
+    registered_at="2099-12-31 23:59:59.999000",
+)  # fmt: skip
 staged("registration-float", line(registration="1536000000000.0"), registered_at=REGISTERED)
 staged("registration-exponent", line(registration="1.536e12"), registered_at=REGISTERED)
-staged("registration-fraction", line(registration="1536000000000.9"), registered_at=REGISTERED)
-staged(
-    "registration-in-seconds", line(registration="86400000"), registered_at="1970-01-02 00:00:00"
-)
 staged("registration-after-event", line(registration="1545000000000"), user_id="77")
 for name in ["auth", "method", "status", "level", "itemInSession", "location", "userAgent",
              "registration", "gender", "artist", "song", "length"]:  # fmt: skip
     column = COLUMNS.get(name, name)
     staged(f"{name}-absent", line(**{name: None}), **{column: None}, user_id="77")
     staged(f"{name}-null", line(**{name: "null"}), **{column: None}, user_id="77")
-for name in ["auth", "method", "level", "location", "userAgent", "gender", "artist", "song"]:
+for name in ["auth", "method", "location", "userAgent", "gender", "artist", "song"]:
     staged(f"{name}-empty", line(**{name: '""'}), **{COLUMNS.get(name, name): ""})
 staged("user-absent", line(userId=None), user_id=None)
 staged("user-null", line(userId="null"), user_id=None)
 staged("user-empty", line(userId='""'), user_id=None)
 staged("user-blank", line(userId='" "'), user_id=None)
+NOTHING = ["nan", "NaN", "None", "null", "NULL", "nil", "undefined", "<NA>", r"\\N", " null "]
+for number, text in enumerate(NOTHING):
+    staged(f"user-nothing-{number}", line(userId=f'"{text}"'), user_id=None)
+staged("user-whose-name-begins-with-nan", line(userId='"nancy"'), user_id="nancy")
+staged("user-with-blanks", line(userId='" 77 "'), user_id="77")
+staged("user-as-float", line(userId="77.0"), user_id="77")
+staged("user-as-float-in-a-text", line(userId='"77.0"'), user_id="77")
+staged("user-with-exponent", line(userId="7.7e1"), user_id="77")
+staged("user-as-large-float", line(userId="1.2345678e7"), user_id="12345678")
+staged("user-with-a-point", line(userId='"ann.0"'), user_id="ann.0")
+wrong_type("user-true", line(userId="true"))
+wrong_type("user-false", line(userId="false"))
+wrong_type("user-true-in-a-text", line(userId='"True"'))
+wrong_type("user-with-fraction", line(userId="77.5"))
+wrong_type("user-with-fraction-in-a-text", line(userId='"77.5"'))
 
 # as the log writes it: `user_id` is a text, and nothing says that an id is a number
 staged("user-with-zeros", line(userId='"077"'), user_id="077")
@@ -516,7 +538,12 @@ staged("page-unknown", KARAOKE, page="Karaoke", page_category="unknown")
 staged("page-in-small-letters", line(page='"nextsong"'), page_category="unknown")
 staged("no-level", line(level="null"), level=None, is_paid=False)
 staged("level-unknown", line(level='"gold"'), level="gold", is_paid=False)
-staged("level-in-capitals", line(level='"PAID"'), level="PAID", is_paid=False)
+staged("level-in-capitals", line(level='"PAID"'), level="paid", is_paid=True)
+staged("level-with-blanks", line(level='" Free "'), level="free", is_paid=False)
+staged("level-empty", line(level='""'), level=None, is_paid=False)
+staged("level-blank", line(level='"  "'), level=None, is_paid=False)
+staged("upgrade", line(page='"Submit Upgrade"', level='"free"'), level="free", is_paid=True)
+staged("downgrade", line(page='"Submit Downgrade"'), level="paid", is_paid=False)
 staged("names-in-other-letters", line(f', "firstname": "{FIRST}", "lastname": "{LAST}"'))
 staged("names-absent", line(firstName=None, lastName=None), song="Paper Song")
 staged("names-as-objects", line(firstName="{}", lastName="[1]"), song="Paper Song")
@@ -551,6 +578,8 @@ duplicate("other-registration-type", GOOD + "\n" + line(registration="1536000000
 duplicate("other-length-digits", GOOD + "\n" + line(length="200.50"))
 duplicate("other-zero", line(length="0") + "\n" + line(length="-0.0"))
 duplicate("other-user-type", GOOD + "\n" + line(userId="77"))
+duplicate("other-user-fraction", GOOD + "\n" + line(userId="77.0"))
+duplicate("other-user-blanks", GOOD + "\n" + line(userId='" 77"'))
 duplicate("other-escapes", GOOD + "\n" + GOOD.replace("Paper", r"\u0050aper"))
 duplicate("null-and-absent", line(artist="null") + "\n" + line(artist=None))
 duplicate("other-line-end", GOOD + "\r\n" + GOOD)

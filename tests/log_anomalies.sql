@@ -11,5 +11,7 @@ from {{ ref('stg_log_anomalies') }}
 where
     finding = 'rejected_lines' and {{ is_loaded_lately('loaded_at') }}
     or finding in ('missing_date', 'volume') and {{ is_changed_snapshot('event_date') }}
-    or finding = 'unknown_pages' and {{ in_tested_dates('event_date') }}
+    or finding in ('unknown_pages', 'unknown_plans', 'without_user', 'resumed_sessions')
+    and {{ in_tested_dates('event_date') }}
+    or finding in ('no_events', 'no_users')
 order by severity desc, source_file nulls first, event_date

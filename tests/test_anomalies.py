@@ -43,6 +43,20 @@ def test_a_missing_date_is_an_error_until_it_is_accepted(
     assert accepted.lines_with(f"Published {len(project.marts())} marts")
 
 
+def test_a_log_that_nothing_can_be_read_of_is_not_published(make_project: MakeProject) -> None:
+    """However small it is: a log as one list on one line."""
+    project = make_project("no_events")
+    write_dates(project, {0: 3})
+    log = project.raw / "log.json"
+    log.write_text(f"[{', '.join(log.read_text().splitlines())}]\n")
+    failed = project.build()
+    assert failed.status == 1
+    (line,) = failed.lines_with("Not published")
+    message = "no event in the log: 1 of 1 line(s) rejected: 1 wrong_type"
+    assert f"Not published: log_anomalies failed ({message})" in line
+    assert project.published() == {}
+
+
 def test_freshness_looks_at_the_newest_file(make_project: MakeProject) -> None:
     project = make_project("freshness")
     write_dates(project, {0: 1})

@@ -392,7 +392,8 @@ def assert_lines_are_accounted_for(project: Project, found: Found) -> None:
 def test_nobody_is_not_a_user(corpus: Corpus) -> None:
     """Logged-out rows and the pseudo-user count as events of the site only."""
     users = {row[0] for row in corpus.project.table("dim_users").select("user_id").collect()}
-    assert {"77", "78"} <= users
+    assert {"77", "78", "077", "12345678"} <= users
+    assert not users & {"77.0", "77.5", "true", "True", "nan", "None", "null"}
     for name in ("dim_users", "stg_sessions", "fct_user_days", "churn_features"):
         strangers = corpus.project.table(name).where(
             "user_id is null or user_id in ('', '1261737')"

@@ -112,14 +112,18 @@ checked as (
             when has_nested_value then 'wrong_type'
             when iteminsession not between 0 and 2147483647 or status not between 0 and 2147483647
                 then 'wrong_type'
+            when {{ is_no_user_id('userid') }} then 'wrong_type'
             when ts is null then 'missing_timestamp'
             -- outside of 2000 to 2099; `stg_event_dates` finds what is years from the log itself
             when ts not between 946684800000 and 4102444799999 then 'timestamp_out_of_range'
             when coalesce(trim(page), '') = '' then 'missing_page'
             when sessionid is null then 'missing_session'
             when length < 0 or length > 86400 then 'length_out_of_range'
-            when registration < 0 or registration > 4102444799999 then 'registration_out_of_range'
-        end as reject_reason
+            when registration not between 946684800000 and 4102444799999
+                then 'registration_out_of_range'
+            when registration <> floor(registration) then 'wrong_type'
+        end as reject_reason,
+        {{ user_id('userid') }} as typed_user_id
     from raw_lines
 
 ),
@@ -169,11 +173,10 @@ events as (
         make_valid_utf8({{ mask_names('rejected_line') }}) as raw_line,
         case when reject_reason is null then cast(timestamp_millis(ts) as date) end as event_date,
         case when reject_reason is null then timestamp_millis(ts) end as event_at,
-        -- logged-out visitors: an empty or blank id, or a pseudo-user whose profile is empty
+        -- logged-out visitors: no id, or a pseudo-user whose profile is empty
         case
-            when trim(userid) = '' or (registration is null and gender is null) then null
-            when reject_reason = 'wrong_type' then null
-            else userid
+            when registration is null and gender is null or reject_reason <=> 'wrong_type' then null
+            else typed_user_id
         end as user_id,
         sessionid as session_id,
         try_cast(iteminsession as int) as item_in_session,
@@ -182,7 +185,11 @@ events as (
         if(reject_reason <=> 'wrong_type', null, auth) as auth,
         if(reject_reason <=> 'wrong_type', null, method) as http_method,
         try_cast(status as int) as http_status,
-        if(reject_reason <=> 'wrong_type', null, level) as level,
+        case
+            when reject_reason <=> 'wrong_type' then null
+            when level in ('paid', 'free') then level
+            else nullif(lower(trim(level)), '')
+        end as level,
         if(reject_reason <=> 'wrong_type', null, location) as location,
         if(reject_reason <=> 'wrong_type', null, useragent) as user_agent,
         case
@@ -196,8 +203,8 @@ events as (
         end as song_milliseconds,
         -- a null leaves the hash as it is, so it also has to see which fields are null
         xxhash64(
-            ts, userid, sessionid, page, auth, method, status, level, iteminsession, location,
-            useragent, registration, gender, artist, song, length,
+            ts, coalesce(typed_user_id, userid), sessionid, page, auth, method, status, level,
+            iteminsession, location, useragent, registration, gender, artist, song, length,
             userid is null, page is null, auth is null, method is null, status is null,
             level is null, iteminsession is null, location is null, useragent is null,
             registration is null, gender is null, artist is null, song is null, length is null

@@ -59,7 +59,12 @@ events as (
     select
         all_events.* except (user_agent),
         trim(both '"' from all_events.user_agent) as user_agent,
-        coalesce(all_events.level = 'paid', false) as is_paid,
+        -- a change of plan is an event of the plan that it leads to: it may be a user's last event
+        case pages.page_category
+            when 'upgrade' then true
+            when 'downgrade' then false
+            else coalesce(all_events.level = 'paid', false)
+        end as is_paid,
         coalesce(pages.page_category, 'unknown') as page_category
     from all_events
     left semi join log_dates

@@ -15,6 +15,7 @@ line_counts as (
     select
         source_file,
         event_date,
+        reject_reason,
         max(source_file_bytes) as file_bytes,
         max(source_file_modified_at) as file_modified_at,
         min(loaded_at) as loaded_at,
@@ -22,7 +23,7 @@ line_counts as (
         count(*) as lines
     from {{ ref('base_events') }}
     where {{ is_in_uncounted_file('source_file') }}
-    group by source_file, event_date
+    group by source_file, event_date, reject_reason
 
 )
 

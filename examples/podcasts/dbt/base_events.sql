@@ -65,12 +65,15 @@ checked as (
             when log is null or log._corrupt_record is not null
                 then if({{ is_json('line') }}, 'wrong_type', 'not_json')
             when log.step not between 0 and 2147483647 then 'wrong_type'
+            when {{ is_no_user_id('log.member.id') }} then 'wrong_type'
+            when log.member.joined is not null and registered_at is null then 'wrong_type'
             when log.event_time is null then 'missing_timestamp'
             when event_at is null then 'wrong_type'
             when year(event_at) not between 2000 and 2099 then 'timestamp_out_of_range'
             when coalesce(trim(log.screen), '') = '' then 'missing_page'
             when coalesce(trim(log.visit), '') = '' then 'missing_session'
             when song_milliseconds not between 0 and 86400000 then 'length_out_of_range'
+            when year(registered_at) not between 2000 and 2099 then 'registration_out_of_range'
         end as reject_reason
     from typed_lines
 
@@ -87,7 +90,7 @@ events as (
         case when reject_reason is not null then {{ mask_names('line') }} end as raw_line,
         case when reject_reason is null then cast(event_at as date) end as event_date,
         case when reject_reason is null then event_at end as event_at,
-        nullif(trim(log.member.id), '') as user_id,
+        {{ user_id('log.member.id') }} as user_id,
         -- a text: the same visit has the same number in every load
         xxhash64(log.visit) as session_id,
         try_cast(log.step as int) as item_in_session,
@@ -95,7 +98,11 @@ events as (
         cast(null as string) as auth,
         cast(null as string) as http_method,
         cast(null as int) as http_status,
-        case log.context.plan when 'premium' then 'paid' when 'basic' then 'free' end as level,
+        case lower(trim(log.context.plan))
+            when 'premium' then 'paid'
+            when 'basic' then 'free'
+            else nullif(lower(trim(log.context.plan)), '')
+        end as level,
         log.context.city as location,
         log.context.device as user_agent,
         case when reject_reason is null then registered_at end as registered_at,

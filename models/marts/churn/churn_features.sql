@@ -148,7 +148,10 @@ features as (
 
         -- state
         coalesce(last_paid_event_at >= last_free_event_at, paid_events_to_date > 0) as is_paid,
-        datediff(snapshot_date, cast(registered_at as date)) as tenure_days,
+        case
+            when registered_at < cast(snapshot_date as timestamp)
+                then datediff(snapshot_date, cast(registered_at as date))
+        end as tenure_days,
         datediff(snapshot_date, first_activity_date) as days_since_first_event,
         case last_event_at
             when last_song_at then 'song'

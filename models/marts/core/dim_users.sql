@@ -53,15 +53,16 @@ seen_profiles as (
 
 ),
 
-profiles as (
+last_profiles as (
 
     select
         user_id,
         registered_at,
         gender,
         location,
-        split_part(location, ', ', 1) as metro_area,
-        nullif(regexp_extract(location, ', ([A-Z]{2})', 1), '') as state,
+        nullif(trim(split_part(location, ',', 1)), '') as metro_area,
+        upper(regexp_extract(location, '^[^,]*, *([A-Za-z]{2})(-[A-Za-z]{2})* *$', 1))
+            as first_code,
         case
             when user_agent like '%iPhone%' then 'iPhone'
             when user_agent like '%iPad%' then 'iPad'
@@ -73,6 +74,28 @@ profiles as (
         end as platform
     from seen_profiles
     where profile_rank = 1
+
+),
+
+profiles as (
+
+    select
+        user_id,
+        registered_at,
+        gender,
+        location,
+        metro_area,
+        -- the states, DC and the territories: two letters can also be a country
+        case
+            when first_code in (
+                'AK', 'AL', 'AR', 'AS', 'AZ', 'CA', 'CO', 'CT', 'DC', 'DE', 'FL', 'GA', 'GU', 'HI',
+                'IA', 'ID', 'IL', 'IN', 'KS', 'KY', 'LA', 'MA', 'MD', 'ME', 'MI', 'MN', 'MO', 'MP',
+                'MS', 'MT', 'NC', 'ND', 'NE', 'NH', 'NJ', 'NM', 'NV', 'NY', 'OH', 'OK', 'OR', 'PA',
+                'PR', 'RI', 'SC', 'SD', 'TN', 'TX', 'UT', 'VA', 'VI', 'VT', 'WA', 'WI', 'WV', 'WY'
+            ) then first_code
+        end as state,
+        platform
+    from last_profiles
     {%- if is_incremental() %}
     union all
     -- whose last event is on no changed date
@@ -126,6 +149,8 @@ users as (
     select
         activity.user_id,
         profiles.registered_at,
+        coalesce(profiles.registered_at > activity.first_event_at, false)
+            as is_registered_after_first_event,
         profiles.gender,
         profiles.location,
         profiles.metro_area,

@@ -17,7 +17,7 @@ events as (
         event_at,
         event_date,
         page_category,
-        is_paid
+        level
     from {{ ref('stg_events') }}
     where
         user_id is not null
@@ -35,7 +35,7 @@ changes as (
         page_category as change_type,
         event_date as change_date,
         min(session_id) as session_id,
-        bool_or(is_paid) as is_paid_on_page
+        bool_or(coalesce(level = 'paid', false)) as is_paid_on_page
     from events
     group by user_id, event_at, event_date, page_category
 
