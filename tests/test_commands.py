@@ -18,7 +18,7 @@ from ml.errors import MlError
 from ml.session import load_target, spark_session
 from tests.make_log import make_log, write_log
 from tests.warehouse import ROOT, Run, run_process
-from tools.demo import DemoError, check_folder
+from tools.demo import DemoError, check_folder, named_folder
 
 PACKAGES = "ml report server tools simulator benchmarks deploy examples tests".split()
 COMMANDS = sorted(
@@ -180,17 +180,22 @@ def test_demo_names_a_link_that_leads_in_a_circle(tmp_path: Path) -> None:
         check_folder(raw)
 
 
-@pytest.mark.parametrize(
-    ("name", "sentence"),
-    [
-        ('somebody\'s  "raw" logs', "There is no folder {}"),
-        ("", "The name of the folder is empty"),
-        (" ", "The name of the folder is empty"),
-    ],
-)
-def test_make_demo_takes_any_name(name: str, sentence: str, tmp_path: Path) -> None:
-    raw = str(tmp_path / name) if name.strip() else name
+def make_demo(raw: str, *options: str) -> Run:
     # -o: as if set-up had been done
-    run = run_process(shutil.which("make") or "make", "-o", ".venv/.ready", "demo", f"RAW={raw}")
+    return run_process(
+        shutil.which("make") or "make", "-o", ".venv/.ready", *options, "demo", f"RAW={raw}"
+    )
+
+
+def test_make_demo_takes_any_name(tmp_path: Path) -> None:
+    raw = str(tmp_path / 'somebody\'s  "raw" logs')
+    run = make_demo(raw)
     assert run.status != 0
-    assert run.lines_with(re.escape(sentence.format(raw))), run.output
+    assert run.lines_with(re.escape(f"There is no folder {raw}")), run.output
+
+
+def test_demo_does_not_take_an_empty_name_for_none() -> None:
+    assert '--raw "$RAW"' in make_demo("", "--dry-run").output
+    for name in ("", " "):
+        with pytest.raises(DemoError, match="The name of the folder is empty"):
+            named_folder(name)
