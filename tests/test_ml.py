@@ -36,6 +36,7 @@ from ml.score import checked, scores_of
 from ml.session import PROJECT_DIR, load_target, spark_session
 from ml.split import Split, min_days, split_dates, thinned, warm_start
 from ml.train import LEAK_AUC, Part, check_leaks
+from tests.warehouse import AWKWARD_NAME, IN_ONE_PIECE, active_spark
 from tools import demo
 
 FIRST = date(2018, 10, 2)
@@ -581,13 +582,15 @@ DAYS = 55
 @pytest.fixture(scope="module")
 def spark(tmp_path_factory: pytest.TempPathFactory):
     """A session on a warehouse of its own, with made-up published features."""
-    warehouse = tmp_path_factory.mktemp("warehouse")
-    before = {name: os.environ.get(name) for name in ("CHURN_WAREHOUSE", "CHURN_SCHEMA")}
-    os.environ |= {"CHURN_WAREHOUSE": str(warehouse), "CHURN_SCHEMA": "mltest"}
+    warehouse = tmp_path_factory.mktemp("of its own") / AWKWARD_NAME
+    warehouse.mkdir()
+    own = {"CHURN_WAREHOUSE": str(warehouse), "CHURN_SCHEMA": "mltest", **IN_ONE_PIECE}
+    before = {name: os.environ.get(name) for name in own}
+    os.environ |= own
     running = SparkSession.getActiveSession()
     if running is not None:
         running.stop()
-    spark, target = spark_session(profiles_dir=PROJECT_DIR)
+    spark, target = active_spark(), load_target(profiles_dir=PROJECT_DIR)
     features = made_up_features(users=240, days=DAYS)
     for name in (target.published, target.ml):
         spark.sql(f"create namespace if not exists {name}")

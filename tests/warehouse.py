@@ -44,6 +44,10 @@ IN_ONE_PIECE = {"CHURN_SHUFFLE_PARTITIONS": "1"}
 # builds are not quicker by it. The first one's code needs more room than Java gives it.
 ONE_COMPILER = {"JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m"}
 
+# the name of a folder with all that means something in a URI, in a pattern of file names or in SQL;
+# below one like it Comet leaves the reading of tables to Spark
+AWKWARD_NAME = "ware house #1?%20&+;='é"
+
 # columns and sorted rows of every published view
 Seen = dict[str, tuple[list[str], list[tuple]]]
 
