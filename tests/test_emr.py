@@ -3,22 +3,27 @@
 tests/test_rehearsal.py runs the jobs.
 """
 
+import functools
 import json
+import pkgutil
 import re
 import subprocess
 import sys
+import time
+import uuid
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 from cfnlint.decode import decode_str
 from moto import mock_aws
 
-from deploy.emr.__main__ import STEPS, _Aws, cluster_step, main, step_arguments
-from deploy.emr.job import build_tables
+from deploy.emr import __main__ as deploy
+from deploy.emr.__main__ import _Aws, cluster_step, main
+from deploy.emr.job import STEPS, build_tables
 from deploy.emr.pack import pack_project
 from tests.conftest import MakeProject
 from tests.warehouse import (
@@ -31,15 +36,31 @@ from tests.warehouse import (
     working_directory,
 )
 
+if TYPE_CHECKING:
+    from tests.fake_jobs import Jobs
+
 in_moto = pytest.mark.filterwarnings("ignore:Tried to parse AWS::")  # what it leaves out
 TEMPLATES = sorted((ROOT / "deploy" / "emr").glob("*.yaml"))
+# AWS has no resource to name for what sets up the log of a state machine.
+OF_NO_RESOURCE = {
+    *(f"logs:{verb}LogDelivery" for verb in ("Create", "Get", "Update", "Delete")),
+    *("logs:ListLogDeliveries", "logs:PutResourcePolicy"),
+    *("logs:DescribeResourcePolicies", "logs:DescribeLogGroups"),
+}
+CLUSTERS = "moto.emr.models.ElasticMapReduceBackend"
+WITHOUT_TRAINING = [step for step in STEPS if step != "train"]
+
+
+@functools.cache
+def decoded(path: Path) -> str:
+    found, problems = decode_str(path.read_text())
+    assert not problems
+    return json.dumps(found)
 
 
 def template(path: Path) -> dict:
     """A template with its functions as dictionaries."""
-    found, problems = decode_str(path.read_text())
-    assert not problems
-    return json.loads(json.dumps(found))
+    return json.loads(decoded(path))
 
 
 def resources(kind: str) -> dict[str, dict]:
@@ -72,9 +93,8 @@ def wildcards(statement: dict) -> list[str]:
 
 def says_why(text: str, lines: list[str]) -> bool:
     """Whether each line with this text, or one above it and its like, says why."""
-    found = [
-        number for number, line in enumerate(lines) if f'"{text}"' in line or f" {text}" in line
-    ]
+    forms = [f'"{text}"', f" {text}"][: 1 if text == "*" else 2]  # a * alone has to be quoted
+    found = [number for number, line in enumerate(lines) if any(form in line for form in forms)]
     for number in found:
         above = number
         while above and "*" in lines[above] and "#" not in lines[above]:
@@ -92,7 +112,8 @@ def test_no_wildcard_without_a_reason(path: Path) -> None:
     for statement in found:
         for text in wildcards(statement):
             assert says_why(text, lines), f"{path.name}: {text} has no comment that says why"
-            assert statement["Effect"] == "Deny" or text not in ("*", "s3:*")
+            is_bounded = statement["Effect"] == "Deny" or set(statement["Action"]) <= OF_NO_RESOURCE
+            assert is_bounded or text not in ("*", "s3:*")
 
 
 def test_a_wildcard_without_a_reason_is_found() -> None:
@@ -134,19 +155,26 @@ def test_the_application_is_bounded_and_stops() -> None:
     assert application["AutoStopConfiguration"]["Enabled"] is True
 
 
-def test_workflow_and_cluster_run_the_same_steps() -> None:
+def test_the_workflow_is_logged_and_bounded() -> None:
     [workflow] = resources("AWS::StepFunctions::StateMachine").values()
-    tasks = [each for each in workflow["Definition"]["States"].values() if each["Type"] == "Task"]
-    by_name = {
-        task["Parameters"]["Name"]: task["Parameters"]["JobDriver"]["SparkSubmit"] for task in tasks
-    }
-    assert tuple(by_name) == STEPS
-    for name, job in by_name.items():
-        assert job["EntryPoint"] == "${Home}/code/job.py"
-        assert job["EntryPointArguments"] == step_arguments(name, "${Home}")
-        arguments = cluster_step(name, "bucket", "churn")["HadoopJarStep"]["Args"]
+    [destination] = workflow["LoggingConfiguration"]["Destinations"]
+    [group] = resources("AWS::Logs::LogGroup")
+    assert workflow["LoggingConfiguration"]["Level"] == "ALL"
+    assert destination["CloudWatchLogsLogGroup"]["LogGroupArn"] == {"Fn::GetAtt": [group, "Arn"]}
+    definition = workflow["Definition"]
+    # moto takes what is missing for false, but on AWS it ends the run: this is asked first
+    absent = definition["States"][definition["StartAt"]]["Choices"][0]
+    assert (absent["Variable"], absent["IsPresent"]) == ("$.train", False)
+    task = definition["States"]["Steps"]["ItemProcessor"]["States"]["Run the job"]
+    minutes = task["Parameters"]["ExecutionTimeoutMinutes"]
+    assert minutes * 60 < task["TimeoutSeconds"] < definition["TimeoutSeconds"]
+
+
+def test_a_step_of_the_cluster_is_that_of_the_workflow() -> None:
+    for step in STEPS:
+        arguments = cluster_step(step, "bucket", "churn")["HadoopJarStep"]["Args"]
         at = arguments.index("s3://bucket/code/job.py")
-        assert arguments[at + 1 :] == step_arguments(name, "s3://bucket")
+        assert arguments[at + 1 :] == [step, "--home", "s3://bucket"]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +182,11 @@ def test_workflow_and_cluster_run_the_same_steps() -> None:
     [
         (["deploy"], ["stack churn of deploy/emr/template.yaml", "code/churn.zip"]),
         (["deploy", "--vpc", "vpc-1", "--subnet", "subnet-1"], ["stack churn-cluster"]),
-        (["run", "--raw", "logs"], ["copy logs", "build, train, score, list, report"]),
+        (
+            ["deploy", "--set", "Schedule=rate(1 day)", "--schema", "lab"],
+            ["Schedule=rate(1 day), Schema=lab"],
+        ),
+        (["run", "--raw", str(SAMPLE)], ["copy /", "build, train, score, list, report"]),
         (
             ["run", "--no-train", "--cluster"],
             ["steps to the cluster", "build, score, list, report"],
@@ -178,16 +210,52 @@ def test_a_dry_run_says_what_it_would_do_and_asks_nobody(
     assert "Nothing was done" in printed
 
 
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (["deploy", "--set", "Shedule=rate(1 day)"], "is not NAME=VALUE of FailureEmail"),
+        (["deploy", "--set", "Vpc=vpc-1"], "is not NAME=VALUE of"),
+        (["deploy", "--vpc", "vpc-1"], "needs both --vpc and --subnet"),
+        (["run", "--raw", "no/such/folder"], "no/such/folder is no folder"),
+    ],
+    ids=" ".join,
+)
+def test_a_mistake_is_told_before_anything_is_done(
+    command: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(command)
+    assert says in capsys.readouterr().err
+
+
 @pytest.fixture
-def moto(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
-    """AWS by moto, in this process, with a group of logs for EMR Serverless, which it lacks."""
+def jobs(monkeypatch: pytest.MonkeyPatch) -> "Jobs":
+    """The jobs that state machines start; their polls and retries do not wait."""
+    from tests.fake_jobs import Jobs  # imports much of moto
+
+    found = Jobs()
+    found.take_over(monkeypatch)
+    monkeypatch.setattr(deploy, "POLL_SECONDS", 0.05)
+    return found
+
+
+@pytest.fixture
+def moto(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, jobs: "Jobs") -> Iterator[Any]:
+    """AWS by moto, in this process; it executes the state machine.
+
+    It lacks applications of EMR Serverless, so a group of logs stands for one, and it wants a
+    definition as text.
+    """
     make_stack = _Aws.make_stack
 
     def make_what_moto_knows(aws: _Aws, name: str, path: Path, parameters: dict) -> None:
         found = template(path)
         if "Application" in found["Resources"]:
             found["Resources"]["Application"] = {"Type": "AWS::Logs::LogGroup"}
-        found["Outputs"].pop("PrimaryNode", None)  # moto's clusters have none
+            machine = found["Resources"]["Workflow"]["Properties"]
+            parts: list[Any] = re.split(r"\$\{(\w+)\}", json.dumps(machine.pop("Definition")))
+            parts[1::2] = [machine["DefinitionSubstitutions"][part] for part in parts[1::2]]
+            machine["DefinitionString"] = {"Fn::Join": ["", parts]}
         known = tmp_path / path.name
         known.write_text(json.dumps(found))
         make_stack(aws, name, known, parameters)
@@ -197,15 +265,18 @@ def moto(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
         return archive
 
     monkeypatch.setattr(_Aws, "make_stack", make_what_moto_knows)
-    monkeypatch.setattr("deploy.emr.__main__.pack_packages", pack_nothing)
+    monkeypatch.setattr(deploy, "pack_packages", pack_nothing)
+    # a cluster of a stack has no machines in moto
+    machines = [{"Id": "ci-1", "Ec2InstanceId": "i-0c0ffee"}]
+    monkeypatch.setattr(f"{CLUSTERS}.list_instances", lambda *_, **__: machines)
     variables = {
         "AWS_DEFAULT_REGION": "us-east-1",
-        "SF_EXECUTION_HISTORY_TYPE": "FAILURE",  # else moto's run for ever
         # deploy leaves those of its stack in the environment, where later tests must not find them
         "CHURN_WAREHOUSE": "unused",
         "CHURN_SCHEMA": "unused",
     }
-    with environment(variables), mock_aws():
+    config = {"stepfunctions": {"execute_state_machine": True}}
+    with environment(variables), mock_aws(config=config):
         yield boto3.resource("s3")
 
 
@@ -219,8 +290,135 @@ def stacks() -> set[str]:
     }
 
 
+def execute(given: str) -> dict[str, str]:
+    """Start the deployed state machine and wait for its end."""
+    client = boto3.client("stepfunctions")
+    [machine] = client.list_state_machines()["stateMachines"]
+    started = client.start_execution(
+        stateMachineArn=machine["stateMachineArn"], name=uuid.uuid4().hex, input=given
+    )
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        ended = client.describe_execution(executionArn=started["executionArn"])
+        if ended["status"] != "RUNNING":
+            return ended
+        time.sleep(0.05)
+    raise AssertionError("the execution did not end")
+
+
 @in_moto
-def test_stacks_and_buckets_come_and_go(moto: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_workflow_runs_its_steps_with_any_input(moto: Any, jobs: "Jobs") -> None:
+    assert main(["deploy"]) == 0
+    [data, _] = sorted(bucket.name for bucket in moto.buckets.all())
+    for given, steps in {
+        "{}": WITHOUT_TRAINING,
+        '{"train": false, "Comment": "by hand"}': WITHOUT_TRAINING,
+        '{"train": true}': list(STEPS),
+    }.items():
+        jobs.started.clear()
+        assert execute(given)["status"] == "SUCCEEDED", given
+        assert jobs.steps == steps
+        for job in jobs.started:
+            submitted = job["jobDriver"]["sparkSubmit"]
+            assert submitted["entryPoint"] == f"s3://{data}/code/job.py"
+            assert submitted["entryPointArguments"] == [job["name"], "--home", f"s3://{data}"]
+
+    jobs.started.clear()
+    ended = execute('{"train": "yes"}')
+    assert (ended["status"], ended["cause"]) == ("FAILED", "train must be true or false")
+    assert jobs.started == []
+
+
+@in_moto
+def test_a_busy_service_is_asked_again_and_a_failed_job_is_not(moto: Any, jobs: "Jobs") -> None:
+    assert main(["deploy"]) == 0
+    jobs.errors["score"] = [
+        f"EMRServerless.{error}"
+        for error in ("ThrottlingException", "InternalServerException", "ConflictException")
+    ]
+    assert execute("{}")["status"] == "SUCCEEDED"
+    assert jobs.steps == ["build", *["score"] * 4, "list", "report"]
+    assert len(jobs.waits) == 3
+    # by its token EMR knows an attempt that it has started already
+    assert len({job["clientToken"] for job in jobs.started}) == 4
+
+    for step, error, attempts in (
+        ("train", "States.TaskFailed", 1),
+        ("build", "EMRServerless.ValidationException", 1),
+        ("list", "EMRServerless.ThrottlingException", 6),
+    ):
+        jobs.started.clear()
+        jobs.errors[step] = [error] * 9
+        ended = execute('{"train": true}')
+        assert (ended["status"], ended["error"]) == ("FAILED", "StepFailed")
+        assert ended["cause"].startswith(f"step {step} failed with ")
+        assert error in ended["cause"] and "00f" in ended["cause"]
+        before = list(STEPS)[: list(STEPS).index(step)]
+        assert jobs.steps == [*before, *[step] * attempts]
+        jobs.errors.clear()
+
+
+@in_moto
+def test_a_schedule_and_an_email_are_made_only_when_set(moto: Any) -> None:
+    rules = boto3.client("events").list_rules
+    assert main(["deploy"]) == 0
+    assert rules()["Rules"] == []
+    set_both = ("--set", "Schedule=rate(1 day)", "--set", "FailureEmail=me@example.com")
+    assert main(["deploy", "--name", "watched", *set_both]) == 0
+    [rule] = rules()["Rules"]
+    pattern = json.loads(rule["EventPattern"])
+    machines = boto3.client("stepfunctions").list_state_machines()["stateMachines"]
+    [arn] = [each["stateMachineArn"] for each in machines if "watched" in each["name"]]
+    assert pattern["detail"] == {
+        "stateMachineArn": [arn],
+        "status": ["FAILED", "TIMED_OUT", "ABORTED"],
+    }
+    # moto's stacks have no schedule
+    assert template(TEMPLATES[1])["Resources"]["DailyRun"]["Condition"] == "HasSchedule"
+    [schedule] = resources("AWS::Scheduler::Schedule").values()
+    assert schedule["Target"]["Arn"] == {"Ref": "Workflow"}
+    assert json.loads(schedule["Target"]["Input"]) == {"train": False}
+
+
+@in_moto
+def test_what_was_set_stays(moto: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    def values() -> dict[str, str]:
+        [stack] = boto3.client("cloudformation").describe_stacks()["Stacks"]
+        return {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]}
+
+    assert main(["deploy", "--schema", "lab", "--set", "MaximumExecutors=3"]) == 0
+    assert main(["deploy", "--set", "LogDays=7"]) == 0
+    kept = ("Schema", "MaximumExecutors", "LogDays", "Schedule")
+    assert [values()[name] for name in kept] == ["lab", "3", "7", ""]
+    assert main(["deploy", "--set", "MaximumExecutors=8"]) == 0
+    assert [values()[name] for name in kept] == ["lab", "8", "7", ""]
+
+
+@in_moto
+def test_a_step_that_fails_on_the_cluster_is_named(
+    moto: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = next(iter(boto3.resource("ec2").subnets.all()))
+    assert main(["deploy", "--vpc", network.vpc_id, "--subnet", network.id]) == 0
+    printed = capsys.readouterr().out
+    assert "aws ssm start-session --target i-0c0ffee " in printed
+    add = pkgutil.resolve_name(f"{CLUSTERS}.add_job_flow_steps")
+
+    def add_ended(*given: Any) -> list[Any]:
+        added = add(*given)
+        for step in added:
+            step.state = "FAILED" if step.name == "score" else "COMPLETED"
+        return added
+
+    monkeypatch.setattr(f"{CLUSTERS}.add_job_flow_steps", add_ended)
+    assert main(["run", "--cluster"]) == 1
+    assert re.search(r"Stopped: step score \(s-\w+\): FAILED", capsys.readouterr().err)
+
+
+@in_moto
+def test_stacks_and_buckets_come_and_go(
+    moto: Any, jobs: "Jobs", capsys: pytest.CaptureFixture[str]
+) -> None:
     code = [f"code/{name}" for name in ("churn.zip", "environment.tar.gz", "job.py", "spark.conf")]
     assert main(["deploy"]) == 0
     assert main(["deploy"]) == 0  # changes it
@@ -229,8 +427,12 @@ def test_stacks_and_buckets_come_and_go(moto: Any, capsys: pytest.CaptureFixture
     settings = data.Object("code/spark.conf").get()["Body"].read().decode()
     assert f"spark.sql.catalog.lake.warehouse s3://{data.name}/warehouse\n" in settings
 
-    assert main(["run", "--raw", str(SAMPLE)]) == 1
-    assert "Stopped: FAILED" in capsys.readouterr().err
+    assert main(["run", "--raw", str(SAMPLE)]) == 0
+    assert f"s3://{data.name}/report.html" in capsys.readouterr().out
+    jobs.errors["score"] = ["States.TaskFailed"]
+    assert main(["run", "--no-train"]) == 1
+    assert "Stopped: FAILED: step score failed with " in capsys.readouterr().err
+    assert jobs.steps == [*STEPS, "build", "score"]
     landed = [f"raw/{path.name}" for path in sorted(SAMPLE.iterdir())]
     assert keys(data) == code + landed
 

@@ -3,6 +3,7 @@
 examples:
   python -m deploy.emr deploy --dry-run              what would be done; asks nobody
   python -m deploy.emr deploy                        the stack, and the packed project in S3
+  python -m deploy.emr deploy --set "Schedule=cron(0 4 * * ? *)" --set FailureEmail=me@example.com
   python -m deploy.emr deploy --vpc ID --subnet ID   also a cluster of EMR on EC2, with Thrift
   python -m deploy.emr run --raw data/simulated      put logs there, then all steps
   python -m deploy.emr run --no-train                with the model that is there
@@ -16,22 +17,28 @@ Credentials and region are those of the AWS command line. Exit status: 0 done, 1
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from deploy.emr.job import STEPS
 from deploy.emr.pack import ROOT, pack_packages, pack_project, project_files
 
 FOLDER = ROOT / "deploy" / "emr"
+TEMPLATE, CLUSTER_TEMPLATE = FOLDER / "template.yaml", FOLDER / "cluster.yaml"
 TAGS = {"project": "churn_at_scale", "managed-by": "deploy/emr"}
 POLL_SECONDS = 15
-STEPS = ("build", "train", "score", "list", "report")  # list: of users at risk, from the scores
 
 
 class DeployError(RuntimeError):
@@ -48,7 +55,9 @@ class Action:
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    _check(parser, options)
     plan = {"deploy": deploy, "run": run, "destroy": destroy}[options.command](options)
     if options.dry_run:
         print(f"{options.command} would, in {options.region or 'the default region'}:")
@@ -77,7 +86,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     deploying = commands.add_parser("deploy", parents=[common], help="make or change the stack")
-    deploying.add_argument("--schema", default="churn", help="of the Glue databases (%(default)s)")
+    deploying.add_argument("--schema", help="beginning of the names of the Glue databases (churn)")
+    deploying.add_argument(
+        "--set",
+        dest="settings",
+        type=_setting,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a parameter of template.yaml or cluster.yaml, such as Schedule, FailureEmail or "
+        "MaximumCpu; it stays as it is until it is set again",
+    )
     deploying.add_argument("--vpc", help="also a cluster of EMR on EC2, in this network")
     deploying.add_argument("--subnet", help="private subnet of the cluster")
     running = commands.add_parser("run", parents=[common], help="run the workflow to its end")
@@ -91,17 +110,50 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    found = parameters(TEMPLATE) | parameters(CLUSTER_TEMPLATE)
+    known = sorted(each for each, fields in found.items() if "Default" in fields)
+    if not equals or name not in known:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE of {', '.join(known)}")
+    return name, value
+
+
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if options.command == "deploy" and bool(options.vpc) != bool(options.subnet):
+        parser.error("a cluster needs both --vpc and --subnet")
+    if options.command == "run" and options.raw and not options.raw.is_dir():
+        parser.error(f"--raw {options.raw} is no folder")
+
+
+class _Template(yaml.SafeLoader):
+    """YAML of CloudFormation, with its functions left out."""
+
+
+_Template.add_multi_constructor("!", lambda *_: None)
+
+
+@functools.cache
+def parameters(template: Path) -> dict[str, dict[str, Any]]:
+    """The parameters of a template by their names; the ones to choose have a default."""
+    return yaml.load(template.read_text(), _Template)["Parameters"]
+
+
 # --- the three commands: what each does, one after the other ------------------------------------
 
 
 def deploy(options: argparse.Namespace) -> Iterator[Action]:
     """The stack, then what jobs run, then the cluster, which needs both."""
     aws = _Aws(options)
-    template = FOLDER / "template.yaml"
+    settings = dict(options.settings)
+    if options.schema:
+        settings["Schema"] = options.schema
     yield Action(
-        f"make or change the stack {options.name} of {template.relative_to(ROOT)}, tagged "
+        f"make or change the stack {options.name} of {TEMPLATE.relative_to(ROOT)}"
+        + "".join(f", {key}={value}" for key, value in settings.items())
+        + ", tagged "
         + ", ".join(f"{key}={value}" for key, value in TAGS.items()),
-        lambda: aws.make_stack(options.name, template, {"Schema": options.schema}),
+        lambda: aws.make_stack(options.name, TEMPLATE, settings),
     )
     yield Action(
         "pack the packages of deploy/emr/requirements.txt for Python 3.11 on Linux x86-64 and put "
@@ -111,14 +163,15 @@ def deploy(options: argparse.Namespace) -> Iterator[Action]:
     yield Action(
         f"pack the project ({sum(1 for _ in project_files())} files) and put it there: "
         "code/churn.zip, code/job.py, code/spark.conf",
-        lambda: aws.upload_project(options.schema),
+        aws.upload_project,
     )
-    if options.vpc or options.subnet:
+    if options.vpc:
         yield Action(
             f"make or change the stack {options.name}-cluster of deploy/emr/cluster.yaml in "
-            f"{options.subnet} of {options.vpc}: 3 machines, which cost until they are deleted",
-            lambda: aws.make_cluster(options.vpc, options.subnet),
+            f"{options.subnet} of {options.vpc}; its machines cost until they are deleted",
+            lambda: aws.make_cluster({"Vpc": options.vpc, "Subnet": options.subnet} | settings),
         )
+        yield Action("print how to reach its Thrift server", aws.print_connection)
 
 
 def run(options: argparse.Namespace) -> Iterator[Action]:
@@ -197,36 +250,69 @@ class _Aws:
         """The data bucket."""
         return self.outputs()["DataBucket"]
 
-    def make_stack(self, name: str, template: Path, parameters: dict[str, str]) -> None:
-        """Create a stack, or change the one there is; wait until it is so."""
+    def make_stack(self, name: str, template: Path, settings: dict[str, str]) -> None:
+        """Create a stack, or change the one there is; wait until it is so.
+
+        A change keeps the parameters that an earlier command has set.
+        """
         from botocore.exceptions import ClientError
 
         client = self.client("cloudformation")
+        known = parameters(template)
+
+        def values(chosen: dict[str, str]) -> list[dict[str, str]]:
+            return [
+                {"ParameterKey": key, "ParameterValue": value}
+                for key, value in chosen.items()
+                if key in known
+            ]
+
         wanted = {
             "StackName": name,
             "TemplateBody": template.read_text(),
             "Capabilities": ["CAPABILITY_IAM"],
             "Tags": [{"Key": key, "Value": value} for key, value in TAGS.items()],
-            "Parameters": [
-                {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
-            ],
         }
         try:
-            client.create_stack(**wanted, OnFailure="DELETE")
+            client.create_stack(**wanted, Parameters=values(settings), OnFailure="DELETE")
             client.get_waiter("stack_create_complete").wait(StackName=name)
         except client.exceptions.AlreadyExistsException:
             try:
-                client.update_stack(**wanted)
+                client.update_stack(**wanted, Parameters=values(self.set_before(name) | settings))
                 client.get_waiter("stack_update_complete").wait(StackName=name)
             except ClientError as error:
                 if "No updates are to be performed" not in str(error):
                     raise
 
-    def make_cluster(self, vpc: str, subnet: str) -> None:
+    def set_before(self, stack: str) -> dict[str, str]:
+        """Parameters of a stack that differ from the defaults it was made with."""
+        client = self.client("cloudformation")
+        made_with = client.get_template_summary(StackName=stack)["Parameters"]
+        defaults = {each["ParameterKey"]: each.get("DefaultValue") for each in made_with}
+        return {
+            each["ParameterKey"]: each["ParameterValue"]
+            for each in client.describe_stacks(StackName=stack)["Stacks"][0].get("Parameters", [])
+            if each["ParameterValue"] != defaults[each["ParameterKey"]]
+        }
+
+    def make_cluster(self, settings: dict[str, str]) -> None:
         """The stack of the cluster, with what it needs of the other one."""
         shared = {key: self.outputs()[key] for key in ("DataBucket", "LogBucket", "DataAccess")}
-        parameters = {"Vpc": vpc, "Subnet": subnet, **shared}
-        self.make_stack(f"{self.name}-cluster", FOLDER / "cluster.yaml", parameters)
+        self.make_stack(f"{self.name}-cluster", CLUSTER_TEMPLATE, settings | shared)
+
+    def print_connection(self) -> None:
+        """The commands that lead to the Thrift server, to copy."""
+        cluster = self.outputs(f"{self.name}-cluster")["Cluster"]
+        [primary] = self.client("emr").list_instances(
+            ClusterId=cluster, InstanceGroupTypes=["MASTER"], InstanceStates=["RUNNING"]
+        )["Instances"]
+        print(
+            f"    aws ssm start-session --target {primary['Ec2InstanceId']} --document-name "
+            "AWS-StartPortForwardingSession --parameters portNumber=10001,localPortNumber=10001\n"
+            f"    CHURN_THRIFT_PORT=10001 CHURN_SCHEMA=spark_catalog.{self.outputs()['Schema']} "
+            f"dbt build --target thrift --vars '{{raw_path: s3://{self.bucket}/raw}}' "
+            "-s fct_user_days"
+        )
 
     def delete_stack(self, name: str) -> None:
         """Delete a stack and wait; one that is not there is no error."""
@@ -239,11 +325,14 @@ class _Aws:
             archive = pack_packages(Path(scratch, "environment.tar.gz"), Path(scratch, "packages"))
             self._upload(archive, "code/environment.tar.gz")
 
-    def upload_project(self, schema: str) -> None:
+    def upload_project(self) -> None:
         """The project, the script of a step, and the settings of the target for a Thrift server."""
         from ml.session import load_target
 
-        os.environ |= {"CHURN_WAREHOUSE": f"s3://{self.bucket}/warehouse", "CHURN_SCHEMA": schema}
+        os.environ |= {
+            "CHURN_WAREHOUSE": f"s3://{self.bucket}/warehouse",
+            "CHURN_SCHEMA": self.outputs()["Schema"],
+        }
         settings = load_target("emr", ROOT).settings
         with tempfile.TemporaryDirectory() as scratch:
             self._upload(pack_project(Path(scratch, "churn.zip")), "code/churn.zip")
@@ -272,7 +361,9 @@ class _Aws:
         """Start an execution and wait; raise DeployError, with its reason, where it fails."""
         client = self.client("stepfunctions")
         execution = client.start_execution(
-            stateMachineArn=self.outputs()["Workflow"], input=json.dumps({"train": train})
+            stateMachineArn=self.outputs()["Workflow"],
+            name=f"emr-run-{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}",
+            input=json.dumps({"train": train}),
         )["executionArn"]
         print(f"    {execution}", flush=True)
         while (found := client.describe_execution(executionArn=execution))["status"] == "RUNNING":
@@ -281,29 +372,33 @@ class _Aws:
             raise DeployError(f"{found['status']}: {found.get('cause', found.get('error', ''))}")
 
     def run_on_cluster(self, steps: list[str]) -> None:
-        """Add the steps to the cluster and wait; the first that fails cancels the others."""
+        """Add the steps to the cluster and wait; raise DeployError at the first that fails.
+
+        It cancels the others.
+        """
         client = self.client("emr")
         cluster = self.outputs(f"{self.name}-cluster")["Cluster"]
         added = client.add_job_flow_steps(
             JobFlowId=cluster,
             Steps=[cluster_step(name, self.bucket, self.outputs()["Schema"]) for name in steps],
         )
-        for step in added["StepIds"]:
-            waiter = client.get_waiter("step_complete")
-            waiter.wait(
-                ClusterId=cluster,
-                StepId=step,
+        for name, step in zip(steps, added["StepIds"], strict=True):
+            self._wait_for_step(name, ClusterId=cluster, StepId=step)
+
+    def _wait_for_step(self, name: str, **step: str) -> None:
+        from botocore.exceptions import WaiterError
+
+        try:
+            self.client("emr").get_waiter("step_complete").wait(
+                **step,
                 WaiterConfig={"Delay": POLL_SECONDS, "MaxAttempts": 24 * 3600 // POLL_SECONDS},
             )
-
-
-def step_arguments(step: str, home: str) -> list[str]:
-    """Arguments of job.py for a step of the workflow, as template.yaml has them."""
-    if step == "build":
-        return ["build", "--raw", f"{home}/raw"]
-    if step == "list":
-        return ["build", "--raw", f"{home}/raw", "--select", "churn_risk"]
-    return [step, "--home", home]
+        except WaiterError as error:
+            status = error.last_response.get("Step", {}).get("Status", {})
+            raise DeployError(
+                f"step {name} ({step['StepId']}): {status.get('State', error)} "
+                f"{status.get('FailureDetails', '')}"
+            ) from error
 
 
 def cluster_step(step: str, bucket: str, schema: str) -> dict:
@@ -326,7 +421,7 @@ def cluster_step(step: str, bucket: str, schema: str) -> dict:
                 *("--py-files", f"{home}/code/churn.zip"),
                 *("--archives", f"{home}/code/environment.tar.gz#environment"),
                 *(part for item in settings.items() for part in ("--conf", "=".join(item))),
-                *(f"{home}/code/job.py", *step_arguments(step, home)),
+                *(f"{home}/code/job.py", step, "--home", home),
             ],
         },
     }

@@ -1,8 +1,8 @@
-"""One step of the workflow, in the driver of a Spark job: EMR submits this file as it is.
+"""Steps of the workflow, in the driver of a Spark job: EMR submits this file as it is.
 
 The submission puts the packed project (churn.zip) among --py-files and, on EMR, the packages
 (environment.tar.gz) into the folder `environment` of each machine. Exit status 0: done, and in the
-case of `build` published, or nothing was new.
+case of `build` and `list` published, or nothing was new.
 """
 
 from __future__ import annotations
@@ -17,31 +17,49 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+STEPS = {
+    "build": "dbt build of <home>/raw, and publish",
+    "train": "python -m ml train, to <home>/artifacts",
+    "score": "python -m ml score",
+    "list": "users at risk, from the scores: dbt build --select churn_risk",
+    "report": "python -m report, to <home>/report.html",
+}
 TARGET = "emr"
 PACKAGES = "environment"
 PROJECT = "churn.zip"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one step; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="job.py", description=__doc__)
-    steps = parser.add_subparsers(dest="step", required=True)
-    build = steps.add_parser("build", help="dbt build, and publish")
-    build.add_argument("--raw", required=True, help="landing folder, s3://<bucket>/<prefix>")
-    build.add_argument("--select", nargs="*", default=[], help="these models only")
-    for name, what in {
-        "train": "python -m ml train",
-        "score": "python -m ml score",
-        "report": "python -m report, to <home>/report.html",
-    }.items():
-        step = steps.add_parser(name, help=what)
-        step.add_argument("--home", required=True, help="of artifacts/, s3://<bucket>/<prefix>")
+    """Run the steps, up to the first that fails; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="job.py",
+        description=__doc__,
+        epilog="steps:\n" + "\n".join(f"  {step:<7} {what}" for step, what in STEPS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("steps", nargs="+", choices=STEPS, metavar="step", help="see below")
+    parser.add_argument("--home", required=True, help="s3://<bucket>, or a prefix of it")
+    for name in ("--max-rows", "--replicates"):
+        parser.add_argument(name, help="of train: see python -m ml train --help")
     options = parser.parse_args(arguments)
     open_project()
-    if options.step == "build":
-        return build_tables(options.raw, options.select)
+    bounds = {"--max-rows": options.max_rows, "--replicates": options.replicates}
+    training = [part for item in bounds.items() if item[1] for part in item]
+    for step in options.steps:
+        status = run_step(step, options.home.rstrip("/"), training)
+        if status:
+            return status
+    return 0
+
+
+def run_step(step: str, home: str, training: list[str]) -> int:
+    """Run one step; returns the exit status."""
+    if step == "build":
+        return build_tables(f"{home}/raw", [])
+    if step == "list":
+        return build_tables(f"{home}/raw", ["churn_risk"])
     with tempfile.TemporaryDirectory() as folder:
-        return use_model(options.step, options.home, Path(folder))
+        return use_model(step, home, Path(folder), training if step == "train" else [])
 
 
 def open_project() -> None:
@@ -79,7 +97,7 @@ def build_tables(raw: str, select: list[str]) -> int:
     return 0 if result.success and not refused else 1
 
 
-def use_model(step: str, home: str, folder: Path) -> int:
+def use_model(step: str, home: str, folder: Path, options: list[str]) -> int:
     """Train, score or report, with the models of earlier steps in `folder`; keep what it wrote."""
     from pyarrow import fs
 
@@ -90,7 +108,7 @@ def use_model(step: str, home: str, folder: Path) -> int:
     s3 = fs.S3FileSystem(endpoint_override=os.environ.get("AWS_ENDPOINT_URL"))
     disk = fs.LocalFileSystem()
     models, page = folder / "artifacts", folder / "report.html"
-    stored = home.removeprefix("s3://").rstrip("/")
+    stored = home.removeprefix("s3://")
     models.mkdir()
     if s3.get_file_info(f"{stored}/artifacts/latest").is_file:
         fs.copy_files(f"{stored}/artifacts", str(models), s3, disk)
@@ -99,7 +117,7 @@ def use_model(step: str, home: str, folder: Path) -> int:
         if status == 0:
             fs.copy_files(str(page), f"{stored}/report.html", disk, s3)
         return status
-    status = ml([step, "--artifacts", str(models)])
+    status = ml([step, "--artifacts", str(models), *options])
     if status == 0 and step == "train":
         run = (models / "latest").read_text().strip()
         fs.copy_files(str(models / run), f"{stored}/artifacts/{run}", disk, s3)
