@@ -1,5 +1,5 @@
-"""EMR rehearsed: the build as EMR submits it, on a Spark cluster of processes, S3 and Glue by moto,
-while the cluster loses what clusters lose. Tables and views are those of the target `local`.
+"""EMR rehearsed: the steps as EMR submits them, on a Spark cluster of processes, S3 and Glue by
+moto. While it builds, the cluster loses what clusters lose; the rows are those of a build here.
 
 It takes minutes and jars that only EMR needs, so `make test` leaves it to `make test-cluster`. With
 CHURN_FAULTS=3, that kills four workers in each of three more builds, at random moments that
@@ -18,8 +18,10 @@ from pathlib import Path
 import pytest
 
 from deploy.emr import rows
-from deploy.emr.rehearse import Cluster, cluster, read_cluster, upload_logs
-from tests.warehouse import SAMPLE, Project, run_process
+from deploy.emr.rehearse import BUCKET, HOME, Cluster, cluster, read_cluster, s3, upload_logs
+from tests.conftest import MakeProject
+from tests.make_log import make_log, write_log
+from tests.warehouse import environment
 from tools.setup_environment import SetupError
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
@@ -37,23 +39,35 @@ BESIDE = (
 
 
 @contextmanager
-def rehearsal(folder: Path, *workers: str) -> Iterator[Cluster]:
-    """A cluster, with the sample in its landing folder; a skip where the jars cannot be had."""
+def rehearsal(folder: Path, raw: Path, *workers: str) -> Iterator[Cluster]:
+    """A cluster, with logs in its landing folder; a skip where the jars cannot be had."""
     try:
         with cluster(folder, workers) as found:
-            upload_logs(found, SAMPLE)
+            upload_logs(found, raw)
             yield found
     except SetupError as error:
         pytest.skip(f"no jars for S3 and Glue: {error}")
 
 
 @pytest.fixture(scope="module")
-def expected(sample: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Rows of the target `local`, read by a Spark of its own."""
-    folder = tmp_path_factory.mktemp("local")
-    variables = {"CHURN_SCHEMA": sample.schema, "DBT_TARGET": "local"}
-    run_process("python", "-m", "deploy.emr.rows", str(folder), **variables).ok()
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log with enough users who cancel for a model, and few songs, as a build is to be short."""
+    folder, events = tmp_path_factory.mktemp("raw"), []
+    for number, event in enumerate(make_log(users=400, days=40, seed=8)):
+        if event["page"] != "NextSong" or number % 12 == 0:
+            events.append(event)
+    write_log(events, folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def expected(raw: Path, make_project: MakeProject) -> Path:
+    """Rows of the same log, built here."""
+    project = make_project("rehearsal", raw=raw)
+    project.build().ok()
+    with environment({"CHURN_SCHEMA": project.schema}):
+        rows.write(project.folder / "rows")
+    return project.folder / "rows"
 
 
 def wait_for_models(found: Cluster, count: int) -> None:
@@ -76,22 +90,23 @@ def lose_shuffle_files(found: Cluster, worker: str) -> int:
     return len(files)
 
 
-def assert_same_tables(found: Cluster, expected: Path) -> None:
-    seen = read_cluster(found, found.folder / "rows")
+def assert_same_tables(found: Cluster, expected: Path, *then: str) -> None:
+    seen = read_cluster(found, found.folder / "rows", *then)
     assert rows.differences(seen, expected) == []
-    assert len(rows.count(seen)) > 40
+    assert len([name for name in rows.count(seen) if name.startswith("published.")]) == 14
+    assert len(rows.count(seen)) > 25
     shutil.rmtree(seen)
 
 
-def test_a_build_is_right_though_workers_come_late_lose_files_and_die(
-    expected: Path, tmp_path: Path
+def test_all_steps_are_right_though_workers_come_late_lose_files_and_die(
+    raw: Path, expected: Path, tmp_path: Path
 ) -> None:
-    with rehearsal(tmp_path, "worker-1") as found:
+    with rehearsal(tmp_path, raw, "worker-1") as found:
         found.start("build", *found.step("build"))
         wait_for_models(found, 3)
         found.start_worker("worker-2")
         # the lock holds on Glue, too: the lease is in the comment of a table
-        found.start("second", *found.step("build", *BESIDE))
+        found.start("second", *found.job(*BESIDE, f"{HOME}/code/job.py", "build", "--home", HOME))
         assert found.processes["second"].wait(STEP_SECONDS) == 1
         second = found.log("second").read_text(errors="replace")
         assert "At work on this warehouse is another dbt build" in second, second
@@ -101,11 +116,20 @@ def test_a_build_is_right_though_workers_come_late_lose_files_and_die(
         found.stop("worker-1")
         found.finish("build")
         assert "Published 14 marts" in found.log("build").read_text()
-        assert_same_tables(found, expected)
+
+        small = ("--max-rows", "1500", "--replicates", "5")
+        assert_same_tables(found, expected, "train", "score", "list", "report", *small)
+        client = s3(found)
+        run, page = (
+            client.get_object(Bucket=BUCKET, Key=key)["Body"].read().decode().strip()
+            for key in ("artifacts/latest", "report.html")
+        )
+        assert f"on, model run {run}." in page  # said of the list of users at risk
+        assert "No model has been trained yet" not in page
 
 
 @pytest.mark.skipif(not BUILDS, reason="minutes for each build: CHURN_FAULTS=<builds>")
-def test_workers_killed_at_random_moments(expected: Path, tmp_path: Path) -> None:
+def test_workers_killed_at_random_moments(raw: Path, expected: Path, tmp_path: Path) -> None:
     draw = random.Random(SEED)
     for build in range(BUILDS):
         moments = [
@@ -116,7 +140,7 @@ def test_workers_killed_at_random_moments(expected: Path, tmp_path: Path) -> Non
         )
         folder = tmp_path / str(build)
         folder.mkdir()
-        with rehearsal(folder, "worker-0", "worker-1") as found:
+        with rehearsal(folder, raw, "worker-0", "worker-1") as found:
             found.start("build", *found.step("build"))
             for number, (models, seconds) in enumerate(moments):
                 wait_for_models(found, models)

@@ -1,6 +1,6 @@
 """EMR rehearsed on this machine: a Spark cluster of processes, S3 and Glue by moto, and the steps
-of the workflow submitted as EMR submits them. All tables and views that the build made are compared
-with those of the target `local`.
+of the workflow submitted as EMR submits them, by a Python that has only the packages of a job. All
+tables and views that the build made are compared with those of the target `local`.
 
 examples:
   python -m deploy.emr.rehearse                      the build, on the sample
@@ -15,15 +15,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+import venv
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +34,12 @@ import boto3
 import pyspark
 
 from deploy.emr import rows
-from deploy.emr.__main__ import STEPS, step_arguments
-from deploy.emr.pack import ROOT, pack_project
+from deploy.emr.job import PACKAGES, STEPS
+from deploy.emr.pack import REQUIREMENTS, ROOT, pack_project
 from server.process import free_port
 from tools.setup_environment import SetupError, install_jars
 
-SPARK = Path(pyspark.__file__).parent / "bin"
+SPARK = Path(pyspark.__file__).parent
 JARS = Path(sys.prefix) / "emr-jars"
 JOB = ROOT / "deploy" / "emr" / "job.py"
 BUCKET = "churn-rehearsal"
@@ -77,7 +80,7 @@ class Cluster:
         """A machine more, of one core; what its tasks shuffle is in <name>/shuffle."""
         self.start(
             name,
-            *(SPARK / "spark-class", "org.apache.spark.deploy.worker.Worker"),
+            *(SPARK / "bin" / "spark-class", "org.apache.spark.deploy.worker.Worker"),
             *("--host", "127.0.0.1", "--port", "0", "--webui-port", "0"),
             *("--cores", "1", "--memory", "1g", "--work-dir", self.folder / name, self.master),
             SPARK_LOCAL_DIRS=str(self.folder / name / "shuffle"),
@@ -116,6 +119,7 @@ class Cluster:
             "spark.executor.extraClassPath": jars,
             "spark.driver.extraJavaOptions": f"{JAVA} -Dderby.stream.error.file={os.devnull}",
             "spark.executor.extraJavaOptions": JAVA,
+            "spark.executorEnv.PYTHONPATH": f"{self.folder / PACKAGES}",
             "spark.sql.catalog.lake.s3.endpoint": self.s3,
             "spark.sql.catalog.lake.s3.path-style-access": "true",
             "spark.sql.catalog.lake.glue.endpoint": self.s3,
@@ -128,16 +132,39 @@ class Cluster:
             "spark.sql.warehouse.dir": f"{self.folder}/hive_tables",
         }
         return [
-            *(SPARK / "spark-submit", "--master", self.master, "--deploy-mode", "client"),
+            *(SPARK / "bin" / "spark-submit", "--master", self.master, "--deploy-mode", "client"),
             *("--driver-memory", "1g", "--executor-memory", "1g", "--executor-cores", "1"),
             *(part for item in settings.items() for part in ("--conf", "=".join(item))),
             *script,
         ]
 
-    def step(self, name: str, *options: str) -> list[str | Path]:
-        """The command that runs a step of the workflow."""
-        packed = ("--py-files", f"{HOME}/code/churn.zip", f"{HOME}/code/{JOB.name}")
-        return self.submission(*options, *packed, *step_arguments(name, HOME))
+    def job(self, script: str | Path, *arguments: str | Path) -> list[str | Path]:
+        """The command that runs a script with the packed project, as EMR does."""
+        return self.submission("--py-files", f"{HOME}/code/churn.zip", script, *arguments)
+
+    def step(self, *steps: str) -> list[str | Path]:
+        """The command that runs steps of the workflow, and options of theirs."""
+        return self.job(f"{HOME}/code/{JOB.name}", *steps, "--home", HOME)
+
+
+def make_python(folder: Path) -> Path:
+    """A Python that has what a job on EMR has; returns its path.
+
+    Its packages are those of deploy/emr/requirements.txt, in a folder beside it. pyspark is not
+    among them: Spark brings it as a zip without the metadata of a package.
+    """
+    venv.create(folder / "python", symlinks=True)
+    packages = folder / PACKAGES
+    packages.mkdir()
+    for name in re.findall(r"^([\w.-]+)==", REQUIREMENTS.read_text(), re.MULTILINE):
+        try:
+            found = distribution(name)
+        except PackageNotFoundError:
+            found = distribution(name.removesuffix("-cpu"))  # xgboost, where this is no Linux
+        for part in {file.parts[0] for file in found.files or ()} - {"..", "__pycache__"}:
+            if not (packages / part).exists():  # several packages share the folder dbt
+                (packages / part).symlink_to(found.locate_file(part))
+    return folder / "python" / "bin" / "python"
 
 
 @contextmanager
@@ -148,13 +175,15 @@ def cluster(folder: Path, workers: Sequence[str] = ("worker-1", "worker-2")) -> 
     """
     install_jars(ROOT / "deploy" / "emr" / "jars.txt", JARS)
     aws, spark = free_port(), free_port()
+    python = str(make_python(folder))
     found = Cluster(
         folder,
         {
-            **{name: each for name, each in os.environ.items() if name != "SPARK_HOME"},
+            **{name: each for name, each in os.environ.items() if name != "PYTHONPATH"},
+            "SPARK_HOME": str(SPARK),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "PYSPARK_PYTHON": sys.executable,
-            "PYSPARK_DRIVER_PYTHON": sys.executable,
+            "PYSPARK_PYTHON": python,
+            "PYSPARK_DRIVER_PYTHON": python,
             "SPARK_DAEMON_MEMORY": "256m",
             "SPARK_DAEMON_JAVA_OPTS": "-XX:TieredStopAtLevel=1",
             "AWS_ACCESS_KEY_ID": "rehearsal",
@@ -174,7 +203,7 @@ def cluster(folder: Path, workers: Sequence[str] = ("worker-1", "worker-2")) -> 
         found.start("aws", sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(aws))
         found.start(
             "master",
-            *(SPARK / "spark-class", "org.apache.spark.deploy.master.Master"),
+            *(SPARK / "bin" / "spark-class", "org.apache.spark.deploy.master.Master"),
             *("--host", "127.0.0.1", "--port", str(spark), "--webui-port", "0"),
         )
         for name, port in {"aws": aws, "master": spark}.items():
@@ -220,10 +249,13 @@ def wait_until_open(found: Cluster, name: str, port: int) -> None:
     raise RehearsalError(f"{name} did not start; see {found.log(name)}")
 
 
-def read_cluster(found: Cluster, folder: Path) -> Path:
-    """Write the rows of all that the cluster has built to a folder."""
-    variables = {"DBT_TARGET": "emr", "PYTHONPATH": str(ROOT)}
-    found.start("rows", *found.submission(rows.__file__, folder), **variables)
+def read_cluster(found: Cluster, folder: Path, *then: str) -> Path:
+    """Write the rows of all that the cluster has built to a folder, then run steps, in one job."""
+    found.start(
+        "rows",
+        *found.job(rows.__file__, folder, *(*then, "--home", HOME) if then else ()),
+        PYTHONPATH=f"{ROOT}{os.pathsep}{found.folder / PACKAGES}",
+    )
     found.finish("rows")
     return folder
 
@@ -251,7 +283,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = (options.folder or Path(scratch)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            return rehearse(folder, options.raw.resolve(), STEPS if options.all else STEPS[:1])
+            steps = list(STEPS) if options.all else ["build"]
+            return rehearse(folder, options.raw.resolve(), steps)
         except (RehearsalError, SetupError) as error:
             print(error, file=sys.stderr)
             return 1

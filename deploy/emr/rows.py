@@ -1,6 +1,9 @@
 """Are the tables and views of two targets the same, row for row?
 
-Each target writes its rows to a folder, by a Spark of its own; the two folders are compared.
+Each target writes its rows to a folder, by a Spark of its own; the two folders are compared. On a
+cluster the same driver then runs steps of the workflow: each start of a driver costs many seconds.
+
+usage: rows.py <folder> [<arguments of job.py>]
 """
 
 from __future__ import annotations
@@ -11,27 +14,32 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from deploy.emr import job
+
 # when a line was loaded and counted, and when its file was made: of two builds never the same
 LEFT_OUT = ("loaded_at", "counted_at", "file_modified_at", "source_file_modified_at")
 
 
 def write(folder: Path) -> None:
-    """Parquet of each table of the models, and of each view, of the target DBT_TARGET."""
+    """Parquet of each table and view of the models, of the target DBT_TARGET.
+
+    A mart is read once, through its published view.
+    """
     from ml.session import spark_session
 
     folder.mkdir(parents=True, exist_ok=True)
     spark, target = spark_session()
     tables = target.marts.removesuffix("_marts")
-    for kind, schemas in {
-        "tables": (f"{tables}_staging", target.marts),
-        "views": (f"{target.schema}_staging", target.published),
-    }.items():
-        for schema in schemas:
-            shown = spark.sql(f"show {kind} in {schema}").where("not isTemporary")
-            for row in shown.collect():
-                name = row["tableName" if kind == "tables" else "viewName"]
-                rows = spark.table(f"{schema}.{name}").drop(*LEFT_OUT).toArrow()
-                pq.write_table(rows, folder / f"{schema.rpartition('_')[2]}.{name}.parquet")
+    for kind, schema in (
+        ("table", f"{tables}_staging"),
+        ("view", f"{target.schema}_staging"),
+        ("view", target.published),
+    ):
+        shown = spark.sql(f"show {kind}s in {schema}").where("not isTemporary")
+        for row in shown.collect():
+            name = row["tableName" if kind == "table" else "viewName"]
+            rows = spark.table(f"{schema}.{name}").drop(*LEFT_OUT).toArrow()
+            pq.write_table(rows, folder / f"{schema.rpartition('_')[2]}.{name}.parquet")
 
 
 def differences(left: Path, right: Path) -> list[str]:
@@ -58,5 +66,13 @@ def count(folder: Path) -> dict[str, int]:
     return {path.stem: pq.read_metadata(path).num_rows for path in sorted(folder.iterdir())}
 
 
+def main(folder: str, *arguments: str) -> int:
+    """Write, then run the steps; returns the exit status."""
+    if any(path.endswith(job.PROJECT) for path in sys.path):
+        job.open_project()
+    write(Path(folder))
+    return job.main(list(arguments)) if arguments else 0
+
+
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))
