@@ -54,7 +54,7 @@ test-fast: $(READY) ## The tests that need no Spark, in half a minute
 test-thorough: $(READY) ## Builds day by day, in random parts, killed, through a server, on another engine
 	@pytest -m thorough $(ARGS)
 
-test-cluster: $(READY) ## EMR's build on a cluster of processes that loses workers and files; compared
+test-cluster: $(READY) ## EMR's steps on a cluster of processes that loses workers and files; compared
 	@pytest -s -n 0 -m cluster $(ARGS)
 
 faults: $(READY) ## Kill 30 builds at random moments, then fill the disk, and more (some 35 minutes)
