@@ -25,6 +25,7 @@ from deploy.emr import __main__ as deploy
 from deploy.emr.__main__ import _Aws, cluster_step, main
 from deploy.emr.job import STEPS, build_tables
 from deploy.emr.pack import pack_project
+from deploy.emr.rehearse import main as rehearse
 from tests.conftest import MakeProject
 from tests.warehouse import (
     ROOT,
@@ -225,6 +226,20 @@ def test_a_mistake_is_told_before_anything_is_done(
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(command)
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [("--raw", "is no folder"), ("--folder", "is not empty: name another")],
+)
+def test_a_rehearsal_wants_logs_and_a_folder_of_its_own(
+    option: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "build.log").touch()
+    folder = tmp_path if option == "--folder" else tmp_path / "missing"
+    with pytest.raises(SystemExit, match="2"):
+        rehearse([option, str(folder)])
     assert says in capsys.readouterr().err
 
 

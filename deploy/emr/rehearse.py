@@ -274,9 +274,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=f"all steps ({', '.join(STEPS)}); a model needs some 230 users",
     )
     parser.add_argument(
-        "--folder", type=Path, help="for logs and rows (default: one that is removed)"
+        "--folder", type=Path, help="new, for logs and rows (default: one that is removed)"
     )
     options = parser.parse_args(arguments)
+    if not options.raw.is_dir():
+        parser.error(f"--raw {options.raw} is no folder")
+    # Hive's catalog of another rehearsal would name tables that this one's Glue does not have
+    if options.folder and options.folder.exists() and any(options.folder.iterdir()):
+        parser.error(f"--folder {options.folder} is not empty: name another, or empty it")
     # ended by another program, it still stops what it started
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory() as scratch:
