@@ -14,10 +14,12 @@ import uuid
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from botocore.exceptions import WaiterError
 from cfnlint.decode import decode_str
 from moto import mock_aws
 
@@ -474,6 +476,29 @@ def test_what_aws_refuses_is_said_in_its_words(
     monkeypatch.setattr(_Aws, "bucket", "of-nobody")
     assert main(["run", "--raw", str(SAMPLE)]) == 1
     assert re.search("Stopped: .*The specified bucket does not exist", capsys.readouterr().err)
+
+
+def test_why_a_stack_failed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(StackName: str) -> None:
+        raise WaiterError("StackCreateComplete", "we matched DELETE_COMPLETE", {})
+
+    events = [
+        {"LogicalResourceId": "Staging", "ResourceStatus": "CREATE_FAILED"},
+        {
+            "LogicalResourceId": "Marts",
+            "ResourceStatus": "CREATE_FAILED",
+            "ResourceStatusReason": "Database already exists.",
+        },
+        {"LogicalResourceId": "DataBucket", "ResourceStatus": "CREATE_COMPLETE"},
+    ]
+    client = SimpleNamespace(
+        get_waiter=lambda name: SimpleNamespace(wait=fail),
+        describe_stack_events=lambda StackName: {"StackEvents": events},
+    )
+    monkeypatch.setattr(_Aws, "client", lambda aws, service: client)
+    aws = _Aws(SimpleNamespace(name="churn", region=None))
+    with pytest.raises(deploy.DeployError, match=r"^Marts: Database already exists\.$"):
+        aws._wait_for_stack("stack_create_complete", "churn")
 
 
 def test_make_targets_have_a_dry_run() -> None:

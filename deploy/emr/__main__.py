@@ -274,12 +274,12 @@ class _Aws:
             "Tags": [{"Key": key, "Value": value} for key, value in TAGS.items()],
         }
         try:
-            client.create_stack(**wanted, Parameters=values(settings), OnFailure="DELETE")
-            client.get_waiter("stack_create_complete").wait(StackName=name)
+            made = client.create_stack(**wanted, Parameters=values(settings), OnFailure="DELETE")
+            self._wait_for_stack("stack_create_complete", made["StackId"])
         except client.exceptions.AlreadyExistsException:
             try:
                 client.update_stack(**wanted, Parameters=values(self.set_before(name) | settings))
-                client.get_waiter("stack_update_complete").wait(StackName=name)
+                self._wait_for_stack("stack_update_complete", name)
             except ClientError as error:
                 if "No updates are to be performed" not in str(error):
                     raise
@@ -316,9 +316,24 @@ class _Aws:
 
     def delete_stack(self, name: str) -> None:
         """Delete a stack and wait; one that is not there is no error."""
+        self.client("cloudformation").delete_stack(StackName=name)
+        self._wait_for_stack("stack_delete_complete", name)
+
+    def _wait_for_stack(self, waiter: str, stack: str) -> None:
+        """Wait; raise DeployError with what AWS says of the resources that failed."""
+        from botocore.exceptions import WaiterError
+
         client = self.client("cloudformation")
-        client.delete_stack(StackName=name)
-        client.get_waiter("stack_delete_complete").wait(StackName=name)
+        try:
+            client.get_waiter(waiter).wait(StackName=stack)
+        except WaiterError as error:
+            events = client.describe_stack_events(StackName=stack)["StackEvents"]
+            failed = [
+                f"{event['LogicalResourceId']}: {event['ResourceStatusReason']}"
+                for event in reversed(events)
+                if event["ResourceStatus"].endswith("_FAILED") and "ResourceStatusReason" in event
+            ]
+            raise DeployError("; ".join(failed) or str(error)) from error
 
     def upload_packages(self) -> None:
         with tempfile.TemporaryDirectory() as scratch:
