@@ -127,8 +127,8 @@ def load(
     return met, output
 
 
-def show(met: Answers, clients: int, console: Console) -> None:
-    """Print how many queries were answered, and how long that took."""
+def show(met: Answers, output: str, clients: int, console: Console) -> None:
+    """Print how many queries were answered, how long that took, what was published, and errors."""
     everything = [seconds for each in met.seconds.values() for seconds in each]
     table = Table(title=f"{clients} clients: seconds of a query")
     for name in ("question", "queries", "median", "p95", "longest"):
@@ -142,6 +142,11 @@ def show(met: Answers, clients: int, console: Console) -> None:
         f"{met.slow_rows:,} rows went to slow clients, {met.broken_calls:,} times one broke off; "
         f"{len(met.errors)} errors."
     )
+    for line in output.splitlines():
+        if "Published" in line:
+            console.print(line, markup=False)
+    for error in sorted(set(met.errors)):
+        console.print(error, style="red", markup=False, highlight=False)
 
 
 def main() -> int:
@@ -163,10 +168,7 @@ def main() -> int:
     except (BenchmarkError, ServerError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 1
-    show(met, given.clients, console)
-    console.print(*(line for line in output.splitlines() if "Published" in line), sep="\n")
-    for met_error in sorted(set(met.errors)):
-        console.print(met_error, style="red")
+    show(met, output, given.clients, console)
     return 1 if met.errors or "Published" not in output else 0
 
 
@@ -178,7 +180,7 @@ def measure(
     no_unit_tests = ["--exclude-resource-type", "unit_test"]
     with progress_line(console) as progress:
         task = progress.add_task("building all days but the last")
-        [day] = cut_off_last_days(raw, 1, landing, folder / "days")
+        (day,) = cut_off_last_days(raw, 1, landing, folder / "days")
         run_dbt("build", no_unit_tests, folder, landing)
         run_dbt("compile", ["--select", "path:analyses"], folder, landing)
         compiled = (folder / "target" / "compiled").rglob("analyses/*.sql")

@@ -1,5 +1,6 @@
 """What the benchmarks make of an event log, and how they end a command whose time is up."""
 
+import io
 import json
 import os
 import sys
@@ -7,10 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from benchmarks.dbt_runs import BenchmarkError, Node, Usage, measured, shown_bytes, spark_events
 from benchmarks.one_more_day import cut_off_last_days
 from benchmarks.seed_style import as_markdown as seed_markdown
+from benchmarks.server_load import Answers
+from benchmarks.server_load import show as show_load
 from benchmarks.shuffles import BETWEEN_NODES, as_markdown, by_model, operator_name, read_stages
 
 PLAN = {
@@ -229,3 +233,12 @@ def test_the_last_days_of_a_log_are_cut_off(tmp_path: Path) -> None:
     assert sorted(left) == sorted([*lines[:4], "no timestamp\n"])
     with pytest.raises(BenchmarkError, match="has 3 days: choose fewer"):
         cut_off_last_days(raw, 3, tmp_path / "x", tmp_path / "y")
+
+
+def test_what_clients_met_is_no_markup() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    errors = ["FileNotFoundError: /data/[red]/x.csv", "a user [/] or [bold]"]
+    show_load(Answers({"a": [1.0, 2.0]}, errors), "Published 14 marts [in] x.", 2, console)
+    shown = console.file.getvalue()
+    for text in (*errors, "Published 14 marts [in] x."):
+        assert text in shown
