@@ -329,16 +329,31 @@
 
 
 {#- The statements that let readers see a version of a mart. The view is replaced with the tag, unless it is
-    the right one: its columns are those of the version that it shows. -#}
+    the right one: its columns are those of the version that it shows. It has the descriptions of the mart
+    and its columns, for readers who have a SQL client and not dbt's docs. -#}
 {% macro show_readers(node, snapshot, has_right_view=false) %}
     {% set statements = [tag_it(node, 'published', snapshot)] %}
     {% if not has_right_view %}
+        {% set version = "select * from " ~ table_name(node) ~ " version as of " %}
+        {% set columns = [] %}
+        {% for name in run_query(version ~ snapshot ~ " limit 0").column_names %}
+            {% set description = node.columns.get(name, {}).get('description') %}
+            {% do columns.append("`" ~ name ~ "`" ~ comment(description)) %}
+        {% endfor %}
+        {#- an example query is for dbt's docs -#}
         {% do statements.append(
-            "create or replace view " ~ published_schema() ~ "." ~ node.alias
-            ~ " as select * from " ~ table_name(node) ~ " version as of 'published'"
+            "create or replace view " ~ published_schema() ~ "." ~ node.alias ~ " (" ~ columns | join(', ') ~ ")"
+            ~ comment(node.description.split('```')[0]) ~ " as " ~ version ~ "'published'"
         ) %}
     {% endif %}
     {{ return(statements) }}
+{% endmacro %}
+
+
+{#- Of a view or column: one line, and no more than Glue takes. -#}
+{% macro comment(description) %}
+    {% set line = (description or '').split() | join(' ') | truncate(255, true) %}
+    {{ return(" comment " ~ sql_string(line) if line else '') }}
 {% endmacro %}
 
 
