@@ -338,7 +338,7 @@
         {% set columns = [] %}
         {% for name in run_query(version ~ snapshot ~ " limit 0").column_names %}
             {% set description = node.columns.get(name, {}).get('description') %}
-            {% do columns.append("`" ~ name ~ "`" ~ comment(description)) %}
+            {% do columns.append("`" ~ name ~ "`" ~ comment(description, 255)) %}
         {% endfor %}
         {#- an example query is for dbt's docs -#}
         {% do statements.append(
@@ -350,9 +350,9 @@
 {% endmacro %}
 
 
-{#- Of a view or column: one line, and no more than Glue takes. -#}
-{% macro comment(description) %}
-    {% set line = (description or '').split() | join(' ') | truncate(255, true) %}
+{#- Of a view, or of a column, for which Glue takes 255 characters; it takes no line breaks. -#}
+{% macro comment(description, most=4000) %}
+    {% set line = (description or '').split() | join(' ') | truncate(most, true, leeway=0) %}
     {{ return(" comment " ~ sql_string(line) if line else '') }}
 {% endmacro %}
 

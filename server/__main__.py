@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 from ml.console import Console
+from ml.session import PROJECT_DIR
 from server.process import (
     KEYSTORE_PASSWORD,
     LOG_FILE,
@@ -124,7 +125,7 @@ def _show(server: Server) -> None:
     url += ";ssl=true" if server.has_tls else ""
     print(
         f"Serving {server.warehouse}, {'writable' if server.writable else 'read-only'} "
-        f"(process {server.pid}, log {LOG_FILE.relative_to(LOG_FILE.parent.parent)})."
+        f"(process {server.pid}, log {LOG_FILE.relative_to(PROJECT_DIR)})."
     )
     print(f"  Thrift/JDBC    {url}")
     print(f"  Spark Connect  sc://localhost:{server.connect_port}")

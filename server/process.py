@@ -15,17 +15,24 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 from ml.errors import MlError
 from ml.session import PROJECT_DIR, load_target, make_warehouse_folder
+from server.jar import PACKAGE, JarError, compiled_jar
 
-MAIN_CLASS = "org.apache.spark.sql.hive.thriftserver.HiveThriftServer2"
-LOG_FILE = PROJECT_DIR / "logs" / "server.log"
-STATE_FILE = PROJECT_DIR / "logs" / "server.pid"
+# of this checkout; `make clean` leaves it alone, as a server may run
+FOLDER = PROJECT_DIR / ".server"
+LOG_FILE = FOLDER / "server.log"
+STATE_FILE = FOLDER / "server.json"
 POOLS = PROJECT_DIR / "server" / "pools.xml"
 START_SECONDS = 90
 STOP_SECONDS = 20
 PROBE_SECONDS = 40
 KEYSTORE_PASSWORD = "CHURN_KEYSTORE_PASSWORD"
+# Of the shell's variables the JVM gets these and the locale; a query could ask for any other.
+VARIABLES = ("PATH", "HOME", "USER", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CHURN_JAVA", "JAVA_HOME")
+SPARK_VARIABLES = ("SPARK_CONF_DIR", "SPARK_LOCAL_DIRS")
 
 
 class ServerError(RuntimeError):
@@ -135,8 +142,8 @@ def check(options: Options) -> None:
 def server_settings(options: Options) -> dict[str, str]:
     """Spark settings of the server: those of the target `local`, and what a server adds.
 
-    Unless it is writable, the catalog is opened without the right to commit: what readers see
-    changes by `dbt build` only.
+    Unless it is writable, the catalog is opened without the right to commit, and all but questions
+    about the tables is refused (jvm/ReadOnly.scala): what readers see changes by `dbt build` only.
     """
     try:
         settings = dict(load_target("local").settings)
@@ -172,7 +179,6 @@ def server_settings(options: Options) -> dict[str, str]:
         settings |= {
             f"{hive}.use.SSL": "true",
             f"{hive}.keystore.path": str(options.keystore.resolve()),
-            f"{hive}.keystore.password": os.environ[KEYSTORE_PASSWORD],
         }
     if options.ldap_url:
         settings[f"{hive}.authentication"] = "LDAP"
@@ -183,6 +189,15 @@ def server_settings(options: Options) -> dict[str, str]:
     if not options.writable:
         settings[f"{catalog}.uri"] = read_only_uri(settings[f"{catalog}.uri"])
         settings[f"{catalog}.jdbc.init-catalog-tables"] = "false"
+        settings["spark.sql.extensions"] += f",{PACKAGE}.ReadOnly"
+        settings |= {
+            "spark.connect.grpc.interceptor.classes": f"{PACKAGE}.ConnectDoor",
+            # a plan that the door can look into
+            "spark.connect.session.planCompression.threshold": "-1",
+            # no select * from text.`/some/file`, and no '${env:HOME}' in a query
+            "spark.sql.runSQLOnFiles": "false",
+            "spark.sql.variable.substitute": "false",
+        }
     return settings
 
 
@@ -201,56 +216,40 @@ def start(options: Options) -> Server:
 
     Raises ServerError as `check` does, and when it ends or does not answer in time.
     """
-    check(options)
-    settings = server_settings(options)
-    warehouse = Path(settings["spark.sql.catalog.lake.warehouse"])
-    if not options.writable and not (warehouse / "catalog.db").is_file():
-        raise ServerError(f"There are no tables in {warehouse} yet: dbt build.")
-    try:
-        make_warehouse_folder(settings)
-    except MlError as error:
-        raise ServerError(str(error)) from error
     for file in (options.log_file, options.state_file):
         file.parent.mkdir(parents=True, exist_ok=True)
-    # a file, not arguments, which every user of the machine can read
-    properties = options.state_file.with_suffix(".conf")
-    properties.unlink(missing_ok=True)
-    properties.touch(mode=0o600)
-    properties.write_text("".join(f"{key} {_escaped(each)}\n" for key, each in settings.items()))
-    import pyspark
-
-    programs = Path(sys.executable).parent
-    environment = {key: value for key, value in os.environ.items() if key != "SPARK_HOME"} | {
-        "PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', '')}",
-        "PYSPARK_PYTHON": sys.executable,
-    }
-    if (programs / "java").exists():
-        environment.pop("JAVA_HOME", None)
-    with options.log_file.open("ab") as log:
-        process = subprocess.Popen(
-            [
-                Path(pyspark.__file__).parent / "bin" / "spark-submit",
-                *("--properties-file", str(properties), "--class", MAIN_CLASS, "spark-internal"),
-            ],
-            cwd=PROJECT_DIR,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C in the shell that started it does not end it
+    # of two that start at once, the second finds what the first has written
+    with FileLock(options.state_file.with_suffix(".lock")):
+        check(options)
+        settings = server_settings(options)
+        warehouse = Path(settings["spark.sql.catalog.lake.warehouse"])
+        if not options.writable and not (warehouse / "catalog.db").is_file():
+            raise ServerError(f"There are no tables in {warehouse} yet: dbt build.")
+        environment = _environment()
+        try:
+            make_warehouse_folder(settings)
+            jar = compiled_jar(FOLDER, environment)
+        except (MlError, JarError) as error:
+            raise ServerError(str(error)) from error
+        # a file, not arguments, which every user of the machine can read
+        properties = options.state_file.with_suffix(".conf")
+        properties.unlink(missing_ok=True)
+        properties.touch(mode=0o600)
+        lines = (f"{key} {_escaped(value)}\n" for key, value in settings.items())
+        properties.write_text("".join(lines))
+        process = _process(options, properties, jar, warehouse, environment)
+        server = Server(
+            pid=process.pid,
+            started=_start_of(process.pid),
+            host=options.host,
+            thrift_port=options.thrift_port,
+            connect_port=options.connect_port,
+            warehouse=str(warehouse),
+            writable=options.writable,
+            has_tls=options.keystore is not None,
+            has_passwords=options.ldap_url != "",
         )
-    server = Server(
-        pid=process.pid,
-        started=_start_of(process.pid),
-        host=options.host,
-        thrift_port=options.thrift_port,
-        connect_port=options.connect_port,
-        warehouse=str(warehouse),
-        writable=options.writable,
-        has_tls=options.keystore is not None,
-        has_passwords=options.ldap_url != "",
-    )
-    options.state_file.write_text(json.dumps(asdict(server)))
+        options.state_file.write_text(json.dumps(asdict(server)))
     try:
         _wait_until_it_answers(server, process, options)
     except BaseException:
@@ -260,6 +259,51 @@ def start(options: Options) -> Server:
     finally:
         properties.unlink(missing_ok=True)
     return server
+
+
+def _process(
+    options: Options,
+    properties: Path,
+    jar: Path,
+    warehouse: Path,
+    environment: dict[str, str],
+) -> subprocess.Popen[bytes]:
+    import pyspark
+
+    submit = Path(pyspark.__file__).parent / "bin" / "spark-submit"
+    of_spark = ("--properties-file", properties, "--class", f"{PACKAGE}.Server", jar)
+    mode = "writable" if options.writable else "read-only"
+    with options.log_file.open("ab") as log:
+        process = subprocess.Popen(
+            [submit, *of_spark, warehouse / "catalog.db", mode],
+            cwd=PROJECT_DIR,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C in the shell that started it does not end it
+        )
+    # its first line is the keystore's password, which neither settings nor variables show
+    password = os.environ[KEYSTORE_PASSWORD] if options.keystore else ""
+    with suppress(BrokenPipeError), process.stdin as pipe:
+        pipe.write(f"{password}\n".encode())
+    return process
+
+
+def _environment() -> dict[str, str]:
+    """Variables of the server's JVM: this environment's programs first, and nothing secret."""
+    programs = Path(sys.executable).parent
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name in (*VARIABLES, *SPARK_VARIABLES) or name.startswith(("LANG", "LC_"))
+    }
+    if (programs / "java").exists():
+        environment.pop("JAVA_HOME", None)
+    return environment | {
+        "PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', '')}",
+        "PYSPARK_PYTHON": sys.executable,
+    }
 
 
 def find(state_file: Path = STATE_FILE) -> Server | None:

@@ -163,7 +163,7 @@ def make_python(folder: Path) -> Path:
             found = distribution(name.removesuffix("-cpu"))  # xgboost, where this is no Linux
         for part in {file.parts[0] for file in found.files or ()} - {"..", "__pycache__"}:
             if not (packages / part).exists():  # several packages share the folder dbt
-                (packages / part).symlink_to(found.locate_file(part))
+                (packages / part).symlink_to(str(found.locate_file(part)))
     return folder / "python" / "bin" / "python"
 
 
