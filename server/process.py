@@ -285,6 +285,7 @@ def _process(
         )
     # its first line is the keystore's password, which neither settings nor variables show
     password = os.environ[KEYSTORE_PASSWORD] if options.keystore else ""
+    assert process.stdin is not None
     with suppress(BrokenPipeError), process.stdin as pipe:
         pipe.write(f"{password}\n".encode())
     return process

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from benchmarks.dbt_runs import BenchmarkError, Node, Usage, measured, shown_bytes, spark_events
 from benchmarks.one_more_day import cut_off_last_days
@@ -16,6 +15,7 @@ from benchmarks.seed_style import as_markdown as seed_markdown
 from benchmarks.server_load import Answers
 from benchmarks.server_load import show as show_load
 from benchmarks.shuffles import BETWEEN_NODES, as_markdown, by_model, operator_name, read_stages
+from ml.console import Console
 
 PLAN = {
     "nodeName": "Exchange",
