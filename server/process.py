@@ -324,7 +324,10 @@ def stop(state_file: Path = STATE_FILE) -> Server | None:
             with suppress(ProcessLookupError):
                 os.kill(server.pid, number)
             until = time.monotonic() + STOP_SECONDS
-            while server.is_running and time.monotonic() < until:
+            # the ports of a large process are closed a while after its end
+            while time.monotonic() < until and (
+                server.is_running or _is_open(server.host, server.thrift_port)
+            ):
                 _reap(server.pid)
                 time.sleep(0.1)
             if not server.is_running:
