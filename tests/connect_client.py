@@ -94,7 +94,9 @@ ANSWERED: dict[str, Call] = {
     "a summary": lambda spark, folder: spark.range(9).describe().count(),
     "a cross table": lambda spark, folder: spark.range(9).crosstab("id", "id").count(),
     "tables": lambda spark, folder: sorted(
-        table.name for table in spark.catalog.listTables("sample_published")
+        table.name
+        for table in spark.catalog.listTables("sample_published")
+        if not table.isTemporary
     ),
 }
 

@@ -473,7 +473,7 @@ def test_what_is_published_and_taken_back_shows_soon(server: Server, sample: Pro
                 f"create view {view} (x comment 'an x') as select 1 as x",
                 [["mart", "x", "INT", "an x"]],
             ),
-            (f"create or replace view {view} as select 'a' as y", [["mart", "y", "STRING", None]]),
+            (f"create or replace view {view} as select 'a' as y", [["mart", "y", "STRING", ""]]),
             (f"drop view {view}", []),
         ):
             spark.sql(made)
