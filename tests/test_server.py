@@ -48,6 +48,7 @@ from tests.warehouse import (
     SAMPLE,
     Project,
     Run,
+    Seen,
     active_spark,
     assert_same_rows,
     user_environment,
@@ -264,13 +265,18 @@ class Asked(NamedTuple):
 
     answers: dict[str, dict[str, Any]]
     files: dict[str, bytes]
+    before: Seen
 
 
 @pytest.fixture(scope="module")
 def asked(
-    server: Server, questions: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    server: Server,
+    sample: Project,
+    questions: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Asked:
     """One client of each protocol sends everything."""
+    before = sample.published()
     folder = tmp_path_factory.mktemp("of_others")
     (folder / "table").mkdir()
     (folder / "secret.txt").write_text("secret")
@@ -287,7 +293,7 @@ def asked(
         for path in folder.rglob("*")
         if path.is_file()
     }
-    return Asked(answers, files)
+    return Asked(answers, files, before)
 
 
 def test_every_client_gets_the_same_answers(
@@ -341,9 +347,8 @@ def test_calls_of_connect_are_answered(asked: Asked, sample: Project) -> None:
 
 def test_nothing_was_changed(asked: Asked, sample: Project) -> None:
     assert asked.files == {"secret.txt": b"secret", "table/data.parquet": b"rows"}
-    before = sample.published()
     sample.refresh()
-    assert sample.published() == before
+    assert sample.published() == asked.before
 
 
 @pytest.mark.parametrize(
