@@ -115,7 +115,7 @@ class Pipeline:
                 self.stages.write().save(shared.path.toString())
                 shared.files.copyToLocalFile(False, shared.path, shared.local(folder), True)
             else:
-                self.stages.write().overwrite().save(folder.resolve().as_uri())
+                self.stages.write().overwrite().save(_written(folder))
 
 
 def load(folder: Path) -> Model:
@@ -129,9 +129,19 @@ def load(folder: Path) -> Model:
     _quiet_xgboost()
     with _shared_folder() as shared:
         if not shared:
-            return Pipeline(PipelineModel.load(folder.resolve().as_uri()))
+            return Pipeline(PipelineModel.load(_read(folder)))
         shared.files.copyFromLocalFile(shared.local(folder), shared.path)
         return Pipeline(PipelineModel.load(shared.path.toString()))
+
+
+def _written(folder: Path) -> str:
+    """A local folder as Spark writes to it: a plain path, as it takes %20 for three letters."""
+    return f"file:{folder.resolve()}"
+
+
+def _read(folder: Path) -> str:
+    """The same to read from, where Spark takes some characters for a pattern of names."""
+    return re.sub(r"([\\\[\]{}*?])", r"\\\1", _written(folder))
 
 
 @dataclass(frozen=True)
@@ -157,7 +167,7 @@ def _shared_folder() -> Iterator[_Shared | None]:
     path = new_path(f"{warehouse}/_models/{uuid4()}")
     files = path.getFileSystem(context._jsc.hadoopConfiguration())
     try:
-        yield _Shared(files, path, lambda folder: new_path(folder.resolve().as_uri()))
+        yield _Shared(files, path, lambda folder: new_path(_written(folder)))
     finally:
         files.delete(path, True)
 

@@ -5,6 +5,8 @@ import os
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import MakeProject
 from tests.make_log import DAY, START
 from tests.warehouse import Project, copy_of_project
@@ -24,10 +26,16 @@ def write_dates(project: Project, days: dict[int, int]) -> None:
     (project.raw / "log.json").write_text("\n".join(lines) + "\n")
 
 
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project with the core marts only."""
+    return copy_of_project(tmp_path_factory.mktemp("copy"), small=True)
+
+
 def test_a_missing_date_is_an_error_until_it_is_accepted(
-    make_project: MakeProject, tmp_path: Path
+    make_project: MakeProject, root: Path
 ) -> None:
-    project = make_project("anomalies", root=copy_of_project(tmp_path / "copy", small=True))
+    project = make_project("anomalies", root=root)
     write_dates(project, {**dict.fromkeys(range(7), 1000), 8: 1000, 9: 1})
     message = "2018-10-08: no line, where 1,000 are usual"
 
@@ -43,9 +51,11 @@ def test_a_missing_date_is_an_error_until_it_is_accepted(
     assert accepted.lines_with(f"Published {len(project.marts())} marts")
 
 
-def test_a_log_that_nothing_can_be_read_of_is_not_published(make_project: MakeProject) -> None:
+def test_a_log_that_nothing_can_be_read_of_is_not_published(
+    make_project: MakeProject, root: Path
+) -> None:
     """However small it is: a log as one list on one line."""
-    project = make_project("no_events")
+    project = make_project("no_events", root=root)
     write_dates(project, {0: 3})
     log = project.raw / "log.json"
     log.write_text(f"[{', '.join(log.read_text().splitlines())}]\n")

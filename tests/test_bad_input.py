@@ -423,8 +423,12 @@ def test_no_name_is_in_any_table(corpus: Corpus) -> None:
     pieces = [piece.lower() for piece in (FIRST[:6], LAST[:4], *FIRST_NAMES, *LAST_NAMES)]
     leaks = {}
     for name in corpus.project.nodes():
+        table = corpus.project.table(name)
+        texts = [column for column, kind in table.dtypes if "string" in kind]
+        if not texts:
+            continue
         # in Python: a pattern in a text of 5 MB takes Spark long
-        text = repr(corpus.project.table(name).toArrow().to_pydict()).lower()
+        text = repr(table.select(*texts).toArrow().to_pydict()).lower()
         if found := [piece for piece in pieces if piece in text]:
             leaks[name] = found
     assert leaks == {}

@@ -21,6 +21,7 @@ import boto3
 import pytest
 from botocore.exceptions import WaiterError
 from cfnlint.decode import decode_str
+from dbt.cli.main import dbtRunner
 from moto import mock_aws
 
 from deploy.emr import __main__ as deploy
@@ -35,7 +36,6 @@ from tests.warehouse import (
     Project,
     active_spark,
     environment,
-    run_process,
     working_directory,
 )
 
@@ -514,13 +514,12 @@ def test_make_targets_have_a_dry_run() -> None:
 
 
 def test_views_are_in_the_named_catalog_and_tables_in_the_default_one(tmp_path: Path) -> None:
-    project = Project("unused", tmp_path, tmp_path)
-    parsed = run_process(
-        *("dbt", *project.command("parse", "--target", "emr")),
-        CHURN_WAREHOUSE="s3://b/w",
-        CHURN_SCHEMA="churn",
-    )
-    parsed.ok()
+    command = Project("unused", tmp_path, tmp_path).command("parse", "--target", "emr")
+    with (
+        environment({"CHURN_WAREHOUSE": "s3://b/w", "CHURN_SCHEMA": "churn"}),
+        working_directory(ROOT),
+    ):
+        assert dbtRunner().invoke(command).success
     manifest = json.loads((tmp_path / "target" / "manifest.json").read_text())
     for node in manifest["nodes"].values():
         if node["resource_type"] in ("model", "seed"):

@@ -617,7 +617,7 @@ def artifacts(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> 
 
     As on EMR, where pyspark is no package that was installed.
     """
-    folder = tmp_path_factory.mktemp("artifacts")
+    folder = tmp_path_factory.mktemp("artifacts") / f"{AWKWARD_NAME} [x]{{a,b}}*"
     command = ["train", "--artifacts", str(folder), "--max-rows", "2500", "--replicates", "20"]
     assert main(command) == 1
     spark.sql(f"create table mltest_ml.model_runs ({store.MODEL_RUNS})")
@@ -800,11 +800,10 @@ def test_a_run_needs_its_own_features_and_no_others(
         patch.setitem(schema.TYPES, added.name, added.spark_type)
         assert main(["train", *command]) == 1
         assert "missing: podcasts_to_date" in capsys.readouterr().err
-        for select in ("select * from {kept}", "select *, 1L as podcasts_to_date from {kept}"):
-            with features_replaced(spark, select):
-                assert main(["score", *command]) == 0
-                assert main(["evaluate", *command]) == 0
-                assert "All figures equal" in " ".join(capsys.readouterr().out.split())
+        assert main(["score", *command]) == 0
+        with features_replaced(spark, "select *, 1L as podcasts_to_date from {kept}"):
+            assert main(["evaluate", *command]) == 0
+            assert "All figures equal" in " ".join(capsys.readouterr().out.split())
     monkeypatch.delitem(schema.BY_NAME, "songs_to_date")
     for name in ("score", "evaluate"):
         assert main([name, *command]) == 1

@@ -40,6 +40,7 @@ def wheel_java(tmp_path: Path) -> str:
     return f"{shim.parent}{os.pathsep}{machine}"
 
 
+@pytest.mark.thorough
 def test_dbt_builds_a_model_on_the_java_of_the_wheel(
     wheel_java: str,
     make_project: MakeProject,
