@@ -86,7 +86,10 @@ log_findings as (
             concat(
                 'no event in the log: ', format_number(rejected_lines, 0), ' of ',
                 format_number(lines, 0), ' line(s) rejected',
-                coalesce((select ': ' || reasons from reasons where source_file is null), '')
+                coalesce((
+                    select ': ' || reasons from reasons
+                    where source_file is null
+                ), '')
             ),
             concat(
                 'no user in the log: each of ', format_number(events, 0),

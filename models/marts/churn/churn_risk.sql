@@ -15,8 +15,8 @@ served as (
 
 served_run as (
 
-    -- what `score` served last. A warehouse that was scored before it said so has no such row: there
-    -- the run that scored last counts
+    -- what `score` served last. A warehouse scored before it said so has no such row: there the run
+    -- that scored last counts
     select
         scores.snapshot_date,
         scores.model_run_id
