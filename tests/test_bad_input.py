@@ -250,7 +250,8 @@ def read(project: Project) -> Found:
         for row in project.table("ingested_files").collect()
     }
     rejected, events = defaultdict(list), defaultdict(list)
-    for row in project.table("stg_events_rejected").collect():
+    # in one order: that of a table is nobody's promise
+    for row in sorted(project.table("stg_events_rejected").collect(), key=repr):
         rejected[row.source_file].append(row)
     all_events = project.table("stg_events").collect()
     by_hash = {row.content_hash: row for row in all_events}
