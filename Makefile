@@ -48,7 +48,7 @@ server-stop: $(READY) ## End the server
 test: $(READY) ## Run the test suite (ARGS='-k publish')
 	@pytest $(ARGS)
 
-test-fast: $(READY) ## The tests that need no Spark, in half a minute
+test-fast: $(READY) ## The tests that need no Spark, in a minute
 	@pytest -m 'not spark' $(ARGS)
 
 test-thorough: $(READY) ## Builds day by day, in random parts, killed, through a server, on another engine
