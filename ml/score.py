@@ -12,7 +12,6 @@ from pyspark import cloudpickle
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from rich.table import Table
-from rich.text import Text
 
 import ml
 from ml import explain, models, report, store
@@ -110,15 +109,15 @@ def score(
 
 
 def likeliest(top: Sequence[Mapping[str, Any]], day: date) -> Table:
-    """Rows of churn_scores as a table of the console; ids and reasons are text, not markup."""
+    """Rows of churn_scores as a table of the console, which takes ids and reasons for text."""
     table = Table(title=f"Users of {day} likeliest to cancel within {HORIZON_DAYS} days")
     for heading in ("user", "probability", "reasons"):
         table.add_column(heading, justify="right" if heading == "probability" else "left")
     for row in top:
         reasons = dict.fromkeys(printable(row[f"reason_{i}"]) for i in (1, 2, 3))
         table.add_row(
-            Text(printable(row["user_id"])),
+            printable(row["user_id"]),
             f"{row['churn_probability']:.1%}",
-            Text("\n".join(reasons)),
+            "\n".join(reasons),
         )
     return table

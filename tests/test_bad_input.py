@@ -8,8 +8,6 @@ import gzip
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +21,15 @@ from pyspark.sql import Row, SparkSession
 from tests.bad_input_corpus import CASES, FIRST, GOOD, LAST, Case, line
 from tests.conftest import MakeProject
 from tests.make_log import FIRST_NAMES, LAST_NAMES, make_log, write_log
-from tests.warehouse import AWKWARD_NAME, LOAD_TIMES, Project, Run, assert_same_rows, run_process
+from tests.warehouse import (
+    AWKWARD_NAME,
+    LOAD_TIMES,
+    Project,
+    Run,
+    ansi_mode,
+    assert_same_rows,
+    run_process,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -443,22 +449,13 @@ def test_ansi_mode_changes_no_row(corpus: Corpus, spark: SparkSession) -> None:
     for name, node in project.nodes().items():
         if node["resource_type"] == "model":
             built = project.table(name)
-            with ansi_mode(spark):
+            # looking up a table of a project takes the profile's setting again
+            with ansi_mode(spark, on=True):
+                with pytest.raises(NumberFormatException):
+                    spark.sql("select cast('x' as int)").collect()
                 rows = spark.sql((compiled / node["original_file_path"]).read_text())
                 assert_same_rows(rows, built, name, LOAD_TIMES)
-
-
-@contextmanager
-def ansi_mode(spark: SparkSession) -> Iterator[None]:
-    """ANSI mode for a while; looking up a table of a project takes the profile's setting again."""
-    spark.conf.set("spark.sql.ansi.enabled", "true")
-    with pytest.raises(NumberFormatException):
-        spark.sql("select cast('x' as int)").collect()
-    try:
-        yield
-        assert spark.conf.get("spark.sql.ansi.enabled") == "true"
-    finally:
-        spark.conf.set("spark.sql.ansi.enabled", "false")
+                assert spark.conf.get("spark.sql.ansi.enabled") == "true"
 
 
 # --- a build that fails, and one with later files

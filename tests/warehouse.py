@@ -220,12 +220,7 @@ def active_spark() -> SparkSession:
     return spark
 
 
-def run_process(
-    program: str | Path,
-    *arguments: str,
-    cwd: Path = ROOT,
-    **variables: str,
-) -> Run:
+def run_process(program: str | Path, *arguments: str, cwd: Path = ROOT, **variables: str) -> Run:
     """Run a program of this environment as a user does; `variables` go into its environment."""
     process = subprocess.run(
         [BIN / program, *arguments],

@@ -311,7 +311,7 @@ def summary(
     table.add_row("built", f"{built['model', 'success']} models; {passed} of {tests} tests passed")
     for row in facts:
         table.add_row(*row)
-    table.add_row("where", Text(f"{warehouse} (Iceberg; catalog in catalog.db)"))
+    table.add_row("where", f"{warehouse} (Iceberg; catalog in catalog.db)")
     table.add_row("time", ", ".join(f"{step.name} {step.seconds:,.0f} s" for step in done))
     console.print(table)
     if at_risk:
@@ -323,10 +323,10 @@ def summary(
 
 
 def risk_table(at_risk: list[tuple[str, str, str]]) -> Table:
-    """User, probability and reasons; ids and reasons are text, not markup."""
+    """User, probability and reasons; the console takes ids and reasons for text."""
     risk = Table("user", "churn probability", "reasons", title="Users most at risk")
     for user, probability, reasons in at_risk:
-        risk.add_row(Text(printable(user)), probability, Text(printable(reasons)))
+        risk.add_row(printable(user), probability, printable(reasons))
     return risk
 
 
