@@ -133,6 +133,6 @@ lock: ## Write requirements.txt from requirements.in, here and in deploy/emr (ne
 		--generate-hashes --no-header --constraint requirements.txt deploy/emr/requirements.in \
 		-o deploy/emr/requirements.txt
 
-clean: ## Remove build output (target, logs, caches); keeps .venv and warehouse
+clean: ## Remove build output (target, logs, caches); keeps .venv and the tables
 	rm -rf target logs .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

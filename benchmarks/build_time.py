@@ -31,7 +31,7 @@ from benchmarks.dbt_runs import (
     shown_seconds,
     temporary_work_folder,
 )
-from ml.console import Console
+from warehouse.console import Console
 
 SLOWEST = 5
 

@@ -44,7 +44,7 @@ from benchmarks.dbt_runs import (
     shown_seconds,
     temporary_work_folder,
 )
-from ml.console import Console
+from warehouse.console import Console
 
 NOT_COMPARED_COLUMNS = {
     "content_hash",
@@ -116,7 +116,7 @@ def spark_tables(work_folder: Path) -> list[SparkTable]:
 
     Raises BenchmarkError when a table has delete files, which reading its data files would miss.
     """
-    from ml.session import spark_session
+    from warehouse.session import spark_session
 
     manifest = json.loads((work_folder / "target" / "manifest.json").read_text(encoding="utf-8"))
     relations = {

@@ -40,7 +40,7 @@ from benchmarks.dbt_runs import (
     temporary_work_folder,
 )
 from benchmarks.make_duckdb_tables import log_files
-from ml.console import Console
+from warehouse.console import Console
 
 FIRST_DAY = "2018-10-01"
 EARLY_DAY = 10

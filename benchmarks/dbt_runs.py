@@ -21,8 +21,8 @@ from tempfile import mkdtemp
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from benchmarks.make_duckdb_tables import log_files
-from ml.console import Console
 from server.process import Options, Server, free_port, start, stop
+from warehouse.console import Console
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 RESULTS = PROJECT_DIR / "benchmarks" / "results"

@@ -45,7 +45,7 @@ from benchmarks.dbt_runs import (
     simulate,
     temporary_work_folder,
 )
-from ml.console import Console
+from warehouse.console import Console
 
 SIZES = (0.1, 0.5, 1.0, 2.5)
 BYTES_PER_USER = 535_000  # of 61 simulated days

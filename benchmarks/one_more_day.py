@@ -43,8 +43,8 @@ from benchmarks.dbt_runs import (
     temporary_work_folder,
 )
 from benchmarks.make_duckdb_tables import log_files
-from ml.console import Console
 from server.process import Server, ServerError
+from warehouse.console import Console
 
 DAY = 86_400_000
 TIMESTAMP = re.compile(rb'"ts"\s*:\s*(\d+)')

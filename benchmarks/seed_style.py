@@ -38,7 +38,7 @@ from benchmarks.dbt_runs import (
     shown_seconds,
     temporary_work_folder,
 )
-from ml.console import Console
+from warehouse.console import Console
 
 
 def make_features(raw: Path, folder: Path, minutes: float, on_line: Callable[[str], None]) -> Usage:

@@ -38,8 +38,8 @@ from benchmarks.dbt_runs import (
     temporary_work_folder,
 )
 from benchmarks.one_more_day import cut_off_last_days
-from ml.console import Console
 from server.process import Server, ServerError
+from warehouse.console import Console
 
 FAULTY_CLIENTS = 2  # of each kind
 SECONDS_A_ROW = 0.05

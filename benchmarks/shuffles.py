@@ -42,7 +42,7 @@ from benchmarks.dbt_runs import (
     spark_events,
     temporary_work_folder,
 )
-from ml.console import Console
+from warehouse.console import Console
 
 BETWEEN_NODES = "(hooks, between models)"
 # of no interest in a list of what a stage does

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from ml.console import Console
-from ml.errors import MlError
+from warehouse.console import Console
+from warehouse.errors import ProjectError
 
 EPILOG = """examples:
   python -m ml train                         fit all models on the published features
@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(width=None if sys.stdout.isatty() else 110)
     try:
         _run(options, console)
-    except MlError as error:
+    except ProjectError as error:
         Console(stderr=True).print(str(error), style="red", soft_wrap=True)
         return error.exit_status
     return 0
@@ -112,8 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace, console: Console) -> None:
     # imported late, so that --help and usage errors answer at once
     from ml import store
-    from ml.report import steps
-    from ml.session import spark_session
+    from warehouse.console import steps
+    from warehouse.session import spark_session
 
     artifacts = options.artifacts or store.ARTIFACTS
     if options.command != "train":

@@ -9,12 +9,13 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 
 from ml import models, report, store
-from ml.console import Console
-from ml.errors import MlError, TooLittleData
+from ml.errors import TooLittleData
 from ml.features import assert_finite
-from ml.session import Target
 from ml.split import Split
 from ml.train import SUSPECT_AUC, Part, check_classes, labelled_days, test_predictions
+from warehouse.console import Console, steps
+from warehouse.errors import ProjectError
+from warehouse.session import Target
 
 
 def backtest(
@@ -30,10 +31,10 @@ def backtest(
     Without a period it repeats the test part of the run and says whether the figures are those
     recorded at training. With one it judges the models on any later snapshots.
 
-    Raises MlError for a period that the models were fitted on and for a feature with NaN or
+    Raises ProjectError for a period that the models were fitted on and for a feature with NaN or
     infinity, and TooLittleData where no outcome is known.
     """
-    step = report.steps(console)
+    step = steps(console)
     folder = store.run_folder(artifacts, run_id)
     run = store.read_run(folder)
     features = store.published_features(spark, target, run["features"])
@@ -67,7 +68,7 @@ def _part(run: dict, features: DataFrame, period: tuple[date | None, date | None
     earliest = split.tune_last + timedelta(days=split.horizon_days)
     for option, day in zip(("--first", "--last"), period, strict=True):
         if day and day < earliest:
-            raise MlError(
+            raise ProjectError(
                 f"{option} {day} lies within what run {run['model_run_id']} was fitted on: the "
                 f"first snapshot it can be evaluated on is {earliest}."
             )

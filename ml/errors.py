@@ -1,21 +1,17 @@
-"""Errors that end a command with one sentence and an exit status of their own."""
+"""Errors of the ML step, each with an exit status of its own."""
 
 from __future__ import annotations
 
-
-class MlError(Exception):
-    """Something the user can mend; the message says what to do."""
-
-    exit_status = 1
+from warehouse.errors import ProjectError
 
 
-class TooLittleData(MlError):
+class TooLittleData(ProjectError):
     """The mart holds too little to train or to report on."""
 
     exit_status = 3
 
 
-class LeakAlarm(MlError):
+class LeakAlarm(ProjectError):
     """A feature tells the label nearly by itself: the run stops before anything is fitted."""
 
     exit_status = 4

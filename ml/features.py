@@ -16,7 +16,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, StructType
 
-from ml.errors import MlError
+from warehouse.errors import ProjectError
 
 TABLE = "churn_features"
 LABEL = "is_churned_next_10_days"
@@ -352,12 +352,12 @@ def assert_schema(
 ) -> DataFrame:
     """Return `features` reduced to keys, label and the features `types`, in this order.
 
-    Raises MlError naming every missing or wrongly typed column and what to do.
+    Raises ProjectError naming every missing or wrongly typed column and what to do.
     """
     errors = schema_errors(features.schema, types)
     if errors:
         wanted = "ml/features.py" if types == TYPES else "the model run"
-        raise MlError(
+        raise ProjectError(
             f"{table} does not have the features that {wanted} needs ({'; '.join(errors)}). "
             "Run `dbt build` to publish the mart as this version of the project defines it"
             + ("." if types == TYPES else ", or `python -m ml train` for a model of what it has.")
@@ -407,14 +407,14 @@ def encode(features: DataFrame) -> DataFrame:
 
 
 def assert_finite(encoded: DataFrame) -> None:
-    """Raise MlError naming the features of encoded rows that hold NaN or infinity."""
+    """Raise ProjectError naming the features of encoded rows that hold NaN or infinity."""
     names = [c for c in encoded.columns if c in BY_NAME and BY_NAME[c].spark_type == "double"]
     found = encoded.agg(
         *(F.count_if(F.isnan(c) | (F.abs(c) == math.inf)).alias(c) for c in names)
     ).collect()[0]
     broken = [f"{name} ({found[name]:,} rows)" for name in names if found[name]]
     if broken:
-        raise MlError(
+        raise ProjectError(
             f"{TABLE} holds NaN or infinity in {', '.join(broken)}, so no model was fitted or "
             "applied: find in models/marts/churn where they come from, and run `dbt build`."
         )

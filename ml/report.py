@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 
 import numpy as np
@@ -14,30 +12,16 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from ml.console import Console
 from ml.evaluate import Interval, Ranking, calibration_bins, curve, figures_with_intervals
 from ml.models import BASELINES
+from warehouse.console import Console
 
-Step = Callable[[str], AbstractContextManager[None]]
 Figures = dict[str, dict[str, dict[str, Interval]]]  # model -> cohort -> figure
 
 PRINTED: tuple[str, ...] = ("roc_auc", "pr_auc", "lift_at_10_percent", "recall_at_10_percent")
 # a terminal has room for no more
 PRINTED += ("log_loss", "calibration_slope", "calibration_intercept")
 SHOWN = (*PRINTED, "brier", "calibration_error")
-
-
-def steps(console: Console) -> Step:
-    """A context manager that shows what runs, and how long it took once it is done."""
-
-    @contextmanager
-    def step(text: str) -> Iterator[None]:
-        start = time.monotonic()
-        with console.status(f"{text} ..."):
-            yield
-        console.print(f"  {time.monotonic() - start:6.1f} s  {text}")
-
-    return step
 
 
 def cohorts(predictions: pd.DataFrame) -> dict[str, np.ndarray]:

@@ -14,13 +14,13 @@ from pyspark.sql import functions as F
 from rich.table import Table
 
 import ml
-from ml import explain, models, report, store
-from ml.console import Console
-from ml.errors import MlError
+from ml import explain, models, store
 from ml.features import HORIZON_DAYS, assert_finite, encode
 from ml.models import Model
-from ml.session import Target
-from ml.text import printable
+from warehouse.console import Console, steps
+from warehouse.errors import ProjectError
+from warehouse.session import Target
+from warehouse.text import printable
 
 TOP = 10
 
@@ -47,7 +47,7 @@ def scores_of(features: DataFrame, model: Model, run_id: str) -> DataFrame:
 def checked(scores: DataFrame) -> int:
     """The number of users.
 
-    Raises MlError unless each has one row, with a probability and reasons.
+    Raises ProjectError unless each has one row, with a probability and reasons.
     """
     is_whole = F.col("churn_probability").between(0, 1)
     for reason in ("reason_1", "reason_2", "reason_3"):
@@ -58,7 +58,7 @@ def checked(scores: DataFrame) -> int:
         F.count_if(F.coalesce(is_whole, F.lit(False))).alias("whole"),
     ).collect()[0]
     if not row["users"] == row["rows"] == row["whole"]:
-        raise MlError(
+        raise ProjectError(
             f"Nothing was written: of {row['rows']:,} scores of {row['users']:,} users only "
             f"{row['whole']:,} have a probability from 0 to 1 and reasons. Run "
             "`python -m ml train` again, or score with another run by --run."
@@ -78,10 +78,10 @@ def score(
 
     Returns the number of users. Repeating it replaces the same rows.
 
-    Raises MlError, before anything is written, when there is no model, no row at today's snapshot,
-    a feature with NaN or infinity, or a score that is none.
+    Raises ProjectError, before anything is written, when there is no model, no row at today's
+    snapshot, a feature with NaN or infinity, or a score that is none.
     """
-    step = report.steps(console)
+    step = steps(console)
     folder = store.run_folder(artifacts, run_id)
     run = store.read_run(folder)
     store.assert_writable(spark, target)
@@ -89,7 +89,7 @@ def score(
     features = store.published_features(spark, target, run["features"])
     today = features.where(F.col("snapshot_date") == F.lit(day))
     if today.isEmpty():
-        raise MlError(
+        raise ProjectError(
             f"churn_features has no row for today's snapshot {day}: run `dbt build` on logs that "
             "reach it."
         )

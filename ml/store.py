@@ -12,10 +12,10 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from ml.errors import MlError
 from ml.features import BY_NAME, CATEGORIES, TABLE, TYPES, assert_schema
 from ml.models import Model, load
-from ml.session import PROJECT_DIR, Target
+from warehouse.errors import ProjectError
+from warehouse.session import PROJECT_DIR, Target
 
 ARTIFACTS = PROJECT_DIR / "artifacts"
 LATEST = "latest"
@@ -37,7 +37,7 @@ def published_features(
 ) -> DataFrame:
     """The published `churn_features` with the features `types`, one row per user and snapshot date.
 
-    Raises MlError when nothing is published yet, or without one of the features.
+    Raises ProjectError when nothing is published yet, or without one of the features.
     """
     name = f"{target.published}.{TABLE}"
     return assert_schema(_table(spark, name, "nothing is published yet"), name, types)
@@ -46,12 +46,12 @@ def published_features(
 def current_snapshot_date(spark: SparkSession, target: Target) -> date:
     """The snapshot that is 'today': the day after the last complete day of logs.
 
-    Raises MlError when nothing is published yet or the calendar is empty.
+    Raises ProjectError when nothing is published yet or the calendar is empty.
     """
     name = f"{target.published}.churn_calendar"
     row = _table(spark, name, "nothing is published yet").select("current_snapshot_date").first()
     if row is None or row[0] is None:
-        raise MlError(f"{name} holds no date: load logs and run `dbt build`.")
+        raise ProjectError(f"{name} holds no date: load logs and run `dbt build`.")
     return row[0]
 
 
@@ -97,7 +97,7 @@ def serve(spark: SparkSession, target: Target, run_id: str, day: date, served_at
 
 
 def assert_writable(spark: SparkSession, target: Target) -> None:
-    """Raise MlError, before any work is done, when dbt has not made the tables yet."""
+    """Raise ProjectError, before any work is done, when dbt has not made the tables yet."""
     for table in ("model_runs", "churn_scores", "served_model"):
         _table(spark, f"{target.ml}.{table}", "dbt has not made it yet")
 
@@ -156,8 +156,10 @@ def _table(spark: SparkSession, name: str, otherwise: str) -> DataFrame:
         return spark.table(name)
     except AnalysisException as error:
         if "TABLE_OR_VIEW_NOT_FOUND" in str(error) or "SCHEMA_NOT_FOUND" in str(error):
-            raise MlError(f"There is no {name} ({otherwise}): run `dbt build` first.") from error
-        raise MlError(f"{name} cannot be read: {str(error).splitlines()[0]}") from error
+            raise ProjectError(
+                f"There is no {name} ({otherwise}): run `dbt build` first."
+            ) from error
+        raise ProjectError(f"{name} cannot be read: {str(error).splitlines()[0]}") from error
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -194,17 +196,17 @@ def point_latest(artifacts: Path, run_id: str) -> None:
 def run_folder(artifacts: Path, run_id: str | None = None) -> Path:
     """Folder of a run, by default of the latest.
 
-    Raises MlError when there is none.
+    Raises ProjectError when there is none.
     """
     pointer = artifacts / LATEST
     if run_id is None:
         if not pointer.is_file():
-            raise MlError(f"No trained model in {artifacts}: run `python -m ml train` first.")
+            raise ProjectError(f"No trained model in {artifacts}: run `python -m ml train` first.")
         run_id = pointer.read_text(encoding="utf-8").strip()
     folder = artifacts / run_id
     if not (folder / "run.json").is_file():
         found = sorted(path.parent.name for path in artifacts.glob("*/run.json"))
-        raise MlError(
+        raise ProjectError(
             f"No model run {run_id} in {artifacts}: "
             + (f"there are {', '.join(found)}." if found else "run `python -m ml train` first.")
         )
@@ -214,8 +216,8 @@ def run_folder(artifacts: Path, run_id: str | None = None) -> Path:
 def read_run(folder: Path) -> dict:
     """The contents of `run.json`; `features` has the Spark type of each feature, in their order.
 
-    Features that were added since the training do not matter. Raises MlError where one was removed,
-    or was read in another way.
+    Features that were added since the training do not matter. Raises ProjectError where one was
+    removed, or was read in another way.
     """
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     if "features" not in run:
@@ -226,7 +228,7 @@ def read_run(folder: Path) -> dict:
         what = "with other categories of the last event than ml/features.py has"
     else:
         return run
-    raise MlError(
+    raise ProjectError(
         f"The model run {folder.name} was trained {what}: run `python -m ml train` again."
     )
 

@@ -15,12 +15,12 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ml import evaluate, explain, models, report, store
-from ml.console import Console
 from ml.errors import LeakAlarm, TooLittleData
 from ml.features import CATEGORIES, HORIZON_DAYS, KEYS, LABEL, TYPES, assert_finite, columns, encode
 from ml.models import Model
-from ml.session import Target
 from ml.split import in_user_sample, is_new_user, split_dates, thinned, warm_start
+from warehouse.console import Console, Step, steps
+from warehouse.session import Target
 
 LEAK_AUC = 0.85  # of one feature alone: stops the run
 SUSPECT_AUC = 0.80  # of a model on test: a leak until shown otherwise
@@ -174,10 +174,10 @@ def train(
     Writes `<artifacts>/<run id>/`, the rows of the run in `model_runs`, and last the pointer to
     the latest run: killed before, the earlier run stays in use. Each training is a run of its own.
 
-    Raises TooLittleData, LeakAlarm, and MlError for a feature with NaN or infinity, before anything
-    is written.
+    Raises TooLittleData, LeakAlarm, and ProjectError for a feature with NaN or infinity, before
+    anything is written.
     """
-    step = report.steps(console)
+    step = steps(console)
     store.assert_writable(spark, target)
     features = store.published_features(spark, target)
     with step("read the feature table"):
@@ -262,7 +262,7 @@ def train(
 
 
 def _try_candidates(
-    train_rows: DataFrame, tune_rows: DataFrame, step: report.Step
+    train_rows: DataFrame, tune_rows: DataFrame, step: Step
 ) -> tuple[dict[str, dict[str, float]], int, float]:
     losses: dict[str, dict[str, float]] = {}
     with step(f"tune logistic regression, {len(models.PENALTIES)} penalties"):
@@ -283,9 +283,7 @@ def _try_candidates(
     return losses, rounds, penalty
 
 
-def _fit_all(
-    fit_rows: DataFrame, penalty: float, rounds: int, step: report.Step
-) -> dict[str, Model]:
+def _fit_all(fit_rows: DataFrame, penalty: float, rounds: int, step: Step) -> dict[str, Model]:
     """Every model on all snapshots up to the end of the tune split; none has seen the test."""
     fitted: dict[str, Model] = {}
     with step("fit the baselines"):

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ml.console import Console
-from ml.errors import MlError
 from report.profit import Assumptions
+from warehouse.console import Console
+from warehouse.errors import ProjectError
 
 DEFAULT_OUT = Path(__file__).resolve().parent.parent / "target" / "report.html"
 
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(width=None if sys.stdout.isatty() else 110)
     try:
         write(options, console)
-    except MlError as error:
+    except ProjectError as error:
         Console(stderr=True).print(str(error), style="red", soft_wrap=True)
         return error.exit_status
     return 0
@@ -87,10 +87,10 @@ def write(options: argparse.Namespace, console: Console) -> None:
     """Read, draw and write, with a line for each."""
     # imported late, so that --help and usage errors answer at once
     from ml import store
-    from ml.report import steps
-    from ml.session import spark_session
     from report.data import read
     from report.page import render
+    from warehouse.console import steps
+    from warehouse.session import spark_session
 
     step, began = steps(console), time.monotonic()
     _check_writable(options.out)
@@ -109,7 +109,7 @@ def write(options: argparse.Namespace, console: Console) -> None:
 
 
 def _check_writable(path: Path) -> None:
-    """Raises MlError where `path` cannot be written; leaves no file, whenever the process dies."""
+    """Raises ProjectError where `path` cannot be written; leaves no file, even when killed."""
     try:
         if path.is_dir():
             raise IsADirectoryError(0, "it is a folder")
@@ -122,7 +122,7 @@ def _check_writable(path: Path) -> None:
 def _write_at_once(path: Path, page: str) -> None:
     """Let the page take the place of `path`; an error leaves `path` as it was.
 
-    Raises MlError where it cannot be written.
+    Raises ProjectError where it cannot be written.
     """
     draft = path.with_name(f".{path.name}.draft")
     try:
@@ -135,8 +135,8 @@ def _write_at_once(path: Path, page: str) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _not_written(path: Path, error: OSError) -> MlError:
-    return MlError(f"{path} cannot be written ({error.strerror}): choose --out.")
+def _not_written(path: Path, error: OSError) -> ProjectError:
+    return ProjectError(f"{path} cannot be written ({error.strerror}): choose --out.")
 
 
 def _amount(text: str) -> float:

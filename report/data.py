@@ -16,9 +16,9 @@ from jinja2 import Environment, StrictUndefined
 from pyspark.sql import SparkSession
 
 from ml import store
-from ml.errors import MlError
-from ml.session import Target
-from ml.text import printable
+from warehouse.errors import ProjectError
+from warehouse.session import Target
+from warehouse.text import printable
 
 QUERIES = Path(__file__).resolve().parent / "queries"
 NO_MODEL = "No model has been trained yet: run make train, then make score."
@@ -28,7 +28,7 @@ PUBLISHED_BEFORE_ALL = ("churn_calendar", "dim_users")
 Step = Callable[[str], AbstractContextManager[None]]
 
 
-class ReportError(MlError):
+class ReportError(ProjectError):
     """There is nothing to report on; the message says what to do."""
 
 
@@ -178,7 +178,7 @@ def read_model(artifacts: Path, run_id: object) -> Model:
         return Model(problem=NO_MODEL)
     try:
         folder = store.run_folder(artifacts, run_id)
-    except MlError:
+    except ProjectError:
         return Model(
             problem=f"The files of model run {run_id} are not in {artifacts}, so its curves cannot "
             "be drawn: name their folder with --artifacts, or run make train."

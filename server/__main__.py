@@ -17,8 +17,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from ml.console import Console
-from ml.session import PROJECT_DIR
 from server.process import (
     KEYSTORE_PASSWORD,
     LOG_FILE,
@@ -30,6 +28,8 @@ from server.process import (
     start,
     stop,
 )
+from warehouse.console import Console
+from warehouse.session import PROJECT_DIR
 
 
 def main(arguments: list[str] | None = None) -> int:

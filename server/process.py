@@ -17,9 +17,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from ml.errors import MlError
-from ml.session import PROJECT_DIR, load_target, make_warehouse_folder
 from server.jar import PACKAGE, JarError, compiled_jar
+from warehouse.errors import ProjectError
+from warehouse.session import PROJECT_DIR, load_target, make_warehouse_folder
 
 # of this checkout; `make clean` leaves it alone, as a server may run
 FOLDER = PROJECT_DIR / ".server"
@@ -147,7 +147,7 @@ def server_settings(options: Options) -> dict[str, str]:
     """
     try:
         settings = dict(load_target("local").settings)
-    except MlError as error:
+    except ProjectError as error:
         raise ServerError(str(error)) from error
     catalog = "spark.sql.catalog.lake"
     settings |= {
@@ -229,7 +229,7 @@ def start(options: Options) -> Server:
         try:
             make_warehouse_folder(settings)
             jar = compiled_jar(FOLDER, environment)
-        except (MlError, JarError) as error:
+        except (ProjectError, JarError) as error:
             raise ServerError(str(error)) from error
         # a file, not arguments, which every user of the machine can read
         properties = options.state_file.with_suffix(".conf")

@@ -82,7 +82,7 @@ def test_answers_have_their_columns_and_rows(name: str, answers: dict[str, pd.Da
 def reader(sample: Project, warehouse: Path) -> Any:
     """A DuckDB on the published marts."""
     pytest.importorskip("duckdb", reason="no duckdb for this Python in requirements.txt")
-    from tools.published import connect
+    from warehouse.published import connect
 
     return connect(warehouse, sample.schema)
 

@@ -15,7 +15,7 @@ from benchmarks.seed_style import as_markdown as seed_markdown
 from benchmarks.server_load import Answers
 from benchmarks.server_load import show as show_load
 from benchmarks.shuffles import BETWEEN_NODES, as_markdown, by_model, operator_name, read_stages
-from ml.console import Console
+from warehouse.console import Console
 
 PLAN = {
     "nodeName": "Exchange",

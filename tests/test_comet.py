@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from ml.session import load_target
 from tests.conftest import MakeProject
 from tests.warehouse import (
     LOAD_TIMES,
@@ -17,6 +16,7 @@ from tests.warehouse import (
     copy_of_project,
 )
 from tools import setup_environment
+from warehouse.session import load_target
 
 has_comet = setup_environment.DEFAULT_TARGET.is_file()
 DEFAULT = os.environ.get("CHURN_TARGET", "local")

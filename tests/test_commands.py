@@ -14,13 +14,13 @@ import pytest
 from dbt.cli.main import dbtRunner
 from dbt_common.events.base_types import EventMsg
 
-from ml.errors import MlError
-from ml.session import load_target, spark_session
 from tests.make_log import make_log, write_log
 from tests.warehouse import ROOT, Run, run_process
 from tools.demo import DemoError, check_folder, named_folder
+from warehouse.errors import ProjectError
+from warehouse.session import load_target, spark_session
 
-PACKAGES = "ml report server tools simulator benchmarks deploy examples tests".split()
+PACKAGES = "warehouse ml report server tools simulator benchmarks deploy examples tests".split()
 COMMANDS = sorted(
     str(path.relative_to(ROOT).with_suffix("")).replace("/", ".")
     for package in PACKAGES
@@ -121,8 +121,8 @@ def test_dbt_says_what_it_cannot_work_with_before_spark_starts(
     [
         ("/tmp/some where", "/tmp/some where"),
         ("some where", f"{ROOT}/some where"),
-        ("", f"{ROOT}/warehouse"),
-        (None, f"{ROOT}/warehouse"),
+        ("", f"{ROOT}/data/warehouse"),
+        (None, f"{ROOT}/data/warehouse"),
     ],
 )
 def test_a_relative_warehouse_is_beside_the_profile(
@@ -149,7 +149,7 @@ def test_a_spark_of_the_shell_is_not_asked_for(
     monkeypatch.setattr("pyspark.sql.SparkSession.Builder.getOrCreate", start)
     monkeypatch.setenv("SPARK_HOME", "/nowhere/spark")
     monkeypatch.setenv("CHURN_WAREHOUSE", str(tmp_path / "warehouse"))
-    with pytest.raises(MlError):
+    with pytest.raises(ProjectError):
         spark_session("local")
     assert "SPARK_HOME" not in os.environ
 

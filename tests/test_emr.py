@@ -534,8 +534,9 @@ def test_the_packed_project_has_what_a_job_reads(tmp_path: Path) -> None:
     names = zipfile.ZipFile(pack_project(tmp_path / "churn.zip")).namelist()
     for part in ("dbt_project.yml", "profiles.yml", "macros/lock.sql", "ml/train.py"):
         assert part in names
+    assert "warehouse/session.py" in names
     assert "report/page.html.j2" in names and "seeds/page_catalogue.csv" in names
-    assert not [name for name in names if name.startswith(("tests/test_", "warehouse", ".venv"))]
+    assert not [name for name in names if name.startswith(("tests/test_", "data/", ".venv"))]
 
 
 def test_a_build_that_is_not_published_fails_the_step(

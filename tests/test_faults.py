@@ -401,7 +401,7 @@ def test_a_build_that_is_told_to_stop_stops(built: Growing) -> None:
 def test_a_heap_that_is_too_small_is_named(warehouse: Path) -> None:
     """Of what Java throws, dbt would say only that Spark has ended."""
     client = (
-        "from ml.session import spark_session; "
+        "from warehouse.session import spark_session; "
         "spark_session()[0].sql('select size(array_repeat(1, 1500000000))').collect()"
     )
     run = run_process("python", "-c", client, CHURN_DRIVER_MEMORY="512m")

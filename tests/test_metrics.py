@@ -15,8 +15,8 @@ from dbt_semantic_interfaces.validations.semantic_manifest_validator import (
 from tests.warehouse import Project, answers_of
 
 pytest.importorskip("duckdb", reason="no duckdb for this Python in requirements.txt")
-from tools.metrics import metric_sql
-from tools.published import connect
+from warehouse.metrics import metric_sql
+from warehouse.published import connect
 
 DAY, WEEK = "metric_time__day", "metric_time__week"
 DAILY = "select kpi_date, {} from {{published}}.daily_kpis"

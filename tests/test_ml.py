@@ -29,15 +29,16 @@ from sklearn.linear_model import LogisticRegression
 from ml import evaluate, explain, models, report, store
 from ml import features as schema
 from ml.__main__ import main
-from ml.console import Console
-from ml.errors import LeakAlarm, MlError, TooLittleData
+from ml.errors import LeakAlarm, TooLittleData
 from ml.evaluate import Ranking
 from ml.score import checked, scores_of
-from ml.session import PROJECT_DIR, load_target, spark_session
 from ml.split import Split, min_days, split_dates, thinned, warm_start
 from ml.train import LEAK_AUC, Part, check_leaks
 from tests.warehouse import AWKWARD_NAME, IN_ONE_PIECE, active_spark
 from tools import demo
+from warehouse.console import Console, steps
+from warehouse.errors import ProjectError
+from warehouse.session import PROJECT_DIR, load_target, spark_session
 
 FIRST = date(2018, 10, 2)
 
@@ -500,7 +501,7 @@ def test_a_run_that_cannot_be_applied_any_more_says_so(
     assert store.read_run(tmp_path) == run
     changed = {name: value for name, value in (run | change).items() if value}
     (tmp_path / "run.json").write_text(json.dumps(changed))
-    with pytest.raises(MlError, match=re.escape(text)):
+    with pytest.raises(ProjectError, match=re.escape(text)):
         store.read_run(tmp_path)
 
 
@@ -535,7 +536,7 @@ def test_data_is_never_markup() -> None:
     console.print(table)
     with console.status(ODD) as status:
         assert status.status.plain == ODD
-    with report.steps(console)(ODD):
+    with steps(console)(ODD):
         pass
     assert text.getvalue().count(ODD) >= 5
 
@@ -558,9 +559,9 @@ def test_profile_is_dbts_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     target = load_target("local", PROJECT_DIR)
     assert (target.published, target.ml) == ("other_published", "other_ml")
     assert target.settings["spark.sql.catalog.lake.warehouse"] == str(tmp_path)
-    with pytest.raises(MlError, match="nowhere"):
+    with pytest.raises(ProjectError, match="nowhere"):
         load_target("nowhere", PROJECT_DIR)
-    with pytest.raises(MlError, match="--profiles-dir"):
+    with pytest.raises(ProjectError, match="--profiles-dir"):
         load_target("local", tmp_path)
 
 
@@ -570,7 +571,7 @@ def test_other_methods_are_refused_in_one_sentence(tmp_path: Path) -> None:
         "      method: thrift\n      host: localhost\n      schema: churn\n",
         encoding="utf-8",
     )
-    with pytest.raises(MlError, match="'thrift'.*'session'"):
+    with pytest.raises(ProjectError, match="'thrift'.*'session'"):
         spark_session(None, tmp_path)
 
 
@@ -842,7 +843,7 @@ def test_a_score_that_is_none_is_not_written(spark: SparkSession) -> None:
         ("c", 1.1, "x", "y", "z"),
         ("c", 0.3, "x", "", "z"),
     ):
-        with pytest.raises(MlError, match="Nothing was written: of 3 scores"):
+        with pytest.raises(ProjectError, match="Nothing was written: of 3 scores"):
             checked(spark.createDataFrame([*rows, bad], names))
 
 
@@ -901,7 +902,7 @@ def test_strengths_by_hand(spark: SparkSession) -> None:
 def test_schema_error_names_columns_and_the_mend(spark: SparkSession) -> None:
     features = spark.table("mltest_published.churn_features")
     broken = features.drop("songs_to_date").withColumn("is_paid", features["is_paid"].cast("int"))
-    with pytest.raises(MlError) as error:
+    with pytest.raises(ProjectError) as error:
         schema.assert_schema(broken)
     assert "missing: songs_to_date" in str(error.value)
     assert "is_paid is int, not boolean" in str(error.value)

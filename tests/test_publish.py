@@ -231,7 +231,7 @@ def test_a_reader_without_spark_sees_what_is_published_not_what_is_built(
     history: History, warehouse: Path
 ) -> None:
     pytest.importorskip("duckdb", reason="no duckdb for this Python in requirements.txt")
-    from tools.published import connect
+    from warehouse.published import connect
 
     project, steps = history.project, history.steps
     good, partial = steps["good"], steps["partial"]

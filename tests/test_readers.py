@@ -17,7 +17,7 @@ import pyarrow as pa
 from pyiceberg.catalog.sql import SqlCatalog
 from sqlalchemy import URL
 
-from tools.published import ReaderError, connect
+from warehouse.published import ReaderError, connect
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_the_command_prints_an_answer_and_says_what_is_wrong(
     def run(sql: str, folder: Path) -> subprocess.CompletedProcess:
         with environment({"CHURN_WAREHOUSE": str(folder), "CHURN_SCHEMA": sample.schema}):
             return subprocess.run(
-                [sys.executable, "-m", "tools.published", sql],
+                [sys.executable, "-m", "warehouse.published", sql],
                 cwd=ROOT,
                 capture_output=True,
                 text=True,

@@ -32,7 +32,6 @@ from scipy.stats import binomtest
 from ml import report as ml_report
 from ml import store
 from ml.features import FEATURES
-from ml.session import load_target
 from report import charts, data, findings, page, places, svg
 from report.__main__ import main
 from report.data import build_name, query
@@ -41,6 +40,7 @@ from report.profit import Assumptions, profit_curve
 from tests.conftest import MakeProject
 from tests.make_log import Event, make_log
 from tests.warehouse import ROOT, Project, active_spark, ansi_mode, answers_of, environment
+from warehouse.session import load_target
 
 SHOTS = ROOT / "target" / "report_screenshots"
 SCHEMA = "report"
@@ -384,7 +384,7 @@ def published_texts(project: Project) -> dict[str, str]:
         (text,) = re.findall(r"```sql\n(.*?)```", project.nodes()[name]["description"], re.S)
         texts[name] = text.replace("churn_published.", f"{SCHEMA}_published.")
     if find_spec("metricflow"):  # it is not there for each Python
-        from tools.metrics import metric_sql
+        from warehouse.metrics import metric_sql
 
         manifest = project.folder / "target" / "semantic_manifest.json"
         metrics = [each["name"] for each in json.loads(manifest.read_text())["metrics"]]
@@ -397,7 +397,7 @@ def published_texts(project: Project) -> dict[str, str]:
 @pytest.mark.usefixtures("artifacts")
 def test_a_reader_without_spark_has_the_same_text(project: Project, warehouse: Path) -> None:
     pytest.importorskip("duckdb", reason="no duckdb for this Python in requirements.txt")
-    from tools.published import connect
+    from warehouse.published import connect
 
     columns = [
         (f"{SCHEMA}_published.{mart}", column)
@@ -509,7 +509,7 @@ def test_a_file_that_cannot_be_written_is_told_at_once(
 def test_a_process_that_dies_while_it_draws_leaves_no_draft(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ml.session.spark_session", lambda *_: (None, None))
+    monkeypatch.setattr("warehouse.session.spark_session", lambda *_: (None, None))
     monkeypatch.setattr("report.data.read", lambda *_: None)
     monkeypatch.setattr("report.page.render", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     out = tmp_path / "report.html"
@@ -532,7 +532,7 @@ def test_an_error_leaves_no_draft(
     def fail(*_: Any, **__: Any) -> str:
         raise error
 
-    monkeypatch.setattr("ml.session.spark_session", lambda *_: (None, None))
+    monkeypatch.setattr("warehouse.session.spark_session", lambda *_: (None, None))
     monkeypatch.setattr("report.data.read", lambda *_: None)
     is_full = isinstance(error, OSError)
     monkeypatch.setattr("report.page.render", (lambda *_: "a page") if is_full else fail)

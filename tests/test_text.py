@@ -13,10 +13,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.table import Table
 
-from ml.console import Console
 from ml.score import likeliest
-from ml.text import printable
 from tools.demo import risk_table
+from warehouse.console import Console
+from warehouse.text import printable
 
 ID = "[/x][bold]user[0] \x1b[2J\x07\ud83c\u202e"
 SHOWN = "[/x][bold]user[0] �[2J���"

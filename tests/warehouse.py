@@ -20,7 +20,7 @@ import pandas as pd
 from dbt.cli.main import dbtRunner
 from pyspark.sql import DataFrame, SparkSession
 
-from ml.session import spark_session
+from warehouse.session import spark_session
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "data" / "sample"

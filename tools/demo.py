@@ -18,8 +18,8 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from ml.console import Console
-from ml.text import printable
+from warehouse.console import Console
+from warehouse.text import printable
 
 ROOT = Path(__file__).resolve().parent.parent
 RAW = ROOT / "data" / "raw"
@@ -304,7 +304,7 @@ def summary(
     )
     with console.status("reading what was built"):
         facts, at_risk = read_tables(console, is_scored)
-    warehouse = ROOT / (os.environ.get("CHURN_WAREHOUSE") or "warehouse")
+    warehouse = ROOT / (os.environ.get("CHURN_WAREHOUSE") or "data/warehouse")
     table = Table(show_header=False, box=None, padding=(0, 2), title="What is there now")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
@@ -339,8 +339,8 @@ def read_tables(
     """
     from pyspark.errors import PySparkException
 
-    from ml.errors import MlError
-    from ml.session import spark_session
+    from warehouse.errors import ProjectError
+    from warehouse.session import spark_session
 
     try:
         spark, target = spark_session()
@@ -374,7 +374,7 @@ def read_tables(
         schemas = [f"{schema}_{suffix}" for suffix in ("published", "marts", "staging", "ml")]
         facts.append(("schemas", f"{', '.join(schemas)}; analysts need {schemas[0]} alone"))
         return facts, at_risk
-    except (MlError, PySparkException) as error:
+    except (ProjectError, PySparkException) as error:
         console.print(f"The tables could not be read back: {error}", style="yellow")
         return [], []
 

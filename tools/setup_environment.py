@@ -459,8 +459,8 @@ def base_archive() -> None:
 
 
 def make_folders() -> None:
-    """Make warehouse/ and let data/raw, the landing folder, be the sample until another is set."""
-    (ROOT / "warehouse").mkdir(exist_ok=True)
+    """Make data/warehouse; let data/raw, the landing folder, be the sample until another is set."""
+    (ROOT / "data" / "warehouse").mkdir(parents=True, exist_ok=True)
     raw = ROOT / "data" / "raw"
     if not raw.exists() and not raw.is_symlink():
         raw.parent.mkdir(exist_ok=True)

@@ -342,7 +342,7 @@ class _Aws:
 
     def upload_project(self) -> None:
         """The project, the script of a step, and the settings of the target for a Thrift server."""
-        from ml.session import load_target
+        from warehouse.session import load_target
 
         os.environ |= {
             "CHURN_WAREHOUSE": f"s3://{self.bucket}/warehouse",

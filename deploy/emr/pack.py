@@ -12,19 +12,21 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 PARTS = (
     *("dbt_project.yml", "profiles.yml"),
-    *("analyses", "examples", "macros", "ml", "models", "report", "seeds", "tests"),
+    *("analyses", "examples", "macros", "ml", "models", "report", "seeds", "tests", "warehouse"),
 )
+# the Python tests stay here; a folder `warehouse` may have tables in it, of an earlier version
+ONLY = {"tests": ".sql", "warehouse": ".py"}
 REQUIREMENTS = ROOT / "deploy" / "emr" / "requirements.txt"
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "any")
 
 
 def project_files() -> Iterator[Path]:
-    """What dbt, ml/ and the report read, by its path in the project."""
+    """What dbt and the commands need, by its path in the project."""
     for part in PARTS:
         found = [ROOT / part] if (ROOT / part).is_file() else sorted((ROOT / part).rglob("*"))
         for path in found:
-            is_test = part == "tests" and path.suffix != ".sql"
-            if path.is_file() and not is_test and "__pycache__" not in path.parts:
+            is_left_out = part in ONLY and path.suffix != ONLY[part]
+            if path.is_file() and not is_left_out and "__pycache__" not in path.parts:
                 yield path.relative_to(ROOT)
 
 

@@ -25,7 +25,7 @@ def write(folder: Path) -> None:
 
     A mart is read once, through its published view.
     """
-    from ml.session import spark_session
+    from warehouse.session import spark_session
 
     folder.mkdir(parents=True, exist_ok=True)
     spark, target = spark_session()

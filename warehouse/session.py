@@ -1,4 +1,4 @@
-"""The Spark session and the schema names, from the same dbt profile that `dbt build` uses."""
+"""The Spark session and the schema names, from the dbt profile that `dbt build` uses."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from ml.errors import MlError
+from warehouse.errors import ProjectError
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
-LOG_FILE = PROJECT_DIR / "logs" / "ml.log"
+LOG_FILE = PROJECT_DIR / "logs" / "commands.log"
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Target:
     """One rendered target of profiles.yml.
 
     `schema` is the profile's schema ('churn'); dbt appends a suffix per folder:
-    `published` and `ml` are where this step reads and writes. Where it names a catalog
+    `published` is what is read, `ml` what the ML step writes. Where it names a catalog
     ('spark_catalog.churn'), that is where views are; tables are in the default catalog.
     """
 
@@ -35,7 +35,7 @@ class Target:
 
     @property
     def published(self) -> str:
-        """Schema of the published views, which are all that this step reads."""
+        """Schema of the published views, which are all that readers need."""
         return f"{self.schema}_published"
 
     @property
@@ -45,7 +45,7 @@ class Target:
 
     @property
     def ml(self) -> str:
-        """Schema of the tables this step writes."""
+        """Schema of the tables that the ML step writes."""
         return f"{self._tables}_ml"
 
     @property
@@ -61,7 +61,7 @@ def load_target(
     `target` defaults to DBT_TARGET, then to the profile's default; `profiles_dir` to
     DBT_PROFILES_DIR, then to the project's folder.
 
-    Raises MlError when the profile is missing or does not render, names no such target, or the
+    Raises ProjectError when the profile is missing or does not render, names no such target, or the
     target is not of method `session`.
     """
     from dbt.config.profile import Profile, read_profile
@@ -72,7 +72,7 @@ def load_target(
 
     folder = Path(profiles_dir or os.environ.get("DBT_PROFILES_DIR") or PROJECT_DIR).resolve()
     if not (folder / "profiles.yml").is_file():
-        raise MlError(f"No profiles.yml in {folder}: name its folder with --profiles-dir.")
+        raise ProjectError(f"No profiles.yml in {folder}: name its folder with --profiles-dir.")
     try:
         set_invocation_context(os.environ)
         # profiles.yml may read flags.PROFILES_DIR, which dbt keeps as a global
@@ -81,14 +81,14 @@ def load_target(
         raw = read_profile(str(folder)).get(_profile_name(), {})
         name, fields = Profile.render_profile(raw, _profile_name(), wanted, ProfileRenderer({}))
         if fields.get("method") != "session":
-            raise MlError(
+            raise ProjectError(
                 f"Target '{name}' connects by '{fields.get('method')}', and the ML step runs only "
                 "on targets of method 'session' (Spark in this process; under spark-submit on a "
                 "cluster): choose one with --target."
             )
         profile = Profile.render(ProfileRenderer({}), _profile_name(), target_override=wanted)
     except DbtBaseException as error:
-        raise MlError(f"{folder / 'profiles.yml'}: {' '.join(str(error).split())}") from error
+        raise ProjectError(f"{folder / 'profiles.yml'}: {' '.join(str(error).split())}") from error
     credentials: Any = profile.credentials
     return Target(
         name=profile.target_name,
@@ -109,10 +109,10 @@ def spark_session(
 ) -> tuple[SparkSession, Target]:
     """Start (or reuse) the Spark session of a dbt target; returns it with the rendered target.
 
-    Spark's own messages go to logs/ml.log, so that a command prints results only.
+    Spark's own messages go to logs/commands.log, so that a command prints results only.
 
-    Raises MlError as `load_target` does, when Spark does not start, and when this process already
-    runs a session on another warehouse.
+    Raises ProjectError as `load_target` does, when Spark does not start, and when this process
+    already runs a session on another warehouse.
     """
     rendered = load_target(target, profiles_dir)
     # workers must run the environment's own python, not the system's
@@ -134,7 +134,7 @@ def spark_session(
             spark = builder.getOrCreate()
         except Exception as error:
             first_line = str(error).partition("\n")[0]
-            raise MlError(
+            raise ProjectError(
                 f"Spark did not start: {type(error).__name__}: {first_line} "
                 f"(its messages: {log_file})."
             ) from error
@@ -144,7 +144,7 @@ def spark_session(
 def make_warehouse_folder(settings: dict[str, str]) -> None:
     """Make the folder of a warehouse on this machine: SQLite makes its file, but not the folder.
 
-    Raises MlError where it cannot be made.
+    Raises ProjectError where it cannot be made.
     """
     warehouse = settings["spark.sql.catalog.lake.warehouse"]
     if "://" in warehouse:
@@ -152,7 +152,7 @@ def make_warehouse_folder(settings: dict[str, str]) -> None:
     try:
         Path(warehouse).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise MlError(f"The warehouse's folder cannot be made: {error}.") from error
+        raise ProjectError(f"The warehouse's folder cannot be made: {error}.") from error
 
 
 def _refuse_other_warehouse(rendered: Target) -> None:
@@ -161,7 +161,7 @@ def _refuse_other_warehouse(rendered: Target) -> None:
         return
     for key, value in rendered.settings.items():
         if key.startswith("spark.sql.catalog.") and running.conf.get(key, None) != value:
-            raise MlError(
+            raise ProjectError(
                 f"This process already runs a Spark session with another '{key}': stop it first."
             )
 

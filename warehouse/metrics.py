@@ -1,7 +1,7 @@
 """Answer a question about metrics: MetricFlow writes the SQL, DuckDB reads the published marts.
 
-    python -m tools.metrics churn_rate active_users --by metric_time__week
-    python -m tools.metrics churn_rate --by user__platform --sql    # Spark SQL, for a client
+    python -m warehouse.metrics churn_rate active_users --by metric_time__week
+    python -m warehouse.metrics churn_rate --by user__platform --sql    # Spark SQL, for a client
 
 Without metrics, lists them. What they mean is in models/marts/_metrics.yml. MetricFlow's own
 command `mf` does not know dbt-spark; as a library it writes the SQL of Databricks, and so of Spark.
@@ -29,7 +29,7 @@ from metricflow_semantics.model.dbt_manifest_parser import (
 )
 from metricflow_semantics.model.semantic_manifest_lookup import SemanticManifestLookup
 
-from tools.published import ROOT, SCHEMA, ReaderError, connect
+from warehouse.published import ROOT, SCHEMA, ReaderError, connect
 
 DIALECTS = {
     "spark": (SqlEngine.DATABRICKS, DatabricksSqlPlanRenderer),
@@ -59,7 +59,7 @@ def metric_sql(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the metrics, an answer, or its SQL."""
     parser = argparse.ArgumentParser(
-        prog="python -m tools.metrics",
+        prog="python -m warehouse.metrics",
         description=__doc__,
         formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=100),
     )

@@ -1,6 +1,6 @@
 """The published marts without Spark or Java: pyiceberg finds their files, DuckDB queries them.
 
-    python -m tools.published "select * from churn_published.weekly_kpis order by week_start_date"
+    python -m warehouse.published "select * from churn_published.weekly_kpis"
 
 Reads a warehouse of the target `local`; writes nothing.
 """
@@ -18,15 +18,17 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 from sqlalchemy import URL
 
+from warehouse.errors import ProjectError
+
 ROOT = Path(__file__).resolve().parent.parent
-WAREHOUSE = ROOT / (os.environ.get("CHURN_WAREHOUSE") or "warehouse")
+WAREHOUSE = ROOT / (os.environ.get("CHURN_WAREHOUSE") or "data/warehouse")
 SCHEMA = os.environ.get("CHURN_SCHEMA", "churn")
 # types of Iceberg that DuckDB calls otherwise
 DUCKDB_TYPES = {"string": "varchar", "long": "bigint", "timestamptz": "timestamp"}
 
 
-class ReaderError(Exception):
-    """Says in one sentence what is wrong and what to do."""
+class ReaderError(ProjectError):
+    """What is published cannot be read."""
 
 
 def catalog(warehouse: Path = WAREHOUSE) -> SqlCatalog:
@@ -99,7 +101,7 @@ def local_path(location: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the answer to one query."""
-    parser = argparse.ArgumentParser(prog="python -m tools.published", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m warehouse.published", description=__doc__)
     parser.add_argument("sql", help="a query of the published views, in DuckDB's SQL")
     options = parser.parse_args(arguments)
     try:

@@ -1,0 +1,1 @@
+"""The ground floor: profile, Spark session, errors, console, and what is published."""
