@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import MakeProject
-from tests.make_log import DAY, START
+from tests.make_log import DAY, START, make_log, write_log
 from tests.warehouse import Project, copy_of_project
 
 
@@ -63,6 +63,27 @@ def test_a_log_that_nothing_can_be_read_of_is_not_published(
     assert failed.status == 1
     (line,) = failed.lines_with("Not published")
     message = "no event in the log: 1 of 1 line(s) rejected: 1 wrong_type"
+    assert f"Not published: log_anomalies failed ({message})" in line
+    assert project.published() == {}
+
+
+def test_a_log_without_profiles_is_not_published(make_project: MakeProject, root: Path) -> None:
+    """Whoever has neither registration nor gender is a visitor, and such a log has no user."""
+    project = make_project("no_users", root=root)
+    events = make_log(users=5, days=3, seed=8)
+    assert all(event["userId"] for event in events)
+    profile = ("registration", "gender", "firstName", "lastName")
+    for event in events:
+        for name in profile:
+            del event[name]
+    write_log(events, project.raw)
+    failed = project.build()
+    assert failed.status == 1
+    (line,) = failed.lines_with("Not published")
+    message = (
+        f"no user in the log: each of {len(events)} event(s) lacks a user id, "
+        "or registration and gender"
+    )
     assert f"Not published: log_anomalies failed ({message})" in line
     assert project.published() == {}
 
