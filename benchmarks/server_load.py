@@ -96,8 +96,12 @@ def break_off(server: Server, is_over: Callable[[], bool], met: Answers) -> None
         for port in (server.thrift_port, server.connect_port):
             with suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as noise:
                 noise.sendall(os.urandom(4096))
-        connection = hive.connect(server.host, server.thrift_port)
-        connection.cursor().execute(query, async_=True)
+        try:
+            connection = hive.connect(server.host, server.thrift_port)
+            connection.cursor().execute(query, async_=True)
+        except ERRORS as error:
+            met.errors.append(f"broken client: {type(error).__name__}: {str(error)[:300]}")
+            return
         connection._transport.close()  # as of a client that was killed
         met.broken_calls += 1
         time.sleep(1)
@@ -134,6 +138,8 @@ def show(met: Answers, output: str, clients: int, console: Console) -> None:
     for name in ("question", "queries", "median", "p95", "longest"):
         table.add_column(name, justify="left" if name == "question" else "right")
     for name, seconds in [*sorted(met.seconds.items()), ("all", everything)]:
+        if not seconds:  # no query was answered
+            continue
         p95 = statistics.quantiles(seconds, n=20)[-1] if len(seconds) > 1 else seconds[0]
         middle, longest = statistics.median(seconds), max(seconds)
         table.add_row(name, f"{len(seconds):,}", *(f"{s:.2f}" for s in (middle, p95, longest)))
@@ -144,9 +150,9 @@ def show(met: Answers, output: str, clients: int, console: Console) -> None:
     )
     for line in output.splitlines():
         if "Published" in line:
-            console.print(line, markup=False)
+            console.print(line, soft_wrap=True)
     for error in sorted(set(met.errors)):
-        console.print(error, style="red", markup=False, highlight=False)
+        console.print(error, style="red", soft_wrap=True)
 
 
 def main() -> int:
@@ -181,8 +187,9 @@ def measure(
     with progress_line(console) as progress:
         task = progress.add_task("building all days but the last")
         (day,) = cut_off_last_days(raw, 1, landing, folder / "days")
-        run_dbt("build", no_unit_tests, folder, landing)
-        run_dbt("compile", ["--select", "path:analyses"], folder, landing)
+        run_dbt("build", no_unit_tests, folder, landing).raise_if_failed("the build")
+        questions_only = ["--select", "path:analyses"]
+        run_dbt("compile", questions_only, folder, landing).raise_if_failed("the questions")
         compiled = (folder / "target" / "compiled").rglob("analyses/*.sql")
         questions = {path.stem: path.read_text() for path in compiled}
         progress.update(task, description="starting the server")

@@ -242,3 +242,10 @@ def test_what_clients_met_is_no_markup() -> None:
     shown = console.file.getvalue()
     for text in (*errors, "Published 14 marts [in] x."):
         assert text in shown
+
+
+def test_clients_that_met_errors_only_are_shown() -> None:
+    console = Console(file=io.StringIO(), width=40)
+    error = "TTransportException: Could not connect to any of [('127.0.0.1', 10000)]"
+    show_load(Answers({}, [error]), "", 20, console)
+    assert error in console.file.getvalue().splitlines()
