@@ -117,6 +117,7 @@ typed_ids as (
                 then try_cast(userId as decimal(38, 10))
         end as float_id
     from lines
+    inner join files using (filename)
 
 ),
 
@@ -137,6 +138,9 @@ checked as (
                 then 'wrong_type'
             when ts is null then 'missing_timestamp'
             when ts not between 946684800000 and 4102444799999 then 'timestamp_out_of_range'
+            when epoch_ms(source_file_modified_at) >= 946684800000
+                and ts > epoch_ms(source_file_modified_at) + 86400000
+                then 'later_than_its_file'
             when coalesce(page, '') = '' then 'missing_page'
             when sessionId is null then 'missing_session'
             when length < 0 or length > 86400 then 'length_out_of_range'
@@ -149,9 +153,9 @@ checked as (
 )
 
 select
-    replace(checked.filename, getvariable('raw_folder') || '/', '') as source_file,
-    files.source_file_bytes,
-    files.source_file_modified_at,
+    replace(filename, getvariable('raw_folder') || '/', '') as source_file,
+    source_file_bytes,
+    source_file_modified_at,
     now() as loaded_at,
     reject_reason,
     case
@@ -192,8 +196,7 @@ select
         ts, coalesce(typed_user_id, userId), sessionId, page, auth, method, status, level,
         itemInSession, location, userAgent, registration, gender, artist, song, length
     ) as content_hash
-from checked
-inner join files on checked.filename = files.filename;
+from checked;
 
 
 create table duplicate_candidates as
@@ -221,94 +224,87 @@ from base_events
 group by source_file, event_date, reject_reason;
 
 
-create table stg_event_dates as
+create table log_calendar as
 with
 
 dates as (
 
     select
         event_date,
-        sum(lines) as accepted_lines
+        sum(lines) as accepted_lines,
+        event_date - lag(event_date) over (order by event_date) > 365 as is_a_year_later
     from stg_line_counts
     where event_date is not null
     group by event_date
 
 ),
 
-gaps as (
+weeks as (
 
     select
         *,
-        event_date - lag(event_date) over (order by event_date) > 365 as is_first_of_piece
+        count(*) filter (where is_a_year_later) over (
+            order by event_date rows unbounded preceding
+        ) as piece,
+        count(*) over from_it >= 4
+        or sum(accepted_lines) over from_it >= avg(accepted_lines) over () / 10 as can_begin,
+        count(*) over up_to_it >= 4
+        or sum(accepted_lines) over up_to_it >= avg(accepted_lines) over () / 10 as can_end
     from dates
+    window
+        from_it as (
+            order by event_date range between current row and interval 6 days following
+        ),
+        up_to_it as (
+            order by event_date range between interval 6 days preceding and current row
+        )
 
 ),
 
-pieces as (
+period as (
 
     select
-        *,
-        count(*) filter (where is_first_of_piece) over (
-            order by event_date rows between unbounded preceding and current row
-        ) as piece
-    from gaps
+        min(event_date) filter (where can_begin) as first_date,
+        max(event_date) filter (where can_end) as last_date
+    from weeks
+    group by piece
+    order by sum(accepted_lines) desc, piece desc
+    limit 1
 
 ),
 
-piece_sizes as (
+log_dates as (
 
     select
-        *,
-        sum(accepted_lines) over (partition by piece) as piece_lines
-    from pieces
+        event_date,
+        accepted_lines >= coalesce(avg(accepted_lines) over (
+            order by event_date rows between 28 preceding and 1 preceding
+        ), 0) / 10 as has_volume
+    from dates
+    inner join period on event_date between first_date and last_date
 
 )
 
 select
     event_date,
     accepted_lines,
-    piece = first_value(piece) over (
-        order by piece_lines desc, piece desc, event_date
-        rows between unbounded preceding and unbounded following
-    ) as is_in_log_period
-from piece_sizes;
+    has_volume is not null as is_in_log_period,
+    has_volume is not null and count(*) filter (where has_volume) over (
+        order by event_date rows between current row and unbounded following
+    ) >= 2 as is_complete
+from dates
+left join log_dates using (event_date);
 
 
 create table churn_calendar as
-with
-
-usual_volume as (
-
-    select
-        event_date,
-        accepted_lines,
-        avg(accepted_lines) over (
-            order by event_date rows between 28 preceding and 1 preceding
-        ) as usual_lines,
-        lead(event_date) over (order by event_date) as next_event_date
-    from stg_event_dates
-    where is_in_log_period
-
-),
-
-calendar as (
-
-    select
-        min(event_date) as first_event_date,
-        max(event_date) as last_event_date,
-        max(event_date) filter (
-            where next_event_date is not null
-            and accepted_lines >= coalesce(usual_lines, 0) / 10
-        ) as last_complete_date
-    from usual_volume
-    having count(*) > 0
-
-)
-
 select
-    *,
+    min(event_date) as first_event_date,
+    max(event_date) as last_event_date,
+    max(event_date) filter (where is_complete) as last_complete_date,
     last_complete_date + 1 as current_snapshot_date
-from calendar;
+from log_calendar
+where is_in_log_period
+having count(*) > 0;
 
 
 create table duplicate_events as
@@ -348,10 +344,10 @@ loaded as (
         sum(line_counts.lines) as lines,
         min(line_counts.loaded_at) as loaded_at,
         coalesce(
-            sum(line_counts.lines) filter (where event_dates.is_in_log_period is not true), 0
+            sum(line_counts.lines) filter (where log_calendar.is_in_log_period is not true), 0
         ) as rejected_lines
     from stg_line_counts as line_counts
-    left join stg_event_dates as event_dates using (event_date)
+    left join log_calendar using (event_date)
     group by line_counts.source_file
 
 ),
@@ -360,7 +356,7 @@ repeats as (
 
     select unnest(source_files[2:]) as source_file
     from duplicate_events
-    inner join stg_event_dates using (event_date)
+    inner join log_calendar using (event_date)
     where is_in_log_period and lines > 1
 
 ),
@@ -409,7 +405,7 @@ log_period as (
     select
         min(event_date) as first_event_date,
         max(event_date) as last_event_date
-    from stg_event_dates
+    from log_calendar
     where is_in_log_period
 
 ),

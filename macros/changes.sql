@@ -150,14 +150,14 @@
     Since the last complete build: `dates` whose lines changed, oldest first; `has_lost_lines`,
     whether lines were taken back (by reload_files, or as the log's period moved); and
     `first_snapshot`, the earliest churn snapshot whose features or labels may have changed. None
-    where all is to be built. Asked once per run, after `stg_event_dates` was built.
+    where all is to be built. Asked once per run, after `log_calendar` was built.
 -#}
 {% macro changes() %}
     {% set last = graph.get('last') if execute else none %}
     {% if not last or not last.is_same_project %}{{ return(none) }}{% endif %}
     {% if 'changes' not in last %}
         {% set rows = run_query(
-            changes_query(counts_table(), table_name(graph.nodes[model_id('stg_event_dates')]))
+            changes_query(counts_table(), table_name(graph.nodes[model_id('log_calendar')]))
         ).rows %}
         {% set lost = [] %}
         {% for row in rows if row[1] %}{% do lost.append(row[0]) %}{% endfor %}
@@ -204,7 +204,7 @@ order by event_date
 {#- Condition of a model on a date: whether a build has to read and write it. -#}
 {% macro in_changed_dates(column) -%}
     {%- do ref('stg_line_counts') -%}
-    {%- do ref('stg_event_dates') -%}
+    {%- do ref('log_calendar') -%}
     {{ is_changed_date(column) }}
 {%- endmacro %}
 
@@ -253,7 +253,7 @@ order by event_date
 {#- Condition of a model that counts by week: as above, for all dates of each week that has a changed one. -#}
 {% macro in_changed_weeks(column) -%}
     {%- do ref('stg_line_counts') -%}
-    {%- do ref('stg_event_dates') -%}
+    {%- do ref('log_calendar') -%}
     {{ is_changed_date(column, of_whole_weeks=true) }}
 {%- endmacro %}
 
@@ -290,12 +290,14 @@ order by event_date
 {% macro first_changed_snapshot() %}
     {% set found = changes() %}
     {% if found is none %}{{ return(none) }}{% endif %}
-    {% set calendar = table_name(graph.nodes[model_id('churn_calendar')]) %}
     {% if 'first_snapshot' not in found %}
+        {% set calendar = table_name(graph.nodes[model_id('log_calendar')]) %}
+        {% set ends = "select max(case when is_complete then event_date end) as last_complete_date,"
+            ~ " max(event_date) as last_event_date from %s where is_in_log_period" %}
         {% set row = run_query(
             "select least(min(date_sub(last_complete_date, 8)), date_add(min(last_event_date), 1)"
             ~ (", date_sub(date '" ~ found.dates[0] ~ "', 9)" if found.dates else "")
-            ~ ") from (select * from " ~ calendar ~ " union all select * from " ~ at_last_build(calendar) ~ ")"
+            ~ ") from (" ~ ends | format(calendar) ~ " union all " ~ ends | format(at_last_build(calendar)) ~ ")"
         ).rows[0] %}
         {% do found.update({'first_snapshot': row[0] | string}) %}
     {% endif %}
@@ -305,7 +307,7 @@ order by event_date
 
 {#- Condition of a model on a snapshot date, `days_before` earlier ones included. -#}
 {% macro in_changed_snapshots(column, days_before=0) -%}
-    {%- do ref('churn_calendar') -%}
+    {%- do ref('log_calendar') -%}
     {{ is_changed_snapshot(column, days_before) }}
 {%- endmacro %}
 

@@ -44,7 +44,7 @@ broken as (
 {% test rows_satisfy(model, rules, date_column=none) %}
 
 {%- do ref('stg_line_counts') %}
-{%- do ref('stg_event_dates') %}
+{%- do ref('log_calendar') %}
 
 with
 

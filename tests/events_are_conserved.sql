@@ -42,7 +42,7 @@ counts as (
         'duplicate' as figure,
         duplicates.lines - 1 as events
     from {{ ref('duplicate_events') }} as duplicates
-    inner join {{ ref('stg_event_dates') }} as dates
+    inner join {{ ref('log_calendar') }} as dates
         on duplicates.event_date = dates.event_date
     where dates.is_in_log_period and {{ in_tested_dates('duplicates.event_date') }}
     union all

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tests.make_log import DAY, START, make_log, write_log
 from tests.warehouse import Project, copy_of_project
 
 
-def write_dates(project: Project, days: dict[int, int]) -> None:
+def write_dates(project: Project, days: dict[int, int], file: str = "log.json") -> None:
     """So many lines on these days after the first of October, of one user."""
     lines = [
         json.dumps({
@@ -23,7 +24,7 @@ def write_dates(project: Project, days: dict[int, int]) -> None:
         for day, count in days.items()
         for number in range(count)
     ]  # fmt: skip
-    (project.raw / "log.json").write_text("\n".join(lines) + "\n")
+    (project.raw / file).write_text("\n".join(lines) + "\n")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def test_a_missing_date_is_an_error_until_it_is_accepted(
     make_project: MakeProject, root: Path
 ) -> None:
     project = make_project("anomalies", root=root)
-    write_dates(project, {**dict.fromkeys(range(7), 1000), 8: 1000, 9: 1})
+    write_dates(project, {**dict.fromkeys(range(7), 1000), 8: 1000, 9: 100})
     message = "2018-10-08: no line, where 1,000 are usual"
 
     failed = project.build()
@@ -86,6 +87,45 @@ def test_a_log_without_profiles_is_not_published(make_project: MakeProject, root
     )
     assert f"Not published: log_anomalies failed ({message})" in line
     assert project.published() == {}
+
+
+def test_single_events_of_other_times_are_no_log(make_project: MakeProject, root: Path) -> None:
+    """Two months early, one is no part of it; one of tomorrow completes nothing."""
+    project = make_project("lone_dates", root=root)
+    write_dates(project, {-60: 1, **dict.fromkeys(range(8), 20), 8: 1})
+    build = project.build().ok()
+    log = "the log, which is 2018-10-01 to 2018-10-09 without them"
+    message = f"2018-08-02: 1 line(s) far from {log}"
+    assert build.lines_with(f"log_anomalies: {re.escape(message)}$")
+    assert build.lines_with("WARN 1 log_anomalies")
+    assert calendar(project) == ("2018-10-01", "2018-10-07", "2018-10-09")
+    (rejected,) = project.table("stg_events_rejected").collect()
+    assert (rejected.reject_reason, str(rejected.event_date)) == ("far_from_the_log", "2018-08-02")
+
+    # a machine whose clock is a week behind copies one file; of another, nothing can be read
+    write_dates(project, {8: 9}, "late.json")
+    os.utime(project.raw / "late.json", (START + 1 * DAY,) * 2)
+    (project.raw / "broken.json").write_text("upstream timed out\n")
+    failed = project.build()
+    assert failed.status == 1
+    late = "late.json: 9 of 9 lines rejected (100.0 %): 9 later_than_its_file"
+    broken = "broken.json: 1 of 1 lines rejected (100.0 %): 1 not_json"
+    for message in (late, broken):
+        assert failed.lines_with(f"log_anomalies: {re.escape(message)}$")
+    assert failed.lines_with("Not published")
+
+    os.utime(project.raw / "late.json")
+    project.run_operation("reload_files", files=["late.json"]).ok()
+    build = project.build(accepted_files=["broken.json"]).ok()
+    assert build.lines_with(re.escape(f"{broken} (accepted)"))
+    assert calendar(project) == ("2018-10-01", "2018-10-08", "2018-10-09")
+
+
+def calendar(project: Project) -> tuple[str, str, str]:
+    """First, last complete and last date of the log."""
+    dates = project.table("log_calendar").where("is_in_log_period").collect()
+    days = sorted(str(row.event_date) for row in dates)
+    return days[0], max(str(row.event_date) for row in dates if row.is_complete), days[-1]
 
 
 def test_freshness_looks_at_the_newest_file(make_project: MakeProject) -> None:

@@ -51,6 +51,7 @@ def test_one_file_has_every_model_exposure_and_the_overview(
             "churn_calendar",
             "stg_line_counts",
             "stg_log_anomalies",
+            "stg_rejection_anomalies",
             "stg_volume_anomalies",
         )
 

@@ -23,7 +23,7 @@ from tests.warehouse import (
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 # no model is trained, and no day of the log is out of line
-EMPTY = ("churn_risk", "stg_log_anomalies", "stg_volume_anomalies")
+EMPTY = ("churn_risk", "stg_log_anomalies", "stg_rejection_anomalies", "stg_volume_anomalies")
 
 
 @dataclass(frozen=True)

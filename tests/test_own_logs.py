@@ -31,6 +31,7 @@ BROKEN = {
     json.dumps(GOOD | {"member": MEMBER | {"joined": "1970-01-18"}}): "registration_out_of_range",
     json.dumps(GOOD | {"event_time": None, "member": MEMBER}): "missing_timestamp",
     json.dumps(GOOD | {"event_time": "1970-01-01T00:00:00Z"}): "timestamp_out_of_range",
+    json.dumps(GOOD | {"event_time": "2099-12-31T23:59:59Z"}): "later_than_its_file",
     json.dumps(GOOD | {"screen": " ", "member": MEMBER}): "missing_page",
     json.dumps(GOOD | {"visit": None, "member": MEMBER}): "missing_session",
     json.dumps(GOOD | {"episode": {"minutes": 1441}}): "length_out_of_range",
@@ -58,7 +59,7 @@ def podcasts(make_project, lines: list[Line]) -> Project:
 
 
 def build(project: Project, *arguments: str) -> Run:
-    return project.build(*arguments, product=PRODUCT)
+    return project.build(*arguments, product=PRODUCT, accepted_files=["broken.jsonl"])
 
 
 def test_nothing_but_a_catalogue_and_a_model_is_the_example() -> None:

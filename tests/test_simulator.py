@@ -268,7 +268,8 @@ def reason(line: bytes, settings: Settings) -> str | None:
         "missing_session": event.get("sessionId") is None,
         "length_out_of_range": not 0 <= (event.get("length") or 0) <= 86_400,
         "registration_out_of_range": (event.get("registration") or 0) < 0,
-        "years_from_the_log": ts is not None and abs(ts - log_end) > 366 * 86_400_000,
+        "later_than_its_file": ts is not None and ts > 1000 * (time.time() + 86_400),
+        "far_from_the_log": ts is not None and abs(ts - log_end) > 366 * 86_400_000,
     }
     return next((name for name, is_broken in checks.items() if is_broken), None)
 

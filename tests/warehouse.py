@@ -256,11 +256,9 @@ def copy_of_project(folder: Path, small: bool = False) -> Path:
 
 
 def keep_core_marts(root: Path) -> None:
-    """Remove all other marts, and what needs them; the calendar is asked for by staging."""
+    """Remove all other marts, and what needs them."""
     for area in ("churn", "engagement"):
-        for file in (root / "models" / "marts" / area).iterdir():
-            if file.stem != "churn_calendar":
-                file.unlink()
+        shutil.rmtree(root / "models" / "marts" / area)
     for properties in ("marts/_metrics.yml", "exposures.yml"):
         (root / "models" / properties).unlink()
     models = {path.stem for path in (root / "models").rglob("*.sql")}

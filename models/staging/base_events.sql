@@ -114,8 +114,13 @@ checked as (
                 then 'wrong_type'
             when {{ is_no_user_id('userid') }} then 'wrong_type'
             when ts is null then 'missing_timestamp'
-            -- outside of 2000 to 2099; `stg_event_dates` finds what is years from the log itself
+            -- outside of 2000 to 2099; `log_calendar` finds what is far from the log itself
             when ts not between 946684800000 and 4102444799999 then 'timestamp_out_of_range'
+            -- a day for clocks that differ and local time; a file of before 2000 has lost its time
+            when
+                unix_millis(source_file_modified_at) >= 946684800000
+                and ts > unix_millis(source_file_modified_at) + 86400000
+                then 'later_than_its_file'
             when coalesce(trim(page), '') = '' then 'missing_page'
             when sessionid is null then 'missing_session'
             when length < 0 or length > 86400 then 'length_out_of_range'

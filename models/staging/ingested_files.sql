@@ -10,11 +10,11 @@ loaded as (
         min(line_counts.loaded_at) as loaded_at,
         sum(line_counts.lines) as lines,
         -- no date: rejected when it was parsed
-        sum(case when event_dates.is_in_log_period then 0 else line_counts.lines end)
+        sum(case when dates.is_in_log_period then 0 else line_counts.lines end)
             as rejected_lines
     from {{ ref('stg_line_counts') }} as line_counts
-    left join {{ ref('stg_event_dates') }} as event_dates
-        on line_counts.event_date = event_dates.event_date
+    left join {{ ref('log_calendar') }} as dates
+        on line_counts.event_date = dates.event_date
     group by line_counts.source_file
 
 ),
@@ -25,9 +25,9 @@ repeats as (
         duplicates.event_date,
         explode(slice(duplicates.source_files, 2, size(duplicates.source_files))) as source_file
     from {{ ref('duplicate_events') }} as duplicates
-    inner join {{ ref('stg_event_dates') }} as event_dates
-        on duplicates.event_date = event_dates.event_date
-    where event_dates.is_in_log_period and duplicates.lines > 1
+    inner join {{ ref('log_calendar') }} as dates
+        on duplicates.event_date = dates.event_date
+    where dates.is_in_log_period and duplicates.lines > 1
 
 ),
 

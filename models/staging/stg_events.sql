@@ -5,7 +5,7 @@ with
 
 log_dates as (
 
-    select event_date from {{ ref('stg_event_dates') }}
+    select event_date from {{ ref('log_calendar') }}
     where is_in_log_period
 
 ),

@@ -7,7 +7,7 @@ lines as (
     select
         base_events.source_file,
         base_events.loaded_at,
-        coalesce(base_events.reject_reason, 'years_from_the_log') as reject_reason,
+        coalesce(base_events.reject_reason, 'far_from_the_log') as reject_reason,
         base_events.event_date,
         base_events.event_at,
         coalesce(
@@ -34,11 +34,11 @@ lines as (
             )
         ) as raw_line
     from {{ ref('base_events') }} as base_events
-    left join {{ ref('stg_event_dates') }} as event_dates
-        on base_events.event_date = event_dates.event_date
+    left join {{ ref('log_calendar') }} as dates
+        on base_events.event_date = dates.event_date
     where
         base_events.reject_reason is not null
-        or not event_dates.is_in_log_period
+        or not dates.is_in_log_period
 
 )
 

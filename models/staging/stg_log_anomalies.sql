@@ -5,105 +5,12 @@
 
 with
 
-files as (
+no_users as (
 
-    select
-        source_file,
-        loaded_at,
-        lines,
-        staged_events,
-        rejected_lines,
-        {{ is_one_of('source_file', var('accepted_files')) }} as is_accepted
+    select sum(staged_events) as events
     from {{ ref('ingested_files') }}
-
-),
-
-rejected as (
-
-    -- that a line is years from the log is known by its date only
-    select
-        line_counts.source_file,
-        coalesce(line_counts.reject_reason, 'years_from_the_log') as reject_reason,
-        sum(line_counts.lines) as lines
-    from {{ ref('stg_line_counts') }} as line_counts
-    left join {{ ref('stg_event_dates') }} as event_dates
-        on line_counts.event_date = event_dates.event_date
-    where line_counts.reject_reason is not null or not event_dates.is_in_log_period
-    group by line_counts.source_file, coalesce(line_counts.reject_reason, 'years_from_the_log')
-
-),
-
-reasons as (
-
-    -- of each file, and of all: no file has no name
-    select
-        source_file,
-        array_join(
-            transform(
-                array_sort(collect_list(struct(-lines as negative_lines, reject_reason))),
-                reason -> format_number(-reason.negative_lines, 0) || ' ' || reason.reject_reason
-            ),
-            ', '
-        ) as reasons
-    from (
-        select
-            source_file,
-            reject_reason,
-            sum(lines) as lines
-        from rejected
-        group by grouping sets ((source_file, reject_reason), (reject_reason))
-    ) as counted
-    group by source_file
-
-),
-
-file_findings as (
-
-    select
-        files.source_file,
-        files.loaded_at,
-        files.rejected_lines > files.lines * {{ var('rejected_error_share') }} as is_extreme,
-        files.lines >= {{ var('usual_lines_min') }} as is_large,
-        files.is_accepted,
-        concat(
-            files.source_file, ': ', format_number(files.rejected_lines, 0), ' of ',
-            format_number(files.lines, 0), ' lines rejected (',
-            round(100 * files.rejected_lines / files.lines, 1), ' %): ', reasons.reasons
-        ) as message
-    from files
-    inner join reasons on files.source_file = reasons.source_file
-    where files.rejected_lines > files.lines * {{ var('rejected_warn_share') }}
-
-),
-
-log_findings as (
-
-    -- of no size is a log without an event, or without a user, one to publish
-    select
-        if(events = 0, 'no_events', 'no_users') as finding,
-        if(
-            events = 0,
-            concat(
-                'no event in the log: ', format_number(rejected_lines, 0), ' of ',
-                format_number(lines, 0), ' line(s) rejected',
-                coalesce((
-                    select ': ' || reasons from reasons
-                    where source_file is null
-                ), '')
-            ),
-            concat(
-                'no user in the log: each of ', format_number(events, 0),
-                ' event(s) lacks a user id, or registration and gender'
-            )
-        ) as message
-    from (
-        select
-            coalesce(sum(staged_events), 0) as events,
-            coalesce(sum(rejected_lines), 0) as rejected_lines,
-            coalesce(sum(lines), 0) as lines
-        from files
-    ) as all_files
-    where events = 0 or not exists (select user_id from {{ ref('stg_sessions') }})
+    where not exists (select user_id from {{ ref('stg_sessions') }})
+    having sum(staged_events) > 0
 
 ),
 
@@ -254,26 +161,30 @@ findings as (
     from resumed_sessions
     union all
     select
-        'rejected_lines' as finding,
-        cast(null as date) as event_date,
+        finding,
+        event_date,
         source_file,
         loaded_at,
         is_extreme,
         is_large,
         is_accepted,
         message
-    from file_findings
+    from {{ ref('stg_rejection_anomalies') }}
     union all
+    -- no log is too small to have a user
     select
-        finding,
+        'no_users' as finding,
         cast(null as date) as event_date,
         cast(null as string) as source_file,
         cast(null as timestamp) as loaded_at,
         true as is_extreme,
         true as is_large,
         false as is_accepted,
-        message
-    from log_findings
+        concat(
+            'no user in the log: each of ', format_number(events, 0),
+            ' event(s) lacks a user id, or registration and gender'
+        ) as message
+    from no_users
 
 ),
 

@@ -4,21 +4,15 @@
 
 with
 
-calendar as (
-
-    select last_complete_date
-    from {{ ref('churn_calendar') }}
-
-),
-
 dates as (
 
     -- an accepted date is no measure for others
     select
         event_date,
+        is_complete,
         accepted_lines as lines,
         case when not {{ is_accepted_date('event_date') }} then accepted_lines end as usual_lines
-    from {{ ref('stg_event_dates') }}
+    from {{ ref('log_calendar') }}
     where is_in_log_period
 
 ),
@@ -27,6 +21,7 @@ compared as (
 
     select
         event_date,
+        is_complete,
         lines,
         lag(event_date) over (order by event_date) as previous_date,
         avg(usual_lines) over (
@@ -43,7 +38,7 @@ complete_dates as (
 
     -- a mean of less than a week says little
     select * from compared
-    where compared_dates >= 7 and event_date <= (select last_complete_date from calendar)
+    where is_complete and compared_dates >= 7
 
 ),
 

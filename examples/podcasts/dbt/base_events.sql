@@ -70,6 +70,10 @@ checked as (
             when log.event_time is null then 'missing_timestamp'
             when event_at is null then 'wrong_type'
             when year(event_at) not between 2000 and 2099 then 'timestamp_out_of_range'
+            when
+                year(source_file_modified_at) >= 2000
+                and event_at > source_file_modified_at + interval 1 day
+                then 'later_than_its_file'
             when coalesce(trim(log.screen), '') = '' then 'missing_page'
             when coalesce(trim(log.visit), '') = '' then 'missing_session'
             when song_milliseconds not between 0 and 86400000 then 'length_out_of_range'
