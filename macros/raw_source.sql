@@ -1,10 +1,21 @@
 {#- Where the landing folder is: an absolute path or a URI as it is, else beside profiles.yml. -#}
 {% macro raw_location() -%}
-    {%- set path = (var('raw_path') | string).rstrip('/') -%}
+    {%- set path = modules.re.sub('^file:/+', 'file:/', var('raw_path') | string) -%}
     {%- if path.startswith('/') or '://' in path or path.startswith('file:') -%}
-        {{ return(path) }}
+        {{ return(plain_path(path)) }}
     {%- endif -%}
-    {{ return(flags.PROFILES_DIR ~ '/' ~ path) }}
+    {{ return(plain_path(flags.PROFILES_DIR ~ '/' ~ path)) }}
+{%- endmacro %}
+
+
+{#- A path without `//`, `/./` and `/../`, as Spark writes those of files: what follows the folder's in one is
+    the name of the file within the folder. -#}
+{% macro plain_path(path) -%}
+    {%- set found = namespace(path=modules.re.sub('(?<![:/])/(\\.?/)+', '/', path ~ '/')) -%}
+    {%- for _ in range(found.path.count('/..')) -%}
+        {%- set found.path = modules.re.sub('^/\\.\\./|/(?!\\.\\./)[^/]+/\\.\\./', '/', found.path, count=1) -%}
+    {%- endfor -%}
+    {{ return(found.path.rstrip('/')) }}
 {%- endmacro %}
 
 
@@ -154,9 +165,12 @@
     schema, so that they are never read. They live in the session, so each run makes them.
 -#}
 {% macro create_raw_tables() %}
+    {#- the location is a path, and no pattern of paths, as `logs [2018]` would be: Spark has this option for
+        its own use only -#}
     {% set folder_options %}
         recursiveFileLookup 'true',
-        pathGlobFilter '{{ var("raw_file_glob") }}'
+        pathGlobFilter {{ sql_string(var("raw_file_glob")) }},
+        `__globPaths__` 'false'
     {% endset %}
     {% set events %}
         create table {{ raw_table('events') }} ({{ raw_event_fields() }})
@@ -256,8 +270,9 @@
 {%- endmacro %}
 
 
+{#- Of `${name}`, Spark would take the name for that of a setting. -#}
 {% macro sql_string(text) -%}
-    '{{ text | replace("\\", "\\\\") | replace("'", "\\'") }}'
+    '{{ text | replace("\\", "\\\\") | replace("'", "\\'") | replace("${", "\\u0024{") }}'
 {%- endmacro %}
 
 

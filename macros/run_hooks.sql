@@ -57,6 +57,7 @@
 {% macro check_command() %}
     {% set spark_home = env_var('SPARK_HOME', '') %}
     {% set environment = env_var('VIRTUAL_ENV', '') or flags.PROFILES_DIR ~ '/.venv' %}
+    {% set reads_logs = flags.WHICH in ['build', 'run', 'test', 'freshness', 'seed'] %}
     {% if flags.WHICH in ['build', 'run', 'seed'] and (flags.EMPTY or invocation_args_dict.sample) %}
         {{ exceptions.raise_compiler_error(
             "--empty and --sample do not work here, as each table is made from all rows of those before it. To try "
@@ -72,6 +73,21 @@
         {{ exceptions.raise_compiler_error(
             "SPARK_HOME is " ~ spark_home ~ ", but the Spark of this project is in its environment: unset SPARK_HOME"
         ) }}
+    {% elif reads_logs and (var('raw_path') is none or not var('raw_path') | string | trim) %}
+        {{ exceptions.raise_compiler_error(
+            "The var raw_path is empty: name the folder of your logs, as in dbt build --vars '{raw_path: /path/to/logs}'"
+        ) }}
+    {% elif reads_logs %}
+        {% set landing = raw_location() | replace('file:', '') ~ '/' %}
+        {% set warehouse = spark_settings().get('spark.sql.catalog.lake.warehouse') or 'none' %}
+        {% for what, folder in {'project': flags.PROFILES_DIR, 'warehouse': warehouse}.items() %}
+            {% if (plain_path(folder) ~ '/').startswith(landing) %}
+                {{ exceptions.raise_compiler_error(
+                    "The landing folder " ~ landing ~ " holds the " ~ what ~ " as well, which is " ~ folder
+                    ~ ". Name one that holds logs only: dbt build --vars '{raw_path: /path/to/logs}'"
+                ) }}
+            {% endif %}
+        {% endfor %}
     {% endif %}
 {% endmacro %}
 

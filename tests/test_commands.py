@@ -2,10 +2,13 @@
 
 import importlib
 import importlib.util
+import json
 import os
 import re
 import shutil
+import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
@@ -15,7 +18,8 @@ from dbt.cli.main import dbtRunner
 from dbt_common.events.base_types import EventMsg
 
 from tests.make_log import make_log, write_log
-from tests.warehouse import ROOT, Run, run_process
+from tests.warehouse import ROOT, SAMPLE, Run, copy_of_project, run_process, user_environment
+from tools import demo
 from tools.demo import DemoError, check_folder, named_folder
 from warehouse.errors import ProjectError
 from warehouse.session import load_target, spark_session
@@ -116,6 +120,49 @@ def test_dbt_says_what_it_cannot_work_with_before_spark_starts(
     assert not run.lines_with("Traceback|Spark was asked for")
 
 
+@pytest.fixture(scope="module")
+def nearly_empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project without models, which dbt has parsed at once."""
+    folder = copy_of_project(tmp_path_factory.mktemp("nearly") / "empty")
+    for path in (folder / "models").rglob("*.*"):
+        if path.name != "_sources.yml":
+            path.unlink()
+    shutil.rmtree(folder / "tests")
+    return folder
+
+
+@pytest.mark.usefixtures("no_spark")
+@pytest.mark.parametrize(
+    ("raw", "sentence"),
+    [
+        ("", "The var raw_path is empty: name the folder"),
+        (None, "The var raw_path is empty"),
+        ("/", "The landing folder / holds the project as well"),
+        ("data/../seeds/..//./../", "The landing folder {root.parent}/ holds the project"),
+        ("file://{root}/", "The landing folder {root}/ holds the project"),
+        ("{root}/ware", "Spark was asked for"),
+        ("warehouse", "The landing folder {root}/warehouse/ holds the warehouse"),
+        ("/nowhere/else", "The landing folder /nowhere/else/ holds the warehouse"),
+    ],
+)
+def test_a_landing_folder_that_cannot_be_meant_is_refused_before_spark_starts(
+    raw: str | None,
+    sentence: str,
+    dbt: Callable[..., Run],
+    nearly_empty: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CHURN_WAREHOUSE", raising=False)
+    if raw == "/nowhere/else":
+        monkeypatch.setenv("CHURN_WAREHOUSE", "/nowhere/else/x/../warehouse")
+    monkeypatch.chdir(nearly_empty)
+    variables = {"raw_path": raw and raw.format(root=nearly_empty)}
+    run = dbt("build", "--target", "local", "--vars", json.dumps(variables))
+    assert run.status != 0
+    assert run.lines_with(re.escape(sentence.format(root=nearly_empty))), run.output
+    assert not run.lines_with("Traceback")
+
+
 @pytest.mark.parametrize(
     ("given", "folder"),
     [
@@ -199,3 +246,70 @@ def test_demo_does_not_take_an_empty_name_for_none() -> None:
     for name in ("", " "):
         with pytest.raises(DemoError, match="The name of the folder is empty"):
             named_folder(name)
+
+
+def test_demo_refuses_a_folder_that_holds_the_project(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(ROOT.parent)
+    for folder in (ROOT, ROOT.parent, tmp_path / "link", Path("/")):
+        with pytest.raises(DemoError, match="holds this project as well"):
+            check_folder(folder)
+
+
+@pytest.mark.parametrize("target", ["thrift", "emr", "mine"])
+def test_demo_refuses_a_target_with_tables_elsewhere(
+    target: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CHURN_TARGET", target)
+    assert demo.main(["--raw", str(SAMPLE)]) == 1
+    assert f"CHURN_TARGET={target} are in no folder of the demo's" in capsys.readouterr().err
+
+
+def test_demo_keeps_to_a_folder_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw, own, others = tmp_path / "it's logs", tmp_path / "demo", tmp_path / "warehouse"
+    write_log(make_log(users=1, days=2, seed=1), raw, files=1)
+    # put back after the test, as the demo sets them
+    for name in ("CHURN_WAREHOUSE", "DBT_TARGET_PATH", "DBT_PROFILES_DIR"):
+        monkeypatch.setenv(name, str(others))
+    monkeypatch.setattr(demo, "built_counts", lambda _: Counter())
+    monkeypatch.setattr(demo, "read_tables", lambda *_: ([], []))
+    steps = []
+
+    def execute(step: demo.Step, *_: object, **__: object) -> int:
+        steps.append(step)
+        settings = load_target("local").settings
+        assert settings["spark.sql.catalog.lake.warehouse"] == f"{own}/warehouse"
+        return 0
+
+    monkeypatch.setattr(demo, "execute", execute)
+    landing = ROOT / "data" / "raw"
+    before = landing.is_symlink() and landing.readlink()
+    assert demo.main(["--raw", str(raw), "--folder", str(own)]) == 0
+    assert (landing.is_symlink() and landing.readlink()) == before
+    assert [step.name for step in steps] == ["build", "train", "evaluate", "score", "publish"]
+    for step in steps:
+        if step.command[0] == "dbt":
+            assert json.dumps({"raw_path": str(raw)}) in step.command
+        else:
+            assert step.command[-2:] == ["--artifacts", str(own / "artifacts")]
+    assert str(others) not in capsys.readouterr().out
+
+
+@pytest.mark.spark
+@pytest.mark.thorough
+def test_the_demo_and_the_commands_that_it_prints_work(tmp_path: Path) -> None:
+    own, others = tmp_path / "somebody's demo", tmp_path / "warehouse"
+    command = ("python", "-m", "tools.demo", "--raw", str(SAMPLE), "--folder", str(own))
+    run = run_process(*command, CHURN_WAREHOUSE=str(others)).ok()
+    assert not others.exists()
+    activate, *commands = run.lines_with("^  [.A-Z].*|^  dbt build")
+    assert activate == "  . .venv/bin/activate"
+    assert [re.findall(r"dbt \w+|-m \S+", line)[0] for line in commands] == (
+        ["dbt show", "-m tools.published", "-m report", "dbt build"]
+    )
+    user = user_environment(CHURN_WAREHOUSE=str(others), DBT_TARGET_PATH=str(tmp_path / "target"))
+    for line in commands:
+        subprocess.run(line, shell=True, check=True, cwd=ROOT, env=user)
+    assert (own / "report.html").is_file()
+    assert (others / "catalog.db").is_file()

@@ -1,0 +1,57 @@
+"""Folders whose names mean something in SQL, in a pattern of file names, in a URI or to Spark."""
+
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from tests.conftest import MakeProject
+from tests.make_log import make_log, write_log
+from tests.warehouse import (
+    NO_UNIT_TESTS,
+    STAGING,
+    copy_of_project,
+    run_process,
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.spark]
+
+ODD_NAME = "it's {a,b} [2018]*? #1 %20 a\\b é ${x}"
+READ_BY_ML = """
+from ml.session import spark_session
+spark, target = spark_session()
+print("users:", spark.table(f"{target.published}.dim_users").count())
+"""
+
+
+def test_a_landing_folder_can_have_any_name(make_project: MakeProject, tmp_path: Path) -> None:
+    project = make_project("odd_folder", raw=tmp_path / ODD_NAME)
+    log = make_log(users=10, days=6, seed=5)
+    half = len(log) // 2
+    # what the name would stand for, taken for a pattern
+    write_log(log, tmp_path / "it's a 2ab #1 %20 ab é ${x}")
+    (first,) = write_log(log[:half], project.raw / ODD_NAME, files=1)
+    project.build(*STAGING).ok()
+    (second,) = write_log(log[half:], project.raw, files=1)
+    # the same folder, written in another way
+    project.build(*STAGING, raw_path=f"{tmp_path}//{ODD_NAME}/./gone/../").ok()
+    ledger = {row.source_file: row.lines for row in project.table("ingested_files").collect()}
+    assert ledger == {f"{quote(ODD_NAME)}/{first.name}": half, second.name: len(log) - half}
+
+
+def test_the_project_can_be_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = copy_of_project(tmp_path / "o'brien" / ODD_NAME, small=True)
+    for name in ("CHURN_WAREHOUSE", "CHURN_SCHEMA", "DBT_PROFILES_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    for files in (1, 2):  # the second build appends
+        write_log(make_log(users=10, days=6, seed=files), root / "data" / "raw" / str(files))
+        run_process("dbt", "--no-use-colors", "build", *NO_UNIT_TESTS, cwd=root).ok()
+    warehouse = root / "warehouse"
+    assert (warehouse / "catalog.db").is_file()
+    found = run_process("python", "-c", READ_BY_ML, DBT_PROFILES_DIR=str(root)).ok()
+    (count,) = found.lines_with("users:")
+    count_users = "select 'users: ' || count(*) from churn_published.dim_users"
+    found = run_process(
+        "python", "-m", "tools.published", count_users, CHURN_WAREHOUSE=str(warehouse)
+    )
+    assert found.ok().lines_with(f"{count} ")
