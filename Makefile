@@ -30,8 +30,8 @@ $(READY): requirements.txt tools/preflight.sh tools/setup.sh tools/install_packa
 		tools/setup_environment.py tools/jars.txt tools/comet_jars.txt tools/log4j2.properties
 	@PATH='$(SHELL_PATH)' JAVA_HOME='$(SHELL_JAVA_HOME)' PYTHON='$(PYTHON)' sh tools/setup.sh
 
-demo: $(READY) ## From raw logs to churn scores (RAW=<folder of logs>; else they are simulated)
-	@python -m tools.demo $(if $(findstring command,$(origin RAW))$(RAW),--raw "$$RAW")
+demo: $(READY) ## From raw logs to churn scores, in demo/ (RAW=<folder of logs>; else simulated)
+	@python -m tools.demo $(if $(findstring command,$(origin RAW))$(RAW),--raw "$$RAW") $(ARGS)
 
 build: $(READY) ## Build, test and publish all tables (ARGS='--select ...')
 	@dbt build $(ARGS)
@@ -133,6 +133,6 @@ lock: ## Write requirements.txt from requirements.in, here and in deploy/emr (ne
 		--generate-hashes --no-header --constraint requirements.txt deploy/emr/requirements.in \
 		-o deploy/emr/requirements.txt
 
-clean: ## Remove build output (target, logs, caches); keeps .venv and the tables
-	rm -rf target logs .pytest_cache .ruff_cache .hypothesis
+clean: ## Remove build output (target, logs, caches, demo); keeps .venv and the tables
+	rm -rf target logs demo .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -125,7 +125,8 @@ def readable_tables(spark: SparkSession, target: Target) -> set[str]:
     found = {f"{target.published}.{view}" for view in _names(spark, target.published, "views")}
     if not {f"{target.published}.{view}" for view in PUBLISHED_BEFORE_ALL} <= found:
         raise ReportError(
-            f"Nothing is published in {target.published}: run `dbt build` (or `make demo`) first."
+            f"Nothing is published in {target.published}: run `dbt build` first. "
+            "What `make demo` published is read with CHURN_WAREHOUSE=demo/warehouse."
         )
     return found | {f"{target.ml}.{table}" for table in _names(spark, target.ml, "tables")}
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import importlib.util
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -22,13 +24,15 @@ from warehouse.console import Console
 from warehouse.text import printable
 
 ROOT = Path(__file__).resolve().parent.parent
-RAW = ROOT / "data" / "raw"
+DEMO = ROOT / "demo"
 SIMULATED = ROOT / "data" / "simulated"
 LOGS = ROOT / "logs"
 LOG_FILES = [
     f"*.{kind}{packed}" for kind in ("json", "jsonl", "ndjson") for packed in ("", ".gz", ".bz2")
 ]
 TOO_LITTLE_DATA = 3  # exit status of `python -m ml`
+# targets of profiles.yml whose tables are in the folder CHURN_WAREHOUSE
+TARGETS = ("local", "comet")
 AT_RISK_SHOWN = 5
 
 
@@ -38,11 +42,10 @@ class DemoError(Exception):
 
 @dataclass
 class Step:
-    """One command of the job; `hint` is what to try when it fails."""
+    """One command of the job."""
 
     name: str
     command: list[str]
-    hint: str
     shows_output: bool = False
     seconds: float = 0.0
 
@@ -57,7 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m tools.demo",
         description="Build all tables from a folder of Sparkify logs, train the churn model and "
         "score today's users. Rebuilds from nothing; the folder is only read. Without one, the "
-        "log of some 225 users over 62 days is made first.",
+        "log of some 225 users over 62 days is made first. Tables and models are in a folder of "
+        "the demo's own: no other warehouse is touched, not even one that CHURN_WAREHOUSE names, "
+        "nor data/raw.",
         epilog="example: python -m tools.demo --raw ~/logs/sparkify",
     )
     parser.add_argument(
@@ -65,9 +70,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=f"folder of logs ({', '.join(LOG_FILES)}), searched with its subfolders "
         "(default: data/simulated, which is made)",
     )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=DEMO,
+        help="folder of the demo's warehouse, models and dbt files (default: demo, in the project)",
+    )
     options = parser.parse_args(arguments)
     console = Console()
     try:
+        demo = own_folder(options.folder)
         done = []
         if options.raw is None and not SIMULATED.exists():
             simulate = Step(
@@ -76,20 +88,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     *(sys.executable, "-m", "simulator", "--users", "230", "--seed", "1"),
                     *("--start", "2018-10-01", "--end", "2018-12-01", "--out", str(SIMULATED)),
                 ],
-                "make demo RAW=<folder of logs>",
             )
             done.append(simulate)
             if status := execute(simulate, console):
                 return status
-        folder = SIMULATED if options.raw is None else named_folder(options.raw)
-        console.print(check_folder(folder), soft_wrap=True)
-        return run(landing_folder(folder, console), done, console)
+        raw = SIMULATED if options.raw is None else named_folder(options.raw).resolve()
+        console.print(check_folder(raw), soft_wrap=True)
+        return run(raw, demo, done, console)
     except DemoError as error:
         Console(stderr=True).print(str(error), style="red", soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         Console(stderr=True).print("Stopped. What was published before stays as it was.")
         return 130
+
+
+def own_folder(folder: Path) -> Path:
+    """Let all that this process starts work in `folder`; returns its whole path.
+
+    Raises DemoError for a target whose tables are elsewhere.
+    """
+    target = os.environ.get("CHURN_TARGET") or TARGETS[0]
+    if target not in TARGETS:
+        raise DemoError(
+            f"The tables of CHURN_TARGET={target} are in no folder of the demo's: unset "
+            f"CHURN_TARGET, or choose one of {', '.join(TARGETS)}."
+        )
+    for name in ("DBT_TARGET", "DBT_PROFILES_DIR", "DBT_PROJECT_DIR"):
+        os.environ.pop(name, None)
+    folder = folder.expanduser().resolve()
+    os.environ["CHURN_WAREHOUSE"] = str(folder / "warehouse")
+    os.environ["DBT_TARGET_PATH"] = str(folder / "target")
+    return folder
 
 
 # --- input
@@ -114,6 +144,11 @@ def check_folder(folder: Path) -> str:
     if not folder.is_dir():
         raise DemoError(
             f"{folder} is a file. Name the folder that holds it: make demo RAW=<folder>."
+        )
+    if ROOT.is_relative_to(folder.resolve()):
+        raise DemoError(
+            f"{folder} holds this project as well. Name a folder that holds logs only: "
+            "make demo RAW=<folder>."
         )
     try:
         files = list(files_below(folder))
@@ -151,48 +186,25 @@ def files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
             yield path
 
 
-def landing_folder(folder: Path, console: Console) -> list[str]:
-    """Make data/raw a link to `folder`; returns dbt arguments that name it where it cannot be."""
-    folder = folder.resolve()
-    if RAW.exists() and RAW.resolve() == folder:
-        return []
-    if RAW.exists() and not RAW.is_symlink():
-        return ["--vars", json.dumps({"raw_path": str(folder)})]
-    RAW.parent.mkdir(exist_ok=True)
-    link = RAW.with_name(f".raw-{os.getpid()}")
-    inside = folder.is_relative_to(RAW.parent.resolve())
-    link.symlink_to(folder.relative_to(RAW.parent.resolve()) if inside else folder)
-    link.replace(RAW)
-    console.print(
-        f"data/raw, the landing folder of every build, is now a link to {folder}",
-        soft_wrap=True,
-    )
-    return []
-
-
 # --- steps
 
 
-def run(dbt_arguments: list[str], done: list[Step], console: Console) -> int:
+def run(raw: Path, demo: Path, done: list[Step], console: Console) -> int:
     """Run all steps after those done, and print what came of them; returns the exit status."""
-    ml = [sys.executable, "-m", "ml"]
-    dbt = ["dbt", "--no-use-colors", "build", *dbt_arguments]
-    build = Step(
-        "build",
-        # unit tests check the SQL, not the data; make test runs them
-        [*dbt, "--full-refresh", "--exclude-resource-type", "unit_test"],
-        "make build, once the cause is mended",
-    )
-    train = Step("train", [*ml, "train"], "make train")
-    evaluate = Step("evaluate", [*ml, "evaluate"], "make evaluate", shows_output=True)
-    score = Step("score", [*ml, "score"], "make score")
-    publish = Step(
-        "publish", [*dbt, "--select", "churn_risk"], "make build ARGS='--select churn_risk'"
-    )
+
+    def ml(name: str, shows_output: bool = False) -> Step:
+        command = [sys.executable, "-m", "ml", name, "--artifacts", str(demo / "artifacts")]
+        return Step(name, command, shows_output)
+
+    dbt = ["dbt", "--no-use-colors", "build", "--vars", json.dumps({"raw_path": str(raw)})]
+    # unit tests check the SQL, not the data; make test runs them
+    build = Step("build", [*dbt, "--full-refresh", "--exclude-resource-type", "unit_test"])
+    train, evaluate, score = ml("train"), ml("evaluate", shows_output=True), ml("score")
+    publish = Step("publish", [*dbt, "--select", "churn_risk"])
     done.append(build)
     if status := execute(build, console):
         return status
-    built = built_counts()
+    built = built_counts(demo)
 
     done.append(train)
     status = execute(train, console, allowed=TOO_LITTLE_DATA)
@@ -210,6 +222,7 @@ def run(dbt_arguments: list[str], done: list[Step], console: Console) -> int:
             if status and status != allowed:
                 return status
     summary(console, built, done, is_scored=publish in done)
+    console.print(next_commands(demo, raw, is_scored=publish in done), soft_wrap=True)
     return 0
 
 
@@ -260,7 +273,7 @@ def execute(step: Step, console: Console, allowed: int = 0) -> int:
     errors.print(failure(step.log.read_text()), soft_wrap=True)
     errors.print(
         f"Whole output: {step.log.relative_to(ROOT)}; Spark's warnings: logs/spark.log\n"
-        f"Next: {step.hint}",
+        "Next: mend the cause, then run the demo again",
     )
     return code if code > 0 else 1
 
@@ -286,16 +299,16 @@ def last_line(step: Step) -> str:
 # --- summary
 
 
-def built_counts() -> Counter[tuple[str, str]]:
+def built_counts(demo: Path) -> Counter[tuple[str, str]]:
     """How many nodes of each kind ended how, from dbt's results of the last build."""
-    results = json.loads((ROOT / "target" / "run_results.json").read_text())["results"]
+    results = json.loads((demo / "target" / "run_results.json").read_text())["results"]
     return Counter((result["unique_id"].split(".")[0], result["status"]) for result in results)
 
 
 def summary(
     console: Console, built: Counter[tuple[str, str]], done: list[Step], is_scored: bool
 ) -> None:
-    """Print what was built, where, how long it took and what to try next."""
+    """Print what was built, where and how long it took."""
     tests = sum(n for (kind, _), n in built.items() if kind in ("test", "unit_test"))
     passed = sum(
         n
@@ -304,22 +317,45 @@ def summary(
     )
     with console.status("reading what was built"):
         facts, at_risk = read_tables(console, is_scored)
-    warehouse = ROOT / (os.environ.get("CHURN_WAREHOUSE") or "data/warehouse")
     table = Table(show_header=False, box=None, padding=(0, 2), title="What is there now")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     table.add_row("built", f"{built['model', 'success']} models; {passed} of {tests} tests passed")
     for row in facts:
         table.add_row(*row)
-    table.add_row("where", f"{warehouse} (Iceberg; catalog in catalog.db)")
+    table.add_row("where", f"{os.environ['CHURN_WAREHOUSE']} (Iceberg; catalog in catalog.db)")
     table.add_row("time", ", ".join(f"{step.name} {step.seconds:,.0f} s" for step in done))
     console.print(table)
     if at_risk:
         console.print(risk_table(at_risk))
-    console.print(
-        "Next: . .venv/bin/activate, then dbt build (new files in data/raw only), or\n"
-        '  dbt show --inline "select * from churn_published.churn_risk order by risk_rank"',
-    )
+
+
+def next_commands(demo: Path, raw: Path, is_scored: bool) -> str:
+    """Commands to copy: questions to the demo's tables, and how to go on with logs of one's own."""
+    schema = f"{os.environ.get('CHURN_SCHEMA') or 'churn'}_published"
+    view, order = ("churn_risk", "risk_rank") if is_scored else ("dim_users", "user_id")
+    folder = demo.relative_to(ROOT) if demo.is_relative_to(ROOT) else demo
+    in_demo = f"  CHURN_WAREHOUSE={shlex.quote(str(folder / 'warehouse'))}"
+    lines = [
+        "",
+        "Next, in the folder of the project:",
+        "  . .venv/bin/activate",
+        f'{in_demo} dbt show --limit 5 --inline "select * from {schema}.{view} order by {order}"',
+    ]
+    if importlib.util.find_spec("duckdb"):
+        lines.append(
+            f"{in_demo} python -m tools.published"
+            f' "select level, count(*) as users from {schema}.dim_users group by level"'
+        )
+    artifacts, report = (shlex.quote(str(folder / name)) for name in ("artifacts", "report.html"))
+    lines.append(f"{in_demo} python -m report --artifacts {artifacts} --out {report}")
+    own = json.dumps({"raw_path": "/path/to/logs" if raw == SIMULATED else str(raw)})
+    lines += [
+        "Logs of your own go into the folder warehouse, which the demo leaves alone. Each build",
+        "loads the files that are new:",
+        f"  dbt build --vars {shlex.quote(own)}",
+    ]
+    return "\n".join(lines)
 
 
 def risk_table(at_risk: list[tuple[str, str, str]]) -> Table:
