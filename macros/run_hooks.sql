@@ -78,7 +78,7 @@
             "The var raw_path is empty: name the folder of your logs, as in dbt build --vars '{raw_path: /path/to/logs}'"
         ) }}
     {% elif reads_logs %}
-        {% set landing = raw_location() | replace('file:', '') ~ '/' %}
+        {% set landing = modules.re.sub('^file:', '', raw_location()) ~ '/' %}
         {% set warehouse = spark_settings().get('spark.sql.catalog.lake.warehouse') or 'none' %}
         {% for what, folder in {'project': flags.PROFILES_DIR, 'warehouse': warehouse}.items() %}
             {% if (plain_path(folder) ~ '/').startswith(landing) %}
