@@ -13,6 +13,7 @@ example:
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Sequence
@@ -92,7 +93,7 @@ def maintain(folder: Path, landing: Path) -> None:
             *("--args", "{keep_hours: 0}"),
             *("--log-path", str(folder / "logs"), "--target-path", str(folder / "target")),
             *("--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)),
-            *("--vars", f"{{raw_path: '{landing}', builds_kept: 3}}"),
+            *("--vars", json.dumps({"raw_path": str(landing), "builds_kept": 3})),
         ],
         dbt_environment(folder),
     )
