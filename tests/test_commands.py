@@ -255,13 +255,15 @@ def test_demo_refuses_a_folder_that_holds_the_project(tmp_path: Path) -> None:
             check_folder(folder)
 
 
-@pytest.mark.parametrize("target", ["thrift", "emr", "mine"])
-def test_demo_refuses_a_target_with_tables_elsewhere(
-    target: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_demo_refuses_to_build_tables_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("CHURN_TARGET", target)
-    assert demo.main(["--raw", str(SAMPLE)]) == 1
-    assert f"CHURN_TARGET={target} are in no folder of the demo's" in capsys.readouterr().err
+    assert demo.main(["--raw", str(SAMPLE), "--folder", str(ROOT / "demo" / "..")]) == 1
+    assert "has the project's own warehouse" in capsys.readouterr().err
+    for target in ("thrift", "emr", "mine"):
+        monkeypatch.setenv("CHURN_TARGET", target)
+        assert demo.main(["--raw", str(SAMPLE)]) == 1
+        assert f"CHURN_TARGET={target} are in no folder of the demo's" in capsys.readouterr().err
 
 
 def test_demo_keeps_to_a_folder_of_its_own(

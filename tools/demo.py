@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def own_folder(folder: Path) -> Path:
     """Let all that this process starts work in `folder`; returns its whole path.
 
-    Raises DemoError for a target whose tables are elsewhere.
+    Raises DemoError where that is the project's, and for a target whose tables are elsewhere.
     """
     target = os.environ.get("CHURN_TARGET") or TARGETS[0]
     if target not in TARGETS:
@@ -117,6 +117,8 @@ def own_folder(folder: Path) -> Path:
     for name in ("DBT_TARGET", "DBT_PROFILES_DIR", "DBT_PROJECT_DIR"):
         os.environ.pop(name, None)
     folder = folder.expanduser().resolve()
+    if folder == ROOT:
+        raise DemoError(f"{folder} has the project's own warehouse: choose another --folder.")
     os.environ["CHURN_WAREHOUSE"] = str(folder / "warehouse")
     os.environ["DBT_TARGET_PATH"] = str(folder / "target")
     return folder
@@ -240,7 +242,7 @@ def execute(step: Step, console: Console, allowed: int = 0) -> int:
     }
     environment.pop("SPARK_HOME", None)  # as make does: the steps' Spark is the environment's
     label = Text(step.name, style="bold")
-    shown = " ".join(Path(part).name if part == sys.executable else part for part in step.command)
+    shown = shlex.join("python" if part == sys.executable else part for part in step.command)
     if not console.is_terminal:
         console.print(Text.assemble(label, f": {shown} ..."))
     began = time.monotonic()
