@@ -2,10 +2,10 @@
     The columns are the grain: no two rows share them, and none is null but those of `may_be_null`.
     And every row satisfies every rule; one that comes out null is broken. `rules` maps a name to SQL.
     One scan for all, as each test of its own costs more than the data does. One row per broken rule.
-    With `date_column`, a build looks at the dates that it changed only; with `user_column`, at the users
-    who have an event on one of these dates.
+    With `date_column`, a build looks at the dates that it changed only, or at their weeks or snapshots as
+    `period` says; with `user_column`, at the users who have an event on one of these dates.
 -#}
-{% test grain(model, columns, may_be_null=[], rules={}, date_column=none, user_column=none) %}
+{% test grain(model, columns, may_be_null=[], rules={}, date_column=none, period='days', user_column=none) %}
 
 with
 
@@ -18,7 +18,7 @@ keys as (
         count_if(not coalesce({{ rule }}, false)) as {{ name }}
         {%- endfor %}
     from {{ model }}
-    where {{ in_tested_dates(date_column) if date_column else of_tested_user(user_column) if user_column else 'true' }}
+    where {{ is_tested_user(user_column) if user_column else in_tested(date_column, period) }}
     group by {{ columns | join(', ') }}
 
 ),
@@ -40,11 +40,8 @@ broken as (
 {% endtest %}
 
 
-{#- The rules alone, for the table that has no key: which of its dates changed is known after it. -#}
+{#- The rules alone, for the table that has no key. -#}
 {% test rows_satisfy(model, rules, date_column=none) %}
-
-{%- do ref('stg_line_counts') %}
-{%- do ref('log_calendar') %}
 
 with
 
@@ -55,7 +52,7 @@ broken as (
         count_if(not coalesce({{ rule }}, false)) as {{ name }}{{ "," if not loop.last }}
         {%- endfor %}
     from {{ model }}
-    where {{ date_column ~ ' is null or ' ~ in_tested_dates(date_column) if date_column else 'true' }}
+    where {{ in_tested(date_column) }}
 
 )
 

@@ -1,16 +1,15 @@
 {#-
     One command at a time changes a warehouse. Who is at work is a table, because a catalog makes a
-    table once: `<schema>_audit.running`. It names the process, so that one that was killed holds
-    nobody up. A server's process outlives its clients, and the driver of a cluster is on a machine of its
-    own: there the lock says until when it holds as well, which each node that starts puts off. A node that
-    runs for longer than `lease_seconds` can lose it.
+    table once: `<schema>_audit.running`. It holds until a time that each node which starts puts off, so
+    a node that runs for longer than `lease_seconds` can lose it. And it names the process, so that an
+    embedded one that was killed holds nobody up on its own machine.
 -#}
 
-{#- Whether this command shares the warehouse with readers only. Each makes the raw tables anew, which
+{#- Whether this command shares the warehouse with readers only. A test makes the raw tables anew, which
     all clients of a server see. -#}
-{% macro is_alone() %}
+{% macro is_writer() %}
     {{ return(
-        flags.WHICH in ['build', 'run'] or flags.WHICH in ['test', 'freshness', 'seed'] and not is_embedded()
+        flags.WHICH in ['build', 'run', 'seed'] or flags.WHICH in ['test', 'freshness'] and not is_embedded()
     ) }}
 {% endmacro %}
 
@@ -43,9 +42,8 @@
             {% set waited.seconds = waited.seconds + 1 %}
         {% else %}
             {{ exceptions.raise_compiler_error(
-                "At work on this warehouse is " ~ said(holder) ~ ". Nothing was changed; try again when it has ended"
-                ~ (", or, if it was killed, dbt run-operation free_lock --args '{invocation: " ~ holder.invocation ~ "}'."
-                    if holder.until else ".")
+                "At work on this warehouse is " ~ said(holder) ~ ". Nothing was changed; try again when it has ended, or, "
+                ~ "if it was killed: python -m warehouse unlock " ~ holder.invocation
             ) }}
         {% endif %}
     {% endfor %}
@@ -65,7 +63,7 @@
 {% macro lock_text(process) %}
     {{ return("'" ~ [
         invocation_id, flags.WHICH, process[0], process[1], run_started_at.strftime('%Y-%m-%d %H:%M:%S'),
-        '' if is_embedded() else lease_end(),
+        lease_end(),
     ] | join('|') ~ "'") }}
 {% endmacro %}
 
@@ -99,7 +97,7 @@
 {#- Before each node. The table may be another command's by now: then this one stops. -#}
 {% macro renew_lock() %}
     {% set now, renewed_at = modules.datetime.datetime.now(), graph.get('lock_renewed_at') %}
-    {% if not renewed_at or is_embedded() or (now - renewed_at).total_seconds() < var('lease_seconds') / 20 %}
+    {% if not renewed_at or (now - renewed_at).total_seconds() < var('lease_seconds') / 20 %}
         {{ return('') }}
     {% endif %}
     {% do graph.update({'lock_renewed_at': now}) %}
@@ -114,12 +112,12 @@
 
 
 {#- What another host does is not known; on a cluster, a driver in a container has a host and process ids
-    of its own, so the lease alone tells. Embedded, this process runs one command at a time. -#}
+    of its own, and a server's process outlives its clients: there the lease alone tells. -#}
 {% macro is_alive(holder, process) %}
-    {% if holder.until and lease_end() - var('lease_seconds') > holder.until | int %}{{ return(false) }}{% endif %}
-    {% if holder.host != process[1] or is_driver() and not is_embedded() %}{{ return(true) }}{% endif %}
-    {% if holder.process == process[0] %}{{ return(holder.until != '') }}{% endif %}
-    {{ return(run_query(
+    {% if not holder.until or lease_end() - var('lease_seconds') > holder.until | int %}{{ return(false) }}{% endif %}
+    {% if holder.host != process[1] or not is_embedded() %}{{ return(true) }}{% endif %}
+    {#- embedded, this process runs one command at a time -#}
+    {{ return(holder.process != process[0] and run_query(
         "select java_method('java.lang.ProcessHandle', 'of', bigint(" ~ holder.process ~ "))"
     ).rows[0][0] != 'Optional.empty') }}
 {% endmacro %}
@@ -128,22 +126,15 @@
 {% macro said(holder) %}
     {{ return(
         "another dbt " ~ holder.command ~ " (process " ~ holder.process ~ " on "
-        ~ holder.host.split('/')[0] ~ ", since " ~ holder.since ~ " UTC)"
+        ~ holder.host.split('/')[0] ~ ", since " ~ holder.since ~ " UTC, until "
+        ~ modules.datetime.datetime.utcfromtimestamp(holder.until | int) ~ " UTC if it says nothing more)"
     ) }}
 {% endmacro %}
 
 
-{#- dbt run-operation free_lock --args '{invocation: <id>}': of a client that was killed, at once. -#}
-{% macro free_lock(invocation=none) %}
-    {% do open_warehouse() %}
-    {% do release_lock(invocation) %}
-    {% do log("Command " ~ invocation ~ " holds nothing up.", info=True) %}
-{% endmacro %}
-
-
 {#- The lock of this command, and leftovers of locks that were taken over. -#}
-{% macro release_lock(invocation=none) %}
-    {% if not execute or lock_holder().get('invocation') != (invocation or invocation_id) %}{{ return('') }}{% endif %}
+{% macro release_lock() %}
+    {% if not execute or lock_holder().get('invocation') != invocation_id %}{{ return('') }}{% endif %}
     {% set rows = run_query("show tables in " ~ audit_schema()).rows %}
     {% for row in rows if row[1] == 'running' or row[1].startswith('ended_') %}
         {% do run_query("drop table if exists " ~ audit_schema() ~ "." ~ row[1]) %}

@@ -10,7 +10,7 @@ staged as (
         count(*) as events,
         count(user_id) as user_events
     from {{ ref('stg_events') }}
-    where {{ in_tested_dates('event_date') }}
+    where {{ in_tested('event_date') }}
     group by event_date
 
 ),
@@ -22,7 +22,7 @@ counts as (
         'lines' as figure,
         lines as events
     from {{ ref('stg_line_counts') }}
-    where event_date is null or {{ in_tested_dates('event_date') }}
+    where event_date is null or {{ in_tested('event_date') }}
     union all
     select
         event_date,
@@ -34,7 +34,7 @@ counts as (
         'rejected' as figure,
         count(*) as events
     from {{ ref('stg_events_rejected') }}
-    where event_date is null or {{ in_tested_dates('event_date') }}
+    where event_date is null or {{ in_tested('event_date') }}
     group by event_date
     union all
     select
@@ -44,21 +44,21 @@ counts as (
     from {{ ref('duplicate_events') }} as duplicates
     inner join {{ ref('log_calendar') }} as dates
         on duplicates.event_date = dates.event_date
-    where dates.is_in_log_period and {{ in_tested_dates('duplicates.event_date') }}
+    where dates.is_in_log_period and {{ in_tested('duplicates.event_date') }}
     union all
     select
         activity_date as event_date,
         'in sessions' as figure,
         events
     from {{ ref('stg_session_days') }}
-    where {{ in_tested_dates('activity_date') }}
+    where {{ in_tested('activity_date') }}
     union all
     select
         activity_date as event_date,
         'in user-days' as figure,
         events
     from {{ ref('fct_user_days') }}
-    where {{ in_tested_dates('activity_date') }}
+    where {{ in_tested('activity_date') }}
 
 ),
 

@@ -9,7 +9,7 @@ features as (
         is_churned_next_10_days,
         is_downgraded_next_10_days
     from {{ ref('churn_features') }}
-    where {{ in_tested_dates('snapshot_date') }}
+    where {{ in_tested('snapshot_date', 'snapshots') }}
 
 ),
 

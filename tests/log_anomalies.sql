@@ -10,12 +10,12 @@ select
         as message
 from {{ ref('stg_log_anomalies') }}
 where
-    finding = 'rejected_lines' and {{ is_loaded_lately('loaded_at') }}
-    or finding in ('missing_date', 'volume') and {{ is_changed_snapshot('event_date') }}
+    finding = 'rejected_lines' and {{ is_loaded_since_published('source_file', 'loaded_at') }}
+    or finding in ('missing_date', 'volume') and {{ in_tested('event_date', 'snapshots') }}
     or finding in (
         'far_from_the_log', 'unknown_pages', 'unknown_plans', 'without_user', 'resumed_sessions'
     )
-    and {{ in_tested_dates('event_date') }}
+    and {{ in_tested('event_date') }}
     or finding in ('no_events', 'no_users')
 group by severity, if(finding = 'far_from_the_log', finding, message)
 order by severity desc, min(source_file) nulls first, min(event_date)

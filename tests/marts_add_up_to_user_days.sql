@@ -31,7 +31,7 @@ expected_dates as (
         sum(adverts + errors) as adverts_and_errors,
         sum(upgrades + downgrades + cancellations) as changes
     from user_days
-    where {{ in_tested_dates('activity_date') }}
+    where {{ in_tested('activity_date') }}
     group by activity_date
 
 ),
@@ -39,7 +39,7 @@ expected_dates as (
 tested_dates as (
 
     select * from {{ ref('daily_kpis') }}
-    where {{ in_tested_dates('kpi_date') }}
+    where {{ in_tested('kpi_date') }}
 
 ),
 
@@ -70,7 +70,7 @@ expected_weeks as (
         sum(upgrade_visits + downgrade_visits) as visits,
         sum(upgrades + downgrades) as submits
     from user_days
-    where {{ in_tested_dates('week_start_date') }}
+    where {{ in_tested('week_start_date', 'weeks') }}
     group by week_start_date
 
 ),
@@ -126,7 +126,7 @@ charts as (
 tested_weeks as (
 
     select * from {{ ref('weekly_kpis') }}
-    where {{ in_tested_dates('week_start_date') }}
+    where {{ in_tested('week_start_date', 'weeks') }}
 
 ),
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PARTS = (
-    *("dbt_project.yml", "profiles.yml"),
+    *("dbt_project.yml", "profiles.yml", "selectors.yml"),
     *("analyses", "examples", "macros", "ml", "models", "report", "seeds", "tests", "warehouse"),
 )
 # the Python tests stay here; a folder `warehouse` may have tables in it, of an earlier version

@@ -1,10 +1,9 @@
--- The one wide write: each raw line is parsed and written once, all else reads this table. An
--- incremental run appends the files that are new in the landing folder.
+-- The one wide write: each raw line is parsed and written once, all else reads this table. A build
+-- loads the files of the landing folder that are new or have changed.
+-- depends_on: {{ ref('base_files') }}
 {{
     config(
-        materialized='incremental',
-        incremental_strategy='append',
-        on_schema_change='fail',
+        updated_by='files',
         partition_by=['event_date'],
         tblproperties=event_table_properties(),
     )
@@ -38,7 +37,7 @@ regular_files as (
         _metadata.file_size as source_file_bytes,
         _metadata.file_modification_time as source_file_modified_at
     from {{ source('raw', 'events') }}
-    where {{ is_in_new_file('_metadata.file_path', is_irregular=false) }}
+    where {{ is_file_to_load('_metadata.file_path', is_irregular=false) }}
 
 ),
 
@@ -53,7 +52,7 @@ irregular_files as (
         _metadata.file_modification_time as source_file_modified_at
     from {{ source('raw', 'lines') }}
     where
-        {{ is_in_new_file('_metadata.file_path', is_irregular=true) }}
+        {{ is_file_to_load('_metadata.file_path', is_irregular=true) }}
         and trim(both ' \t' from value) <> ''
 
 ),

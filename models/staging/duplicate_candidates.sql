@@ -2,10 +2,8 @@
 -- Usually none, so that the wide rows themselves are never sorted or shuffled.
 {{
     config(
-        materialized='incremental',
-        incremental_strategy='replace_changed',
+        updated_by='days',
         partition_by=['event_date'],
-        on_schema_change='fail',
     )
 }}
 
@@ -17,7 +15,7 @@ lines as (
         event_date,
         content_hash
     from {{ ref('base_events') }}
-    where event_date is not null and {{ in_changed_dates('event_date') }}
+    where event_date is not null and {{ in_changed('event_date') }}
 
 ),
 

@@ -2,10 +2,8 @@
 -- but a second look. Which line of an event counts shows nowhere but in `source_files`.
 {{
     config(
-        materialized='incremental',
-        incremental_strategy='replace_changed',
+        updated_by='days',
         partition_by=['event_date'],
-        on_schema_change='fail',
     )
 }}
 
@@ -17,7 +15,7 @@ candidates as (
         event_date,
         content_hash
     from {{ ref('duplicate_candidates') }}
-    where {{ in_changed_dates('event_date') }}
+    where {{ in_changed('event_date') }}
 
 ),
 
@@ -29,7 +27,7 @@ lines as (
         on
             base_events.event_date = candidates.event_date
             and base_events.content_hash = candidates.content_hash
-    where {{ in_changed_dates('base_events.event_date') }}
+    where {{ in_changed('base_events.event_date') }}
 
 ),
 

@@ -41,6 +41,16 @@ duplicates as (
 
 ),
 
+versions as (
+
+    select
+        source_file,
+        count(*) as file_versions
+    from {{ ref('base_files') }}
+    group by source_file
+
+),
+
 landed as (
 
     -- a file without a line leaves no row in `base_events`; only the listing knows it
@@ -68,6 +78,7 @@ files as (
         coalesce(loaded.file_bytes, landed.file_bytes) as file_bytes,
         coalesce(loaded.file_modified_at, landed.file_modified_at) as file_modified_at,
         loaded.loaded_at,
+        coalesce(versions.file_versions, 0) as file_versions,
         coalesce(loaded.lines, 0) as lines,
         coalesce(loaded.lines, 0) - coalesce(loaded.rejected_lines, 0)
         - coalesce(duplicates.duplicate_lines, 0) as staged_events,
@@ -76,6 +87,7 @@ files as (
     from loaded
     full outer join landed on loaded.source_file = landed.source_file
     left join duplicates on loaded.source_file = duplicates.source_file
+    left join versions on coalesce(loaded.source_file, landed.source_file) = versions.source_file
 
 )
 

@@ -3,10 +3,8 @@
 -- any order of the events gives the same row.
 {{
     config(
-        materialized='incremental',
-        incremental_strategy='replace_changed',
+        updated_by='days',
         partition_by=['activity_date'],
-        on_schema_change='fail',
     )
 }}
 
@@ -24,7 +22,7 @@ events as (
         song_milliseconds,
         registered_at
     from {{ ref('stg_events') }}
-    where user_id is not null and {{ in_changed_dates('event_date') }}
+    where user_id is not null and {{ in_changed('event_date') }}
 
 ),
 

@@ -3,9 +3,7 @@
 -- depends_on: {{ ref('stg_session_days') }}
 {{
     config(
-        materialized='incremental',
-        incremental_strategy='add_missing',
-        on_schema_change='fail',
+        updated_by='users',
     )
 }}
 
@@ -21,10 +19,10 @@ plays as (
         user_id is not null
         and page_category = 'song'
         and song is not null
-        and {{ in_changed_dates('event_date') }}
+        and {{ in_changed('event_date') }}
     group by user_id, xxhash64(song)
 
-){% if is_incremental() %},
+){% if is_update() %},
 
 known as (
 
@@ -32,7 +30,7 @@ known as (
         user_id,
         song_hash
     from {{ this }}
-    where {{ is_of_changed_user('user_id') }}
+    where {{ is_changed_user('user_id') }}
 
 ),
 

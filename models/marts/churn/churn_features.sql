@@ -3,10 +3,8 @@
 -- null until the last of those days is complete.
 {{
     config(
-        materialized='incremental',
-        incremental_strategy='replace_changed',
+        updated_by='snapshots',
         partition_by=['snapshot_date'],
-        on_schema_change='fail',
     )
 }}
 
@@ -60,8 +58,8 @@ snapshots as (
         ) as snapshot_date
     from days
     where
-        {{ in_changed_snapshots('days.activity_date', days_before=57) }}
-        or {{ in_changed_snapshots('days.next_activity_date', days_before=28) }}
+        {{ in_changed('days.activity_date', days_before=57) }}
+        or {{ in_changed('days.next_activity_date', days_before=28) }}
 
 ),
 
@@ -96,7 +94,7 @@ totals as (
                     )
         end as totals
     from snapshots
-    where {{ in_changed_snapshots('snapshot_date', days_before=28) }}
+    where {{ in_changed('snapshot_date', days_before=28) }}
 
 ),
 
@@ -136,7 +134,7 @@ population as (
     where
         cancellations_to_date = 0
         and datediff(snapshot_date, activity_date) between 1 and 28
-        and {{ in_changed_snapshots('snapshot_date') }}
+        and {{ in_changed('snapshot_date') }}
 
 ),
 

@@ -1,4 +1,7 @@
--- Scores come from the ML step, which runs after a build; before the first one, nobody is here.
+-- A view: scores come from the ML step, which runs after a build, and are here as soon as it serves
+-- them. Before the first ones, nobody is here.
+{{ config(materialized='view') }}
+
 with
 
 scores as (
@@ -13,36 +16,14 @@ served as (
 
 ),
 
-served_run as (
-
-    -- what `score` served last. A warehouse scored before it said so has no such row: there the run
-    -- that scored last counts
-    select
-        scores.snapshot_date,
-        scores.model_run_id
-    from scores
-    left join served
-        on
-            scores.snapshot_date = served.snapshot_date
-            and scores.model_run_id = served.model_run_id
-    group by scores.snapshot_date, scores.model_run_id
-    order by
-        max(served.served_at) desc nulls last,
-        scores.snapshot_date desc,
-        max(scores.scored_at) desc,
-        scores.model_run_id
-    limit 1
-
-),
-
 served_scores as (
 
     select scores.*
     from scores
-    left semi join served_run
+    inner join served
         on
-            scores.snapshot_date = served_run.snapshot_date
-            and scores.model_run_id = served_run.model_run_id
+            scores.snapshot_date = served.snapshot_date
+            and scores.model_run_id = served.model_run_id
 
 ),
 

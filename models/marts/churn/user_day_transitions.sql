@@ -3,10 +3,8 @@
 -- `churn_running_totals` pairs dates without a second look at the events.
 {{
     config(
-        materialized='incremental',
-        incremental_strategy='replace_changed',
+        updated_by='days',
         partition_by=['activity_date'],
-        on_schema_change='fail',
     )
 }}
 
@@ -24,7 +22,7 @@ events as (
         page_category,
         is_paid
     from {{ ref('stg_events') }}
-    where user_id is not null and {{ in_changed_dates('event_date') }}
+    where user_id is not null and {{ in_changed('event_date') }}
 
 ),
 

@@ -1,8 +1,6 @@
 {{
     config(
-        materialized='incremental',
-        incremental_strategy='replace_changed',
-        on_schema_change='fail',
+        updated_by='days',
     )
 }}
 
@@ -49,7 +47,7 @@ seen_profiles as (
         on
             lines.user_id = activity.user_id
             and lines.event_at = activity.last_event_at
-    where {{ in_changed_dates('lines.event_date') }}
+    where {{ in_changed('lines.event_date') }}
 
 ),
 
@@ -97,7 +95,7 @@ profiles as (
         end as state,
         platform
     from last_profiles
-    {%- if is_incremental() %}
+    {%- if is_update() %}
     union all
     -- whose last event is on no changed date
     select

@@ -1,9 +1,7 @@
 {{
     config(
-        materialized='incremental',
-        incremental_strategy='replace_changed',
+        updated_by='days',
         partition_by=['change_date'],
-        on_schema_change='fail',
     )
 }}
 
@@ -22,7 +20,7 @@ events as (
     where
         user_id is not null
         and page_category in ('upgrade', 'downgrade', 'cancellation')
-        and {{ in_changed_dates('event_date') }}
+        and {{ in_changed('event_date') }}
 
 ),
 

@@ -1,9 +1,7 @@
 {{
     config(
-        materialized='incremental',
-        incremental_strategy='replace_changed',
+        updated_by='days',
         partition_by=['activity_date'],
-        on_schema_change='fail',
     )
 }}
 
@@ -12,7 +10,7 @@ with
 session_days as (
 
     select * from {{ ref('stg_session_days') }}
-    where {{ in_changed_dates('activity_date') }}
+    where {{ in_changed('activity_date') }}
 
 ),
 

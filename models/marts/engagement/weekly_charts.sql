@@ -2,10 +2,8 @@
 -- reads up to seven dates of events, and spares a second wide table of nearly every play.
 {{
     config(
-        materialized='incremental',
-        incremental_strategy='replace_changed',
+        updated_by='weeks',
         partition_by=['week_start_date'],
-        on_schema_change='fail',
     )
 }}
 
@@ -31,7 +29,7 @@ events as (
     where
         user_id is not null
         and page_category not in ('thumbs_up', 'thumbs_down', 'playlist_add', 'friend_add')
-        and {{ in_changed_weeks('event_date') }}
+        and {{ in_changed('event_date') }}
 
 ),
 

@@ -1,0 +1,100 @@
+{#-
+    How tables are written. A model of the materialization `tracked` is left as it is, updated or made as a
+    whole, as its plan says (changes.sql), in one commit that also says what it is made from (origins.sql).
+-#}
+
+{% materialization tracked, adapter='spark' %}
+    {% do renew_lock() %}
+    {% set plan = plan_of(model) %}
+    {% if plan.kind == 'keep' %}
+        {% do store_raw_result('main', message='unchanged', code='OK', rows_affected='') %}
+    {% else %}
+        {% do set_origin(model, plan.origin) %}
+        {{ run_hooks(pre_hooks) }}
+        {% do take_back_changed_files(plan) %}
+        {% set query = rebuild_query(plan) if plan.kind == 'rebuild' else update_query(plan) %}
+        {% call statement('main') %}{{ query }}{% endcall %}
+        {{ run_hooks(post_hooks) }}
+        {% do remember_built(model, plan.origin) %}
+    {% endif %}
+    {{ return({'relations': [this]}) }}
+{% endmaterialization %}
+
+
+{#- dbt's own drops a seed before it is made again, and puts texts in quotes as they are. -#}
+{% materialization seed, adapter='spark' %}
+    {% set seed, origin = load_agate_table(), [own_code(model)] + ['-'] * 4 %}
+    {% do store_result('agate_table', response='OK', agate_table=seed) %}
+    {% if origin_of(model.unique_id) == origin and not flags.FULL_REFRESH %}
+        {% do store_raw_result('main', message='unchanged', code='OK', rows_affected='') %}
+    {% else %}
+        {% do set_origin(model, origin) %}
+        {% call statement('main') %}
+            create or replace table {{ this }} using iceberg as
+            select * from values {{ seed_rows(seed) }} as seed ({{ seed.column_names | join(', ') }})
+        {% endcall %}
+        {% do remember_built(model, origin) %}
+    {% endif %}
+    {{ return({'relations': [this]}) }}
+{% endmaterialization %}
+
+
+{% macro seed_rows(seed) %}
+    {% set rows = [] %}
+    {% for row in seed.rows %}
+        {% set values = [] %}
+        {% for name in seed.column_names %}
+            {% set value = "null" if row[name] is none else sql_string(row[name] | string) %}
+            {% do values.append("cast(" ~ value ~ " as " ~ model.config.column_types[name] ~ ")") %}
+        {% endfor %}
+        {% do rows.append("(" ~ values | join(', ') ~ ")") %}
+    {% endfor %}
+    {{ return(rows | join(', ')) }}
+{% endmacro %}
+
+
+{#- Each node of dbt has a session of its own over Thrift; else all share one. -#}
+{% macro set_origin(node, origin) %}
+    {% do run_query("set `spark.sql.iceberg.snapshot-property." ~ origin_key(node) ~ "` = " ~ origin | join(' ')) %}
+{% endmacro %}
+
+
+{#- For the nodes after this one. Those need the snapshots of `base_events` itself. -#}
+{% macro remember_built(node, origin) %}
+    {% do graph.run.built.append(node.unique_id) %}
+    {% if node.unique_id == model_id('base_events') %}
+        {% do read_versions([node], are_there=true) %}
+    {% else %}
+        {% set version = graph.run.versions[node.unique_id] %}
+        {% do version.tags.update({'main': 'built'}) %}
+        {% do version.commits.update({'built': {'parent': none, 'operation': 'overwrite', 'origin': origin | join(' ')}}) %}
+    {% endif %}
+{% endmacro %}
+
+
+{#- In one commit, so that a build that fails or is killed leaves the table as it was. -#}
+{% macro rebuild_query(plan) %}
+    {% set is_there = load_relation(this) is not none %}
+    {% if not is_there %}{% do run_query("drop view if exists " ~ this) %}{% endif %}
+    {% set kept = lines_of_vanished_files() if is_there and plan.files is defined and not flags.FULL_REFRESH %}
+    {{ return(create_table_as(False, this, "select * from (" ~ compiled_code ~ ") union all " ~ kept if kept else compiled_code)) }}
+{% endmacro %}
+
+
+{#- The new rows in the place of those of the changed partitions: one commit, also where a partition has no row
+    left. Files are added, and so are new rows of a table of users. -#}
+{% macro update_query(plan) %}
+    {% set partition, columns = model.config.partition_by, model.columns | join(', ') %}
+    {% set is_added_to = model.config.updated_by in ['files', 'users'] %}
+    insert into {{ this }} {{ "replace where " ~ (in_changed(partition[0]) if partition else 'true') if not is_added_to }}
+    select {{ columns }} from ({{ compiled_code }}
+    )
+{% endmacro %}
+
+
+{#- A kill between this and the load leaves files that the next build finds not loaded. -#}
+{% macro take_back_changed_files(plan) %}
+    {% set names = [] %}
+    {% for file in plan.get('files', []) if file[3] %}{% do names.append(file[1]) %}{% endfor %}
+    {% if names %}{% do run_query("delete from " ~ this ~ " where " ~ is_one_of('source_file', names)) %}{% endif %}
+{% endmacro %}

@@ -1,0 +1,223 @@
+"""Each table knows what it was made from: whatever operators do, a build makes the right tables."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import MakeProject
+from tests.make_log import Event, make_log
+from tests.warehouse import NO_TESTS, Project, Run, assert_like_one_build, copy_of_project
+
+pytestmark = pytest.mark.slow
+
+MONTHS = """
+{{ config(updated_by='months', partition_by=['month_start_date']) }}
+
+select
+    trunc(activity_date, 'month') as month_start_date,
+    sum(events) as events
+from {{ ref('fct_user_days') }}
+where {{ in_changed('activity_date') }}
+group by 1
+"""
+MONTHS_YML = """
+version: 2
+models:
+  - name: fct_months
+    description: One row per month.
+    columns:
+      - {name: month_start_date, data_type: date, description: First date of the month.}
+      - {name: events, data_type: bigint, description: Events of users.}
+"""
+NO_BAD_USER = "select user_id from {{ ref('fct_user_days') }} where user_id = 'bad'\n"
+
+
+@dataclass
+class Place:
+    """A copy of the project to change at will, its log and what was published last."""
+
+    project: Project
+    make_project: MakeProject
+    wholes: list[Project] = field(default_factory=list)
+
+    @property
+    def models(self) -> Path:
+        return self.project.root / "models" / "marts" / "core"
+
+    def build(self, *arguments: str, **variables: object) -> Run:
+        run = self.project.build(*arguments, **variables)
+        print(run.output)  # shown where the test fails
+        return run
+
+    def write(self, name: str, events: list[Event]) -> None:
+        (self.project.raw / name).write_text("".join(json.dumps(e) + "\n" for e in events))
+
+    def published(self, run: Run) -> str:
+        """Name of the build that a command published, of which all tables are as one build makes them."""
+        whole = self.make_project(
+            f"{self.project.schema}_{len(self.wholes)}", raw=self.project.raw, root=self.project.root
+        )
+        self.wholes.append(whole)
+        whole.build(*NO_TESTS).ok()
+        assert_like_one_build(self.project, whole)
+        return run.ok().published_build
+
+    def refused(self, *arguments: str, **variables: object) -> str:
+        """What a command that does nothing says."""
+        before = self.project.versions()
+        run = self.build(*arguments, **variables)
+        assert run.status != 0
+        assert self.project.versions() == before
+        return run.output
+
+    def changed(self, file: Path, old: str, new: str) -> None:
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+
+
+@pytest.fixture(scope="module")
+def events() -> list[Event]:
+    return make_log(users=8, days=40, seed=3)
+
+
+@pytest.fixture(scope="module")
+def place(
+    make_project: MakeProject, tmp_path_factory: pytest.TempPathFactory, events: list[Event]
+) -> Iterator[Place]:
+    """The tests use it one after the other; each leaves it with a published build."""
+    root = copy_of_project(tmp_path_factory.mktemp("made_from"), small=True)
+    (root / "tests" / "no_bad_user.sql").write_text(NO_BAD_USER)
+    (root / "models" / "marts" / "core" / "fct_months.sql").write_text(MONTHS)
+    (root / "models" / "marts" / "core" / "fct_months.yml").write_text(MONTHS_YML)
+    place = Place(make_project("made_from", root=root), make_project)
+    place.write("a.json", events[: len(events) // 3])
+    place.write("b.json", events[len(events) // 3 : -200])
+    assert place.build().ok().published_build
+    return place
+
+
+def test_nothing_new_commits_nothing(place: Place) -> None:
+    before = place.project.versions()
+    run = place.build().ok()
+    assert run.lines_with("Nothing new in .*, so nothing was built. Readers still see build_")
+    assert place.project.versions() == before
+
+
+def test_what_a_failed_build_made_of_a_bad_file_goes_with_it(
+    place: Place, events: list[Event]
+) -> None:
+    bad = [{**event, "userId": "bad"} for event in events[:400]]
+    place.write("c.json", bad)
+    run = place.build()
+    assert run.status != 0
+    assert run.lines_with(r"Not published: no_bad_user failed \(user_id=bad\)")
+    # the same build again does not get it past the tests
+    assert place.build().lines_with("Not published: no_bad_user failed")
+    place.write("c.json", events[-200:-100])
+    run = place.build()
+    assert run.lines_with(r"1 file\(s\) have changed and are loaded again: c\.json")
+    place.published(run)
+    ledger = place.project.table("ingested_files").where("source_file = 'c.json'").first()
+    assert (ledger.file_status, ledger.file_versions) == ("loaded", 2)
+
+
+def test_a_file_that_grows_is_loaded_by_the_build_that_sees_it(
+    place: Place, events: list[Event]
+) -> None:
+    place.write("c.json", events[-200:])
+    place.published(place.build())
+
+
+def test_a_build_of_a_part_publishes_nothing(place: Place) -> None:
+    model = place.models / "fct_user_days.sql"
+    place.changed(model, "count(*) as sessions", "count(*) + 0 as sessions")
+    run = place.build("--select", "fct_user_days").ok()
+    assert run.lines_with("Not published: a build publishes when it is whole, .* Publish with: dbt build")
+    run = place.build("--exclude", "log_anomalies").ok()
+    assert run.lines_with("this one left out 1 of its models and tests, log_anomalies among them")
+    before = place.project.versions()
+    run = place.build()
+    # what it did not build was built by those before it
+    assert place.project.versions() == before
+    place.published(run)
+
+
+def test_changed_code_makes_again_what_is_made_of_it(place: Place) -> None:
+    before = place.project.versions()
+    place.changed(
+        place.models / "fct_subscription_changes.sql", "min(session_id)", "min(session_id) + 0"
+    )
+    place.published(place.build())
+    changed = {name for name, version in place.project.versions().items() if before[name] != version}
+    assert changed == {"fct_subscription_changes", "dim_users"}
+
+
+def test_a_comment_a_description_or_a_test_more_makes_nothing_again(place: Place) -> None:
+    before = place.project.versions()
+    rows = place.project.root / "macros" / "rows.sql"
+    place.changed(rows, "{% macro mask_names(line) -%}", "{% macro mask_names(line) -%}{#- why -#}")
+    place.changed(place.models / "fct_user_days.yml", "One row per user", "There is one row per user")
+    (place.project.root / "tests" / "one_more.sql").write_text(
+        "-- depends_on: {{ ref('dim_users') }}\nselect 1 where false\n"
+    )
+    run = place.build().ok()
+    assert place.project.versions() == before
+    assert run.published_build
+
+
+def test_a_rule_for_lines_holds_for_all_files_that_are_there(place: Place) -> None:
+    """Lines of files that are gone stay as the old code made them, and the build says how many."""
+    path = place.project.raw / "a.json"
+    away = place.project.folder / "a.json"
+    shutil.move(path, away)
+    model = place.project.root / "models" / "staging" / "base_events.sql"
+    place.changed(model, "when sessionid is null", "when page = 'Home' then 'missing_page'\n            when sessionid is null")
+    run = place.build().ok()
+    lines = len(away.read_text().splitlines())
+    assert run.lines_with(rf"base_events is made by new code\. {lines} line\(s\) of 1 file\(s\) .*\(a\.json\) stay")
+    homes = place.project.table("base_events").where("page = 'Home'")
+    reasons = {(row.source_file, row.reject_reason) for row in homes.collect()}
+    assert reasons == {("a.json", None), ("b.json", "missing_page"), ("c.json", "missing_page")}
+    shutil.move(away, path)
+    # it is there again, as it was: its lines are not loaded again, as nothing is new
+    assert place.build().ok().lines_with("Published|Nothing new")
+    place.changed(model, "'Home' then 'missing_page'", "'Home' then 'missing_session'")
+    place.published(place.build())
+
+
+def test_a_full_refresh_refuses_to_lose_lines(place: Place) -> None:
+    away = shutil.move(place.project.raw / "b.json", place.project.folder / "b.json")
+    output = place.refused("--full-refresh")
+    assert "--full-refresh would lose" in output
+    assert "1 file(s) that are no longer in" in output
+    place.published(place.build("--full-refresh", drop_lines_of_vanished_files=True))
+    shutil.move(away, place.project.raw / "b.json")
+    place.published(place.build())
+
+
+def test_another_folder_is_refused(place: Place, tmp_path: Path) -> None:
+    shutil.copytree(place.project.raw, tmp_path / "logs")
+    other = {"raw_path": str(tmp_path / "logs")}
+    output = " ".join(place.refused(**other).split())
+    assert f"This warehouse was loaded from {place.project.raw}, and not from {other['raw_path']}" in output
+    before = place.project.versions()
+    place.build(landing_folder_moved=True, **other).ok()
+    moved = place.project.versions()
+    assert {name for name in before if before[name] != moved[name]} == {"base_events", "base_files"}
+    assert "was loaded from" in place.refused()
+    place.build(landing_folder_moved=True).ok()
+    place.build().ok()
+
+
+def test_a_mart_that_is_gone_is_taken_from_readers(place: Place) -> None:
+    for kind in ("sql", "yml"):
+        (place.models / f"fct_months.{kind}").unlink()
+    assert "fct_months" in place.project.published()
+    run = place.build().ok()
+    assert run.lines_with(r"made_from_published\.fct_months is no mart any more")
+    assert "fct_months" not in place.project.published()
