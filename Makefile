@@ -81,8 +81,8 @@ freshness: $(READY) ## Is the landing folder up to date?
 docs: $(READY) ## Write dbt's docs of all tables in one file, target/static_index.html
 	@python -m tools.docs $(ARGS)
 
-status: $(READY) ## What is published, and since when
-	@dbt run-operation publish_status
+status: $(READY) ## What is published, and since when; who is at work
+	@python -m warehouse status $(ARGS)
 
 simulate: $(READY) ## Write made-up logs (ARGS='--users 230 --start ... --out <folder>'; --help)
 	@python -m simulator $(ARGS)

@@ -50,7 +50,6 @@ NOT_COMPARED_COLUMNS = {
     "content_hash",
     "song_hash",
     "loaded_at",
-    "counted_at",
     "file_modified_at",
     "source_file_modified_at",
     "raw_line",

@@ -13,7 +13,6 @@ example:
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Sequence
@@ -26,7 +25,6 @@ from rich.progress import Progress
 from rich.table import Table
 
 from benchmarks.dbt_runs import (
-    PROJECT_DIR,
     BenchmarkError,
     Usage,
     busy_warning,
@@ -85,18 +83,10 @@ def size_of(warehouse: Path) -> Size:
     )
 
 
-def maintain(folder: Path, landing: Path) -> None:
+def maintain(folder: Path) -> None:
     """What a scheduler does once a week."""
-    measured(
-        [
-            *(sys.executable, "-m", "dbt.cli.main", "run-operation", "maintain"),
-            *("--args", "{keep_hours: 0}"),
-            *("--log-path", str(folder / "logs"), "--target-path", str(folder / "target")),
-            *("--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)),
-            *("--vars", json.dumps({"raw_path": str(landing), "builds_kept": 3})),
-        ],
-        dbt_environment(folder),
-    )
+    tidy = ("-m", "warehouse", "maintain", "--keep-hours", "0", "--builds-kept", "3")
+    measured([sys.executable, *tidy], dbt_environment(folder))
 
 
 def load(files: Sequence[Path], folder: Path, progress: Progress) -> list[Day]:
@@ -114,7 +104,7 @@ def load(files: Sequence[Path], folder: Path, progress: Progress) -> list[Day]:
         days.append(Day(number, run.usage, size_of(folder / "warehouse")))
         if number % DAYS_BETWEEN_MAINTENANCE == 0:
             progress.update(task, description=f"day {number} of {len(files)}: maintain")
-            maintain(folder, landing)
+            maintain(folder)
     return days
 
 

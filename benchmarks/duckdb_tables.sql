@@ -218,7 +218,6 @@ select
     max(source_file_bytes) as file_bytes,
     max(source_file_modified_at) as file_modified_at,
     min(loaded_at) as loaded_at,
-    now() as counted_at,
     count(*) as lines
 from base_events
 group by source_file, event_date, reject_reason;

@@ -154,7 +154,7 @@ def _names(spark: SparkSession, schema: str, kind: str) -> list[str]:
 
 
 def build_name(versions: Mapping[str, Mapping[str, int]]) -> str:
-    """The newest build whose tag is on what is published of every mart, as `publish_status` has it;
+    """The newest build whose tag is on what is published of every mart, as `status` has it;
     where marts come from several builds (a build of a part), the newest of them, and says so."""
 
     def builds(tags: Mapping[str, int]) -> set[str]:

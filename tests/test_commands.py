@@ -43,13 +43,15 @@ def test_a_command_is_imported_and_has_a_help(
         if error.name != "duckdb":
             raise
         pytest.skip("no duckdb for this Python in requirements.txt")
-    if not hasattr(module, "argparse"):
-        return
     monkeypatch.setattr(sys, "argv", [name, "--help"])
-    with pytest.raises(SystemExit) as end:
-        module.main()
-    assert end.value.code == 0
-    assert "usage: " in capsys.readouterr().out
+    if hasattr(module, "typer"):
+        assert module.main() == 0
+        assert "Usage: " in capsys.readouterr().out
+    elif hasattr(module, "argparse"):
+        with pytest.raises(SystemExit) as end:
+            module.main()
+        assert end.value.code == 0
+        assert "usage: " in capsys.readouterr().out
 
 
 def test_every_command_that_is_named_is_there() -> None:
@@ -102,7 +104,6 @@ def no_spark(monkeypatch: pytest.MonkeyPatch) -> None:
         (("build", "--profiles-dir", "."), "--profiles-dir has to be an absolute path"),
         (("compile",), "SPARK_HOME is /nowhere/spark, .* unset SPARK_HOME"),
         (("build",), "SPARK_HOME is /nowhere/spark, .* unset SPARK_HOME"),
-        (("run-operation", "publish_status"), "SPARK_HOME is /nowhere/spark, .* unset SPARK_HOME"),
     ],
 )
 def test_dbt_says_what_it_cannot_work_with_before_spark_starts(

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 import pytest
-import yaml
 
 from tests.conftest import MakeProject
 from tests.make_log import DAY, START, Event, make_log
@@ -14,7 +13,6 @@ from tests.warehouse import (
     LOAD_TIMES,
     NO_TESTS,
     NO_UNIT_TESTS,
-    ROOT,
     Project,
     Seen,
     assert_same_rows,
@@ -131,7 +129,7 @@ def test_tables_go_back_and_dates_are_rebuilt(days: Days) -> None:
     project, audit = days.project, days.project.source("audit.model_builds")
     days.land_later_days()
     invocation = audit.where(f"build_name = '{days.first}'").first().invocation_id
-    back = project.run_operation("rollback", build=invocation, built=True).ok()
+    back = project.operate("rollback", invocation, "--tables").ok()
     assert back.lines_with(f"Readers now see {days.first}, and all tables are as it left them")
     assert project.versions() == {
         name: version_of(days.versions, name) for name in project.tables()
@@ -144,26 +142,18 @@ def test_tables_go_back_and_dates_are_rebuilt(days: Days) -> None:
     spark.sql(f"delete from {mart} where activity_date = '2018-10-06'")
     for first, last, sentence in (
         ("2017-01-01", "2017-01-31", "No date from 2017-01-01 to 2017-01-31 has a line"),
-        ("2018-10-05", "soon", "soon is no date; write it as 2018-10-05"),
-        ("2018-10-05", "", "Name the dates: --args"),
+        ("2018-10-05", "2018-10-04", "--first 2018-10-05 is after --last 2018-10-04"),
     ):
-        refused = project.run_operation("rebuild_dates", first=first, last=last)
+        refused = project.operate("rebuild", "--first", first, "--last", last)
         assert refused.status != 0
         assert refused.lines_with(sentence)
-    rebuild = project.run_operation("rebuild_dates", first="2018-10-05", last="2018-10-06").ok()
+    rebuild = project.operate("rebuild", "--first", "2018-10-05", "--last", "2018-10-06").ok()
     assert rebuild.lines_with(r"Marked 2 date\(s\)")
     last = project.build().ok().published_build
     days.assert_complete()
     built = project.source("audit.model_builds").where(f"build_name = '{last}'")
     changes = {row.model_name: row.change for row in built.collect()}
     assert changes["fct_user_days"] == changes["churn_features"] == "updated"  # not made anew
-
-
-def test_every_operation_is_in_the_help(days: Days) -> None:
-    documented = yaml.safe_load((ROOT / "macros" / "_operations.yml").read_text())["macros"]
-    listed = days.project.run_operation("help_operations").ok().output
-    for operation in documented:
-        assert f"run-operation {operation['name']} " in listed or "help" in operation["name"]
 
 
 def test_a_file_that_changed_or_vanished_is_reported_and_reloaded_on_request(
@@ -188,10 +178,10 @@ def test_a_file_that_changed_or_vanished_is_reported_and_reloaded_on_request(
     assert statuses(project) == {changed.name: "changed", vanished.name: "vanished"}
     assert project.table("stg_events").count() == before
 
-    unknown = project.run_operation("reload_files", files=["nowhere.json"])
+    unknown = project.operate("reload", "nowhere.json")
     assert unknown.status != 0
     assert unknown.lines_with("Nothing was loaded from nowhere.json")
-    reload = project.run_operation("reload_files", files=[changed.name, vanished.name]).ok()
+    reload = project.operate("reload", changed.name, vanished.name).ok()
     assert reload.lines_with(r"Took back \d+ lines of 2 file\(s\)")
     project.dbt("build", *tested).ok()
     assert statuses(project) == {changed.name: "loaded"}

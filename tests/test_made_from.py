@@ -59,7 +59,9 @@ class Place:
     def published(self, run: Run) -> str:
         """Name of the build that a command published, of which all tables are as one build makes them."""
         whole = self.make_project(
-            f"{self.project.schema}_{len(self.wholes)}", raw=self.project.raw, root=self.project.root
+            f"{self.project.schema}_{len(self.wholes)}",
+            raw=self.project.raw,
+            root=self.project.root,
         )
         self.wholes.append(whole)
         whole.build(*NO_TESTS).ok()
@@ -137,7 +139,9 @@ def test_a_build_of_a_part_publishes_nothing(place: Place) -> None:
     model = place.models / "fct_user_days.sql"
     place.changed(model, "count(*) as sessions", "count(*) + 0 as sessions")
     run = place.build("--select", "fct_user_days").ok()
-    assert run.lines_with("Not published: a build publishes when it is whole, .* Publish with: dbt build")
+    assert run.lines_with(
+        "Not published: a build publishes when it is whole, .* Publish with: dbt build"
+    )
     run = place.build("--exclude", "log_anomalies").ok()
     assert run.lines_with("this one left out 1 of its models and tests, log_anomalies among them")
     before = place.project.versions()
@@ -153,7 +157,9 @@ def test_changed_code_makes_again_what_is_made_of_it(place: Place) -> None:
         place.models / "fct_subscription_changes.sql", "min(session_id)", "min(session_id) + 0"
     )
     place.published(place.build())
-    changed = {name for name, version in place.project.versions().items() if before[name] != version}
+    changed = {
+        name for name, version in place.project.versions().items() if before[name] != version
+    }
     assert changed == {"fct_subscription_changes", "dim_users"}
 
 
@@ -161,7 +167,9 @@ def test_a_comment_a_description_or_a_test_more_makes_nothing_again(place: Place
     before = place.project.versions()
     rows = place.project.root / "macros" / "rows.sql"
     place.changed(rows, "{% macro mask_names(line) -%}", "{% macro mask_names(line) -%}{#- why -#}")
-    place.changed(place.models / "fct_user_days.yml", "One row per user", "There is one row per user")
+    place.changed(
+        place.models / "fct_user_days.yml", "One row per user", "There is one row per user"
+    )
     (place.project.root / "tests" / "one_more.sql").write_text(
         "-- depends_on: {{ ref('dim_users') }}\nselect 1 where false\n"
     )
@@ -176,10 +184,16 @@ def test_a_rule_for_lines_holds_for_all_files_that_are_there(place: Place) -> No
     away = place.project.folder / "a.json"
     shutil.move(path, away)
     model = place.project.root / "models" / "staging" / "base_events.sql"
-    place.changed(model, "when sessionid is null", "when page = 'Home' then 'missing_page'\n            when sessionid is null")
+    place.changed(
+        model,
+        "when sessionid is null",
+        "when page = 'Home' then 'missing_page'\n            when sessionid is null",
+    )
     run = place.build().ok()
     lines = len(away.read_text().splitlines())
-    assert run.lines_with(rf"base_events is made by new code\. {lines} line\(s\) of 1 file\(s\) .*\(a\.json\) stay")
+    assert run.lines_with(
+        rf"base_events is made by new code\. {lines} line\(s\) of 1 file\(s\) .*\(a\.json\) stay"
+    )
     homes = place.project.table("base_events").where("page = 'Home'")
     reasons = {(row.source_file, row.reject_reason) for row in homes.collect()}
     assert reasons == {("a.json", None), ("b.json", "missing_page"), ("c.json", "missing_page")}
@@ -204,7 +218,10 @@ def test_another_folder_is_refused(place: Place, tmp_path: Path) -> None:
     shutil.copytree(place.project.raw, tmp_path / "logs")
     other = {"raw_path": str(tmp_path / "logs")}
     output = " ".join(place.refused(**other).split())
-    assert f"This warehouse was loaded from {place.project.raw}, and not from {other['raw_path']}" in output
+    assert (
+        f"This warehouse was loaded from {place.project.raw}, and not from {other['raw_path']}"
+        in output
+    )
     before = place.project.versions()
     place.build(landing_folder_moved=True, **other).ok()
     moved = place.project.versions()

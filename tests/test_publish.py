@@ -235,7 +235,7 @@ def test_a_reader_without_spark_sees_what_is_published_not_what_is_built(
 
     project, steps = history.project, history.steps
     good, partial = steps["good"], steps["partial"]
-    project.run_operation("rollback", build=good.name).ok()
+    project.operate("rollback", good.name).ok()
     events = column_sum(good.published, "fct_user_days", "events")
     reader = connect(warehouse, project.schema)
     query = "select sum(events) from publish_published.fct_user_days"
@@ -243,57 +243,48 @@ def test_a_reader_without_spark_sees_what_is_published_not_what_is_built(
     seen = reader.sql(f"select * from publish_published.{CHANGED} limit 0")
     assert seen.columns == good.published[CHANGED][0]
     assert project.table("fct_user_days").agg({"events": "sum"}).first()[0] > events
-    project.run_operation("rollback", build=partial.name).ok()
+    project.operate("rollback", partial.name).ok()
 
 
-def test_rollback_and_maintain(history: History) -> None:
+def test_rollback_and_maintain(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     """Go back by one, to a name, not to a name that is none; clean up; go back again."""
     project, steps = history.project, history.steps
     good, mended, partial = (steps[name] for name in ("good", "mended", "partial"))
 
-    status = project.run_operation("publish_status").ok()
+    status = project.operate("status").ok()
+    assert status.lines_with(rf"readers see +{partial.name}")
+    assert status.lines_with("at work +nobody")
     for mart in project.marts():
-        newer = r" \(a newer, unpublished version is built\)" if mart == "fct_user_days" else ""
-        assert status.lines_with(rf"publish_published\.{mart}: {partial.name}{newer}$")
-    assert status.lines_with(f"{partial.name}, {mended.name}, {good.name}$")
+        newest = "built, not published" if mart == "fct_user_days" else "published"
+        assert status.lines_with(rf"^ +{mart} +{partial.name} +{newest} *$")
+    kept = status.output.partition("Builds kept, newest first")[2]
+    assert re.findall(r"build_\w+", kept) == [partial.name, mended.name, good.name]
 
     # twice by one build; the marts that the partial build left out have the tags of both builds
-    assert f"Readers now see {mended.name}" in project.run_operation("rollback").ok().output
+    assert f"Readers now see {mended.name}" in project.operate("rollback").ok().output
     assert project.published() == mended.published
-    assert f"Readers now see {good.name}" in project.run_operation("rollback").ok().output
+    assert f"Readers now see {good.name}" in project.operate("rollback").ok().output
     assert project.published() == good.published
-    project.run_operation("rollback", build=partial.name).ok()
+    project.operate("rollback", partial.name).ok()
     assert project.published() == partial.published
-    project.run_operation("rollback", build=good.name).ok()
+    project.operate("rollback", good.name).ok()
     assert project.published() == good.published  # the schema of then, too
-    assert (
-        project.run_operation("publish_status")
-        .ok()
-        .lines_with(rf"{CHANGED}: {good.name} \(a newer, unpublished version is built\)")
-    )
+    newer = project.operate("status").ok()
+    assert newer.lines_with(rf"^ +{CHANGED} +{good.name} +built, not published *$")
 
-    unknown = project.run_operation("rollback", build="build_of_nobody")
+    unknown = project.operate("rollback", "build_of_nobody")
     assert unknown.status != 0
     assert unknown.lines_with(f"No build build_of_nobody. Kept are: {partial.name}")
     assert "Traceback" not in unknown.output
-    oldest = project.run_operation("rollback")
+    oldest = project.operate("rollback")
     assert oldest.status != 0
     assert oldest.lines_with(f"No build before {good.name} is kept")
     assert project.published() == good.published
 
-    # Everything is made old enough to go, but for what the tags of the newest build need, which
+    # Everything is old enough to go, but for what the tags of the newest build need, which
     # readers see, and of the last complete one. Two files are enough to be compacted.
-    project.run_operation("rollback", build=partial.name).ok()
-    macro = history.changed.root / "macros" / "publish.sql"
-    text = macro.read_text()
-    two_files = ", options => map('min-input-files', '2')"
-    for pattern, value in (
-        (r"(expire_snapshots\(.*older_than => timestamp ')\" ~ older_than ~ \"", "2100-01-01"),
-        (r"(rewrite_data_files\(table => '\" ~ table ~ \"')", two_files),
-    ):
-        text, count = re.subn(pattern, rf"\g<1>{value}", text)
-        assert count == 1
-    macro.write_text(text)
+    project.operate("rollback", partial.name).ok()
+    monkeypatch.setattr("warehouse.maintain.FILES_TO_COMPACT", 2)
     files = [
         path
         for folder in Path(os.environ["CHURN_WAREHOUSE"]).glob(f"{project.schema}_*")
@@ -307,7 +298,7 @@ def test_rollback_and_maintain(history: History) -> None:
     for path in (*files, stray):
         os.utime(path, (five_days_ago, five_days_ago))
     counts = tags(project, "stg_line_counts")
-    maintained = history.changed.dbt("run-operation", "maintain", builds_kept=1).ok()
+    maintained = history.changed.operate("maintain", "--keep-hours", "0", "--builds-kept", "1").ok()
     assert not stray.exists()
     assert sum(not path.exists() for path in files) > 10
     assert maintained.lines_with(f"Builds that can no longer be had back: {good.name}$")
@@ -322,10 +313,10 @@ def test_rollback_and_maintain(history: History) -> None:
     }
 
     assert project.published() == partial.published
-    assert project.run_operation("rollback", build=good.name).status != 0
-    project.run_operation("rollback", build=mended.name).ok()
+    assert project.operate("rollback", good.name).status != 0
+    project.operate("rollback", mended.name).ok()
     assert project.published() == mended.published
-    project.run_operation("rollback", build=partial.name).ok()
+    project.operate("rollback", partial.name).ok()
     assert project.published() == partial.published
 
 

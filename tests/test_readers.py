@@ -122,7 +122,7 @@ def test_the_command_prints_an_answer_and_says_what_is_wrong(
     def run(sql: str, folder: Path) -> subprocess.CompletedProcess:
         with environment({"CHURN_WAREHOUSE": str(folder), "CHURN_SCHEMA": sample.schema}):
             return subprocess.run(
-                [sys.executable, "-m", "warehouse.published", sql],
+                [sys.executable, "-m", "warehouse", "query", sql],
                 cwd=ROOT,
                 capture_output=True,
                 text=True,

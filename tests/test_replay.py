@@ -108,8 +108,8 @@ def test_any_split_in_any_order_comes_to_the_same(
 
 
 def take_some_lines_back(project: Project, arrivals: list[Delivery]) -> None:
-    """A loaded file is found to be wrong: half of it goes, by `reload_files`."""
+    """A loaded file is found to be wrong: half of it goes, by `reload`."""
     delivery = next(each for each in arrivals if each.build < BUILDS - 1)
     path = project.raw / delivery.name
     path.write_text("\n".join(delivery.lines[::2]) + "\n")
-    project.run_operation("reload_files", files=[delivery.name]).ok()
+    project.operate("reload", delivery.name).ok()

@@ -5,6 +5,7 @@ Through a writable server, dbt builds the tables that it builds without, one com
 
 import json
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -718,7 +719,6 @@ def test_a_second_build_through_a_server_stops_with_one_sentence(served: Served)
     assert served.second.status != 0
     assert "At work on this warehouse is another dbt build" in served.second.output
     assert "Nothing was changed" in served.second.output
-    assert "dbt run-operation free_lock" in served.second.output
 
 
 def leave_lock(process: str, until: int) -> None:
@@ -740,10 +740,32 @@ def test_a_killed_client_holds_the_lock_until_it_is_freed_or_its_lease_ran_out(
     build = ("build", *NO_UNIT_TESTS, "--target", "thrift")
     refused = project.dbt(*build, fresh=True, wait_seconds=0)
     assert refused.status != 0
-    assert f"free_lock --args '{{invocation: {killed}}}'" in refused.output
-    freed = ("run-operation", "free_lock", "--args", f"{{invocation: {killed}}}")
-    project.dbt(*freed, "--target", "thrift", fresh=True).ok()
+    assert killed in refused.output
+    other = project.operate("unlock", "nobody", "--target", "thrift", fresh=True)
+    assert other.status == 1 and f"python -m warehouse unlock {killed}" in other.output
+    project.operate("unlock", killed, "--target", "thrift", fresh=True).ok()
     leave_lock("killed", until=1)
     assert "Published" in project.dbt(*build, fresh=True, wait_seconds=0).ok().output
     for name in sample.nodes():
         assert_same_rows(sample.table(name), project.table(name), name, LOAD_TIMES)
+
+
+@pytest.mark.parametrize("target", ["connect", "thrift"])
+def test_operators_work_through_a_server(served: Served, target: str) -> None:
+    project = served.connect
+    before = project.published()
+
+    def operate(*arguments: str) -> Run:
+        return project.operate(*arguments, "--target", target, fresh=True)
+
+    status = operate("status").ok()
+    (build,) = {*re.findall(r"build_\w+", status.output)}
+    assert status.lines_with(f"readers see +{build}")
+    days = ("--first", "2018-10-02", "--last", "2018-10-03")
+    assert operate("rebuild", *days).ok().lines_with(r"^Marked 2 date\(s\)")
+    assert operate("reload", "nowhere.json").lines_with("^Nothing was loaded from nowhere.json")
+    assert operate("rollback").lines_with(f"^No build before {build} is kept")
+    assert operate("rollback", build).ok().lines_with(f"^Readers now see {build}.$")
+    assert operate("maintain").ok().lines_with(rf"^{project.schema}_staging\.base_events: ")
+    assert operate("unlock").ok().lines_with("^Nobody is at work.$")
+    assert project.published() == before

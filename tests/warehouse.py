@@ -20,6 +20,7 @@ import pandas as pd
 from dbt.cli.main import dbtRunner
 from pyspark.sql import DataFrame, SparkSession
 
+from warehouse.__main__ import main as operate
 from warehouse.session import spark_session
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,9 +94,25 @@ class Project:
         """`dbt build` without the unit tests, which look at no table."""
         return self.dbt("build", *NO_UNIT_TESTS, *arguments, **options)
 
-    def run_operation(self, macro: str, **arguments: Any) -> Run:
-        """`dbt run-operation <macro>`."""
-        return self.dbt("run-operation", macro, "--args", json.dumps(arguments))
+    def operate(self, *arguments: str, fresh: bool = False) -> Run:
+        """`python -m warehouse`, to its end."""
+        of_project = {
+            "CHURN_SCHEMA": self.schema,
+            "DBT_TARGET_PATH": str(self.folder / "target"),
+        }
+        if fresh:
+            run = run_process(sys.executable, "-m", "warehouse", *arguments, **of_project)
+            self.refresh()
+            return run
+        active_spark()
+        output = io.StringIO()
+        with (
+            environment({**of_project, **IN_ONE_PIECE}),
+            contextlib.redirect_stdout(output),
+            contextlib.redirect_stderr(output),
+        ):
+            status = operate(arguments)
+        return Run(status, output.getvalue())
 
     def command(self, *arguments: str, **variables: Any) -> list[str]:
         """Arguments of a dbt command; `variables` go into --vars beside `raw_path`."""

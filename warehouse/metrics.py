@@ -1,7 +1,7 @@
 """Answer a question about metrics: MetricFlow writes the SQL, DuckDB reads the published marts.
 
-    python -m warehouse.metrics churn_rate active_users --by metric_time__week
-    python -m warehouse.metrics churn_rate --by user__platform --sql    # Spark SQL, for a client
+    python -m warehouse metrics churn_rate active_users --by metric_time__week
+    python -m warehouse metrics churn_rate --by user__platform --sql    # Spark SQL, for a client
 
 Without metrics, lists them. What they mean is in models/marts/_metrics.yml. MetricFlow's own
 command `mf` does not know dbt-spark; as a library it writes the SQL of Databricks, and so of Spark.
@@ -9,12 +9,10 @@ command `mf` does not know dbt-spark; as a library it writes the SQL of Databric
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,7 +27,7 @@ from metricflow_semantics.model.dbt_manifest_parser import (
 )
 from metricflow_semantics.model.semantic_manifest_lookup import SemanticManifestLookup
 
-from warehouse.published import ROOT, SCHEMA, ReaderError, connect
+from warehouse.published import ROOT, SCHEMA, ReaderError, ask
 
 DIALECTS = {
     "spark": (SqlEngine.DATABRICKS, DatabricksSqlPlanRenderer),
@@ -56,38 +54,22 @@ def metric_sql(
     return MetricFlowEngine(lookup, client).explain(request).sql_statement.sql
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the metrics, an answer, or its SQL."""
-    parser = argparse.ArgumentParser(
-        prog="python -m warehouse.metrics",
-        description=__doc__,
-        formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=100),
-    )
-    parser.add_argument("metrics", nargs="*", help="names of metrics; none: list them")
-    parser.add_argument(
-        "--by",
-        nargs="+",
-        default=[],
-        help="dimensions: metric_time__day, metric_time__week, user__platform, ...",
-    )
-    parser.add_argument("--sql", action="store_true", help="print the Spark SQL, do not run it")
-    options = parser.parse_args(arguments)
+def answer(metrics: Sequence[str], by: Sequence[str], only_sql: bool) -> None:
+    """Print the answer, or its Spark SQL; of no metrics, all of them.
+
+    Raises ReaderError where dbt cannot parse the project, for a name that is not there and where
+    nothing is published.
+    """
     dbt = [str(Path(sys.executable).parent / "dbt"), "--quiet", "parse"]
     if subprocess.run(dbt, cwd=ROOT).returncode:
-        return 1
+        raise ReaderError("dbt cannot parse the project: mend what it says above.")
     manifest = ROOT / "target" / "semantic_manifest.json"
-    if not options.metrics:
+    if not metrics:
         for metric in json.loads(manifest.read_text())["metrics"]:
             print(f"{metric['name']:26}{metric['description']}")
-        return 0
-    dialect = "spark" if options.sql else "duckdb"
+        return
     try:
-        sql = metric_sql(manifest, dialect, options.metrics, options.by)
-        print(sql) if options.sql else connect().sql(sql).show(max_width=200, max_rows=1000)
-    except (ReaderError, MetricFlowException) as error:
-        parser.exit(1, f"{error}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+        sql = metric_sql(manifest, "spark" if only_sql else "duckdb", metrics, by)
+    except MetricFlowException as error:
+        raise ReaderError(str(error)) from error
+    print(sql) if only_sql else ask(sql, max_rows=1000)

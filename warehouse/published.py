@@ -1,16 +1,14 @@
 """The published marts without Spark or Java: pyiceberg finds their files, DuckDB queries them.
 
-    python -m warehouse.published "select * from churn_published.weekly_kpis"
+    python -m warehouse query "select * from churn_published.weekly_kpis"
 
 Reads a warehouse of the target `local`; writes nothing.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -99,17 +97,12 @@ def local_path(location: str) -> str:
     return re.sub(r"[?*[]", r"[\g<0>]", path).replace("'", "''")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the answer to one query."""
-    parser = argparse.ArgumentParser(prog="python -m warehouse.published", description=__doc__)
-    parser.add_argument("sql", help="a query of the published views, in DuckDB's SQL")
-    options = parser.parse_args(arguments)
+def ask(sql: str, max_rows: int = 20) -> None:
+    """Print the answer to one query.
+
+    Raises ReaderError where it is none of DuckDB, too.
+    """
     try:
-        connect().sql(options.sql).show(max_width=200)
-    except (ReaderError, duckdb.Error) as error:
-        parser.exit(1, f"{error}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+        connect().sql(sql).show(max_width=200, max_rows=max_rows)
+    except duckdb.Error as error:
+        raise ReaderError(str(error)) from error

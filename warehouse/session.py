@@ -27,11 +27,25 @@ class Target:
     `schema` is the profile's schema ('churn'); dbt appends a suffix per folder:
     `published` is what is read, `ml` what the ML step writes. Where it names a catalog
     ('spark_catalog.churn'), that is where views are; tables are in the default catalog.
+    `address` is host, port and user of a target of method `thrift`.
     """
 
     name: str
     schema: str
     settings: dict[str, str]
+    method: str = "session"
+    address: tuple[str, int, str] = ("", 0, "")
+
+    @property
+    def is_driver(self) -> bool:
+        """Whether this process is Spark's driver; on a cluster, one of many machines."""
+        return self.method == "session" and "spark.remote" not in self.settings
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether all of Spark is in this process, its own catalog, too."""
+        catalog = self.settings.get("spark.sql.catalogImplementation")
+        return self.is_driver and catalog == "in-memory"
 
     @property
     def published(self) -> str:
@@ -42,6 +56,16 @@ class Target:
     def marts(self) -> str:
         """Schema of the tables behind the published views."""
         return f"{self._tables}_marts"
+
+    @property
+    def staging(self) -> str:
+        """Schema of the tables that the marts are made from."""
+        return f"{self._tables}_staging"
+
+    @property
+    def audit(self) -> str:
+        """Schema of what is known of runs and publications, and of the lock."""
+        return f"{self._tables}_audit"
 
     @property
     def ml(self) -> str:
@@ -61,10 +85,9 @@ def load_target(
     `target` defaults to DBT_TARGET, then to the profile's default; `profiles_dir` to
     DBT_PROFILES_DIR, then to the project's folder.
 
-    Raises ProjectError when the profile is missing or does not render, names no such target, or the
-    target is not of method `session`.
+    Raises ProjectError when the profile is missing or does not render, or names no such target.
     """
-    from dbt.config.profile import Profile, read_profile
+    from dbt.config.profile import Profile
     from dbt.config.renderer import ProfileRenderer
     from dbt.flags import set_from_args
     from dbt_common.context import set_invocation_context
@@ -78,15 +101,9 @@ def load_target(
         # profiles.yml may read flags.PROFILES_DIR, which dbt keeps as a global
         set_from_args(Namespace(PROFILES_DIR=str(folder), PROJECT_DIR=str(PROJECT_DIR)), None)
         wanted = target or os.environ.get("DBT_TARGET")
-        raw = read_profile(str(folder)).get(_profile_name(), {})
-        name, fields = Profile.render_profile(raw, _profile_name(), wanted, ProfileRenderer({}))
-        if fields.get("method") != "session":
-            raise ProjectError(
-                f"Target '{name}' connects by '{fields.get('method')}', and the ML step runs only "
-                "on targets of method 'session' (Spark in this process; under spark-submit on a "
-                "cluster): choose one with --target."
-            )
-        profile = Profile.render(ProfileRenderer({}), _profile_name(), target_override=wanted)
+        profile = Profile.render(
+            ProfileRenderer({}), project_settings()["profile"], target_override=wanted
+        )
     except DbtBaseException as error:
         raise ProjectError(f"{folder / 'profiles.yml'}: {' '.join(str(error).split())}") from error
     credentials: Any = profile.credentials
@@ -94,14 +111,16 @@ def load_target(
         name=profile.target_name,
         schema=credentials.schema,
         settings=dict(credentials.server_side_parameters),
+        method=str(credentials.method),
+        address=(credentials.host, credentials.port, credentials.user or ""),
     )
 
 
-def _profile_name() -> str:
+def project_settings() -> dict[str, Any]:
+    """What dbt_project.yml says."""
     import yaml
 
-    project_file = PROJECT_DIR / "dbt_project.yml"
-    return yaml.safe_load(project_file.read_text(encoding="utf-8"))["profile"]
+    return yaml.safe_load((PROJECT_DIR / "dbt_project.yml").read_text(encoding="utf-8"))
 
 
 def spark_session(
@@ -111,10 +130,16 @@ def spark_session(
 
     Spark's own messages go to logs/commands.log, so that a command prints results only.
 
-    Raises ProjectError as `load_target` does, when Spark does not start, and when this process
-    already runs a session on another warehouse.
+    Raises ProjectError as `load_target` does, for a target that is not of method `session`, when
+    Spark does not start, and when this process already runs a session on another warehouse.
     """
     rendered = load_target(target, profiles_dir)
+    if rendered.method != "session":
+        raise ProjectError(
+            f"Target '{rendered.name}' connects by '{rendered.method}', and this command runs only "
+            "on targets of method 'session' (Spark in this process; under spark-submit on a "
+            "cluster): choose one with --target."
+        )
     # workers must run the environment's own python, not the system's
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
@@ -146,8 +171,8 @@ def make_warehouse_folder(settings: dict[str, str]) -> None:
 
     Raises ProjectError where it cannot be made.
     """
-    warehouse = settings["spark.sql.catalog.lake.warehouse"]
-    if "://" in warehouse:
+    warehouse = settings.get("spark.sql.catalog.lake.warehouse")
+    if not warehouse or "://" in warehouse:
         return
     try:
         Path(warehouse).mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,300 @@
+"""Commands of operators: `python -m warehouse status | rollback | maintain | ...`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from warehouse.console import Console
+from warehouse.errors import ProjectError
+
+if TYPE_CHECKING:
+    from warehouse.connection import Connection
+
+app = typer.Typer(
+    name="python -m warehouse",
+    help="See what is published, go back, keep tidy, ask the published tables.",
+    epilog="""Examples:
+
+- `python -m warehouse status`
+- `python -m warehouse rollback` readers go back to the build before
+- `python -m warehouse rollback <build> --tables` and all tables; then `dbt build`
+- `python -m warehouse reload <file>` forget what it held; then `dbt build`
+
+Exit status: 0 done, 1 a problem that the message says how to mend, 2 wrong usage.
+""",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# typer reads these at run time, on Python 3.10, too
+Target = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--target", help="Target of profiles.yml (default: the profile's)."),
+]
+Profiles = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        "--profiles-dir",
+        help="Folder of profiles.yml (default: the project's).",
+        file_okay=False,
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")
+]
+Wait = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(
+        "--wait",
+        min=0,
+        metavar="SECONDS",
+        help="How long to wait while another command is at work (default: wait_seconds of "
+        "dbt_project.yml).",
+    ),
+]
+
+
+def _date(text: str) -> Any:
+    return typer.Option(metavar="DATE", formats=["%Y-%m-%d"], help=text)
+
+
+@app.command(epilog="Example: `python -m warehouse status --target thrift`")
+def status(target: Target = None, profiles_dir: Profiles = None) -> None:
+    """What readers see, since when and by which command; builds kept; who is at work."""
+    from warehouse.status import status as show
+
+    with _connect(target, profiles_dir) as connection:
+        show(connection, _console())
+
+
+@app.command(
+    epilog="""Examples:
+
+- `python -m warehouse rollback` to the build before the one that readers see
+- `python -m warehouse rollback build_20261124T101500Z_0a1b2c3d`
+- `python -m warehouse rollback 0a1b2c3d-0000-4000-8000-000000000000 --tables --dry-run`
+"""
+)
+def rollback(
+    build: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(help="Name of a build, or id of its invocation (default: the one before)."),
+    ] = None,
+    tables: Annotated[
+        bool,
+        typer.Option(
+            "--tables",
+            help="Set all tables back, too, but for those that ml/ writes. The next `dbt build` "
+            "loads again what came after.",
+        ),
+    ] = False,
+    dry_run: DryRun = False,
+    wait: Wait = None,
+    target: Target = None,
+    profiles_dir: Profiles = None,
+) -> None:
+    """Let readers see an earlier build. If it is cut, the next command finishes it."""
+    from warehouse.publications import rollback as go_back
+
+    with _connect(target, profiles_dir) as connection:
+        go_back(connection, build, tables, dry_run, _say, wait)
+
+
+@app.command(
+    epilog="""Examples:
+
+- `python -m warehouse maintain --dry-run`
+- `python -m warehouse maintain --keep-hours 24 --builds-kept 3`
+"""
+)
+def maintain(
+    keep_hours: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Age from which snapshots go that no tag needs, and files that no snapshot needs, "
+            "these after a day at the earliest.",
+        ),
+    ] = 72,
+    builds_kept: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            min=1,
+            help="How many builds `rollback` can go back to (default: builds_kept of "
+            "dbt_project.yml).",
+        ),
+    ] = None,
+    dry_run: DryRun = False,
+    wait: Wait = None,
+    target: Target = None,
+    profiles_dir: Profiles = None,
+) -> None:
+    """Compact small files, drop the tags of old builds, expire snapshots, remove orphans."""
+    from warehouse.maintain import maintain as tidy
+
+    with _connect(target, profiles_dir) as connection:
+        tidy(connection, keep_hours, builds_kept, dry_run, _say, wait)
+
+
+@app.command(
+    epilog="Example: `python -m warehouse reload events-2018-10-01.json`, then `dbt build`"
+)
+def reload(
+    files: Annotated[list[str], typer.Argument(help="Names as in `ingested_files.source_file`.")],
+    dry_run: DryRun = False,
+    wait: Wait = None,
+    target: Target = None,
+    profiles_dir: Profiles = None,
+) -> None:
+    """Take back what was loaded from files that changed or are gone; the next build loads them.
+
+    Readers see no difference until that build has passed.
+    """
+    from warehouse.changes import reload as take_back
+
+    with _connect(target, profiles_dir) as connection:
+        take_back(connection, files, dry_run, _say, wait)
+
+
+@app.command(
+    epilog="Example: `python -m warehouse rebuild --first 2018-10-01 --last 2018-10-07`, then "
+    "`dbt build`"
+)
+def rebuild(
+    first: Annotated[datetime, _date("First UTC date, inclusive.")],
+    last: Annotated[datetime, _date("Last UTC date, inclusive.")],
+    dry_run: DryRun = False,
+    wait: Wait = None,
+    target: Target = None,
+    profiles_dir: Profiles = None,
+) -> None:
+    """Let the next build make all rows of these dates again, as after a change by hand."""
+    from warehouse.changes import rebuild as mark
+
+    with _connect(target, profiles_dir) as connection:
+        mark(connection, first.date(), last.date(), dry_run, _say, wait)
+
+
+@app.command(
+    epilog="""Examples:
+
+- `python -m warehouse unlock` says who is at work
+- `python -m warehouse unlock 0a1b2c3d-0000-4000-8000-000000000000`
+"""
+)
+def unlock(
+    invocation: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(help="Id of the command that was killed, as its refusals name it."),
+    ] = None,
+    dry_run: DryRun = False,
+    target: Target = None,
+    profiles_dir: Profiles = None,
+) -> None:
+    """Let others work at once where a command was killed, before its lease has ended."""
+    from warehouse.lock import unlock as free
+
+    # the first build may be the one that was killed
+    with _connect(target, profiles_dir, is_built=False) as connection:
+        free(connection, invocation, dry_run, _say)
+
+
+@app.command(
+    epilog="""Example: `python -m warehouse query "select * from churn_published.weekly_kpis"`"""
+)
+def query(
+    sql: Annotated[str, typer.Argument(help="A query of the published views, in DuckDB's SQL.")],
+) -> None:
+    """Ask the published marts without Spark or Java; of a warehouse of the target `local`."""
+    with _duckdb():
+        from warehouse.published import ask
+
+        ask(sql)
+
+
+@app.command(
+    epilog="""Examples:
+
+- `python -m warehouse metrics` lists them
+- `python -m warehouse metrics churn_rate active_users --by metric_time__week`
+- `python -m warehouse metrics churn_rate --by user__platform --sql` prints SQL for a Spark client
+"""
+)
+def metrics(
+    names: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(metavar="[METRIC]...", help="Names of metrics; none: list them."),
+    ] = None,
+    by: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--by",
+            help="A dimension: metric_time__day, metric_time__week, user__platform, ...; more of "
+            "them: --by again.",
+        ),
+    ] = None,
+    sql: Annotated[
+        bool, typer.Option("--sql", help="Print the Spark SQL, and do not run it.")
+    ] = False,
+) -> None:
+    """Answer a question about metrics from the published marts, without Spark or Java."""
+    with _duckdb():
+        from warehouse.metrics import answer
+
+        answer(names or [], by or [], sql)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    try:
+        app(arguments, prog_name="python -m warehouse")
+    except SystemExit as end:
+        return int(end.code or 0)
+    except ProjectError as error:
+        Console(stderr=True).print(str(error), style="red", soft_wrap=True)
+        return error.exit_status
+    return 0
+
+
+def _connect(
+    target: str | None, profiles_dir: Path | None, is_built: bool = True
+) -> AbstractContextManager[Connection]:
+    # imported late, so that --help and usage errors answer at once
+    from warehouse.connection import connect
+
+    return connect(target, profiles_dir, is_built)
+
+
+@contextmanager
+def _duckdb() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != "duckdb":
+            raise
+        raise ProjectError(
+            "DuckDB 2 has no package for this Python: set the project up with Python 3.11 or later."
+        ) from error
+
+
+def _console() -> Console:
+    # tables keep their shape in a file or a pipe
+    return Console(width=None if sys.stdout.isatty() else 110)
+
+
+def _say(sentence: str) -> None:
+    _console().print(sentence, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

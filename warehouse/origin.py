@@ -1,0 +1,58 @@
+"""What a table was made from, as the commit that wrote its rows says it.
+
+The value is `<checksum of the code> <snapshot of base_events> <first date of the log> <last date>
+<last complete date>`, `-` where there is none. dbt writes it (macros/origins.sql).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from warehouse.connection import Connection
+
+
+def origin_key(table: str) -> str:
+    """Key in the summary of a table's snapshots; `table` may have its schema."""
+    return f"churn.made_from.{table.rpartition('.')[2]}"
+
+
+def origins(connection: Connection, tables: Iterable[str]) -> dict[str, str]:
+    """The origin of each table that has one."""
+    selects = [
+        f"select '{table}' as name, snapshot_id, parent_id, operation, "
+        f"try_element_at(summary, '{origin_key(table)}') as origin, "
+        f"(select max(snapshot_id) from {table}.refs where name = 'main') as main "
+        f"from {table}.snapshots"
+        for table in tables
+    ]
+    if not selects:
+        return {}
+    history: dict[str, dict[int, tuple[int | None, str, str | None]]] = {}
+    main: dict[str, int | None] = {}
+    for name, snapshot, parent, operation, origin, current in connection.rows(
+        " union all ".join(selects)
+    ):
+        history.setdefault(name, {})[snapshot] = (parent, operation, origin)
+        main[name] = current
+    found = ((table, _origin(main[table], history[table])) for table in history)
+    return {table: origin for table, origin in found if origin}
+
+
+def _origin(
+    snapshot: int | None, history: Mapping[int, tuple[int | None, str, str | None]]
+) -> str | None:
+    """Of the newest ancestor that is no compaction; None where that one does not say."""
+    while snapshot is not None and snapshot in history:
+        parent, operation, origin = history[snapshot]
+        if origin or operation != "replace":
+            return origin
+        snapshot = parent
+    return None
+
+
+def base_snapshot(origin: str) -> int | None:
+    """The snapshot of base_events that an origin names; None where it names none."""
+    words = origin.split()
+    if len(words) < 2 or not words[1].isdecimal():
+        return None
+    return int(words[1]) or None
