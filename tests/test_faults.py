@@ -30,7 +30,6 @@ from tests.conftest import MakeProject
 from tests.make_log import Event, make_log
 from tests.warehouse import (
     BIN,
-    LOAD_TIMES,
     NO_TESTS,
     NO_UNIT_TESTS,
     ROOT,
@@ -38,7 +37,7 @@ from tests.warehouse import (
     Run,
     Seen,
     active_spark,
-    assert_same_rows,
+    assert_like_one_build,
     column_sum,
     environment,
     run_process,
@@ -54,7 +53,7 @@ in_the_long_form = pytest.mark.skipif(
 SEED = int(os.environ.get("CHURN_FAULTS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 BUILT = ("build", *NO_UNIT_TESTS)
 STACK_TRACE = r"^\s+at \S+\(.*\)$"
-LOADING = "START sql incremental model faults_staging.base_events"
+LOADING = "START sql tracked model faults_staging.base_events"
 DISK_SIZE = 2**31
 FREE_BYTES = 200_000  # enough to begin a build
 
@@ -96,9 +95,7 @@ class Growing:
     def assert_equals_undisturbed(self, whole: Project) -> None:
         """All tables are those of one full build, but for when lines were loaded."""
         whole.build("--full-refresh", *NO_TESTS).ok()
-        for name in self.project.nodes():
-            ours, theirs = self.project.table(name), whole.table(name)
-            assert_same_rows(ours, theirs, name, LOAD_TIMES)
+        assert_like_one_build(self.project, whole)
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +194,11 @@ class Started:
 
 @contextlib.contextmanager
 def started(
-    project: Project, *arguments: str, before: Callable[[], None] | None = None, **variables: object
+    project: Project,
+    *arguments: str,
+    before: Callable[[], None] | None = None,
+    root: Path = ROOT,
+    **variables: object,
 ) -> Iterator[Started]:
     """Start a dbt command as a user does; nothing of it is left after the block.
 
@@ -207,7 +208,7 @@ def started(
     with log.open("w") as output:
         process = subprocess.Popen(
             [BIN / "dbt", *project.command(*arguments, **variables)],
-            cwd=ROOT,
+            cwd=root,
             env=user_environment(CHURN_SCHEMA=project.schema),
             stdout=output,
             stderr=subprocess.STDOUT,

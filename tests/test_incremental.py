@@ -12,7 +12,7 @@ from tests.make_log import DAY, START, Event, make_log
 from tests.warehouse import (
     LOAD_TIMES,
     NO_TESTS,
-    NO_UNIT_TESTS,
+    STAGING,
     Project,
     Seen,
     assert_same_rows,
@@ -73,12 +73,8 @@ def days(make_project: MakeProject) -> Days:
     return Days(project, whole, away, first, untested, every_version(project), project.published())
 
 
-def test_a_build_without_news_changes_no_row(days: Days) -> None:
-    """All models ran again, as no test had seen what they made."""
-    assert days.untested["dim_users"] != version_of(days.versions, "dim_users")
-    for name, version in days.untested.items():
-        again = days.project.table(name, version_of(days.versions, name))
-        assert_same_rows(days.project.table(name, version), again, name)
+def test_what_no_test_had_seen_is_tested_and_not_built_again(days: Days) -> None:
+    assert days.untested == {name: version_of(days.versions, name) for name in days.untested}
 
 
 def test_without_news_nothing_is_committed(days: Days) -> None:
@@ -156,38 +152,37 @@ def test_tables_go_back_and_dates_are_rebuilt(days: Days) -> None:
     assert changes["fct_user_days"] == changes["churn_features"] == "updated"  # not made anew
 
 
-def test_a_file_that_changed_or_vanished_is_reported_and_reloaded_on_request(
+def test_a_file_that_changed_is_loaded_again_and_one_that_vanished_stays(
     make_project: MakeProject,
 ) -> None:
     project = make_project("reload")
     events = make_log(users=12, days=45, seed=4)
     half = len(events) // 2
     changed, vanished = two_files(events[:half], events[half:], project.raw)
-    tested = (
-        *("--select", "+ingested_files", "+stg_events"),
-        *(*NO_UNIT_TESTS, "--indirect-selection", "cautious"),
-    )
-    project.dbt("build", *tested).ok()
-    before = project.table("stg_events").count()
+    project.build(*STAGING).ok()
+    before = project.table("base_events").groupBy("source_file").count()
+    lines_before = {row.source_file: row["count"] for row in before.collect()}
 
     lines = gzip.decompress(changed.read_bytes()).splitlines(keepends=True)
     changed.write_bytes(gzip.compress(b"".join(lines[:-200])))
     vanished.unlink()
-    build = project.dbt("build", *tested).ok()
-    assert build.lines_with("WARN 2 no_loaded_file_has_changed")
-    assert statuses(project) == {changed.name: "changed", vanished.name: "vanished"}
-    assert project.table("stg_events").count() == before
+    build = project.build(*STAGING).ok()
+    assert build.lines_with(rf"1 file\(s\) have changed and are loaded again: {changed.name}")
+    assert ledger(project) == {
+        changed.name: ("loaded", 2, lines_before[changed.name] - 200),
+        vanished.name: ("vanished", 1, lines_before[vanished.name]),
+    }
 
     unknown = project.operate("reload", "nowhere.json")
     assert unknown.status != 0
     assert unknown.lines_with("Nothing was loaded from nowhere.json")
-    reload = project.operate("reload", changed.name, vanished.name).ok()
-    assert reload.lines_with(r"Took back \d+ lines of 2 file\(s\)")
-    project.dbt("build", *tested).ok()
-    assert statuses(project) == {changed.name: "loaded"}
+    reload = project.operate("reload", vanished.name).ok()
+    assert reload.lines_with(r"Took back \d+ lines of 1 file\(s\)")
+    project.build(*STAGING).ok()
+    assert {*ledger(project)} == {changed.name}
     whole = make_project("reloaded", raw=project.raw)
-    whole.dbt("build", *tested).ok()
-    for name in ("base_files", "base_events", "stg_events", "ingested_files"):
+    whole.build(*STAGING).ok()
+    for name in ("base_events", "stg_events", "ingested_files"):
         assert whole.table(name).count() > 0
         assert_same_rows(project.table(name), whole.table(name), name, LOAD_TIMES)
 
@@ -202,10 +197,10 @@ def two_files(earlier: list[Event], later: list[Event], folder: Path) -> tuple[P
     return paths
 
 
-def statuses(project: Project) -> dict[str, str]:
-    """Status of each file in the ledger."""
-    rows = project.table("ingested_files").select("source_file", "file_status").collect()
-    return {row.source_file: row.file_status for row in rows}
+def ledger(project: Project) -> dict[str, tuple[str, int, int]]:
+    """Status, versions and lines of each file in the ledger."""
+    rows = project.table("ingested_files").collect()
+    return {row.source_file: (row.file_status, row.file_versions, row.lines) for row in rows}
 
 
 def every_version(project: Project) -> dict[str, list[tuple]]:

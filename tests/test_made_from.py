@@ -57,7 +57,7 @@ class Place:
         (self.project.raw / name).write_text("".join(json.dumps(e) + "\n" for e in events))
 
     def published(self, run: Run) -> str:
-        """Name of the build that a command published, of which all tables are as one build makes them."""
+        """Name of the build that a command published; its tables are those of one build."""
         whole = self.make_project(
             f"{self.project.schema}_{len(self.wholes)}",
             raw=self.project.raw,

@@ -33,7 +33,6 @@ class Step:
     run: Run
     published: Seen
     versions: dict[str, int] = field(default_factory=dict)
-    mark: str = ""
 
     @property
     def name(self) -> str:
@@ -65,13 +64,6 @@ def add_a_column(root: Path, project: Project) -> None:
     properties.write_text(yaml.safe_dump(described, sort_keys=False))
 
 
-def mark_of_project(project: Project) -> str:
-    """What the tables say of the text that they were built from."""
-    relation = project.relation("stg_line_counts")
-    spark = project.table("stg_line_counts").sparkSession
-    return spark.sql(f"show tblproperties {relation} ('churn.project')").first().value
-
-
 @pytest.fixture(scope="module")
 def history(make_project: MakeProject, tmp_path_factory: pytest.TempPathFactory) -> History:
     first_root = copy_of_project(tmp_path_factory.mktemp("first"), small=True)
@@ -83,7 +75,7 @@ def history(make_project: MakeProject, tmp_path_factory: pytest.TempPathFactory)
 
     def step(name: str, of: Project, *command: str) -> None:
         run = of.dbt(*command)
-        steps[name] = Step(run, of.published(), of.versions(), mark_of_project(of))
+        steps[name] = Step(run, of.published(), of.versions())
 
     step("tests left out", project, "build", "--select", "+fct_user_days", *NO_TESTS)
     step("run", project, "run", "--select", "fct_user_days")
@@ -100,10 +92,7 @@ def history(make_project: MakeProject, tmp_path_factory: pytest.TempPathFactory)
     failing.unlink()
     step("mended", changed, "build", *NO_UNIT_TESTS)
     # with nothing new, a build has to be asked for
-    partial_build = ("build", "--full-refresh", "--select", "fct_user_days", *NO_UNIT_TESTS)
-    step("partial", changed, *partial_build)
-    changed.dbt("run", "--select", "stg_session_days").ok()
-    step("partial on untested rows", changed, *partial_build)
+    step("partial", changed, "build", "--full-refresh", "--select", "fct_user_days")
     return History(project, changed, steps)
 
 
@@ -116,8 +105,8 @@ def test_run_publishes_nothing(history: History) -> None:
 def test_a_build_without_its_tests_publishes_nothing_and_says_so(history: History) -> None:
     step = history.steps["tests left out"]
     (line,) = step.run.ok().lines_with("ublished")
-    assert re.search(r"Not published: this build left out \d+ data tests of what it built", line)
-    assert line.endswith("Nothing is published yet.")
+    assert re.search(r"this one left out \d+ of its models and tests, .* among them", line)
+    assert line.endswith("Nothing is published yet. Publish with: dbt build")
     assert step.published == {}
 
 
@@ -144,13 +133,6 @@ def test_a_failing_test_keeps_every_published_row(history: History) -> None:
     assert built.count() > len(before.published[CHANGED][1])
 
 
-def test_a_failed_build_of_a_changed_project_is_no_ground_to_build_on(history: History) -> None:
-    """Else the text of before would find rows of the other text, and leave them."""
-    marks = {name: history.steps[name].mark for name in ("good", "failed", "mended")}
-    assert marks["failed"] == "changing"
-    assert len({*marks.values()}) == 3
-
-
 def test_a_failed_build_says_in_one_line_what_failed_and_what_readers_see(
     history: History,
 ) -> None:
@@ -170,61 +152,45 @@ def test_the_mended_build_publishes_the_new_schema(history: History) -> None:
     assert step.published["fct_user_days"] != before["fct_user_days"]
 
 
-def test_a_partial_build_publishes_only_what_it_built(history: History) -> None:
+def test_a_build_of_a_part_publishes_nothing(history: History) -> None:
     step, before = history.steps["partial"], history.steps["mended"]
     (line,) = step.run.ok().lines_with("ublished")
-    assert "Published 1 mart" in line
+    assert "Not published: a build publishes when it is whole" in line
+    assert f"Readers still see {before.name}." in line
     assert step.published == before.published
     moved = [
         mart for mart in history.project.marts() if step.versions[mart] != before.versions[mart]
     ]
     assert moved == ["fct_user_days"]
-    refs = history.project.table("fct_user_days").sparkSession.sql(
-        f"select snapshot_id from {history.project.relation('fct_user_days')}.refs "
-        "where name = 'published'"
-    )
-    assert refs.first()[0] == step.versions["fct_user_days"]
-
-
-def test_a_partial_build_on_rows_that_no_test_has_seen_is_not_published(history: History) -> None:
-    step, before = history.steps["partial on untested rows"], history.steps["partial"]
-    (line,) = step.run.ok().lines_with("ublished")
-    assert "Not published: stg_session_days is upstream of what was built" in line
-    assert f"Readers still see {before.name}." in line
-    assert step.published == before.published
 
 
 def test_the_audit_table_says_what_each_run_did(history: History) -> None:
+    """A run that built nothing has no row, nor has a table that was left as it is."""
     project, steps = history.project, history.steps
     rows = project.source("audit.model_builds").orderBy("started_at").collect()
     runs = list(dict.fromkeys((row.invocation_id, row.command, row.build_name) for row in rows))
-    good, mended, partial = (steps[name].name for name in ("good", "mended", "partial"))
-    names = [None, None, good, None, mended, partial, None, None]
-    assert [run[2] for run in runs] == names
-    assert [number for number, run in enumerate(runs) if run[1] == "run"] == [1, 6]
+    good, mended = (steps[name].name for name in ("good", "mended"))
+    assert [run[1:] for run in runs] == [
+        ("build", None), ("build", good), ("build", None), ("build", mended), ("build", None)
+    ]  # fmt: skip
     assert all(row.is_published == (row.build_name is not None) for row in rows)
-    assert [row.model_name for row in rows if row.build_name == partial] == ["fct_user_days"]
+    (of_partial,) = (row for row in rows if row.invocation_id == runs[-1][0])
+    assert (of_partial.model_name, of_partial.change) == ("fct_user_days", "replaced")
 
-    of_mended = {row.model_name: row for row in rows if row.build_name == mended}
-    assert {*of_mended} == {
-        name for name, node in project.nodes().items() if node["resource_type"] == "model"
-    }
-    for name, snapshot in steps["mended"].versions.items():
-        row = of_mended[name]
-        assert (row.status, row.snapshot_id) == ("success", snapshot)
-        assert row.total_rows == project.table(name, snapshot).count()
-        assert row.seconds > 0
-    failed = {row.model_name: row for row in rows if row.invocation_id == runs[3][0]}
-    assert failed[CHANGED].snapshot_id == steps["failed"].versions[CHANGED]
+    for run, step in ((runs[2], "failed"), (runs[3], "mended")):
+        by_name = {row.model_name: row for row in rows if row.invocation_id == run[0]}
+        for name, row in by_name.items():
+            if row.status == "success":
+                assert row.snapshot_id == steps[step].versions[name]
+                assert row.total_rows == project.table(name, row.snapshot_id).count()
+                assert row.seconds > 0
+        assert (CHANGED in by_name) == (step == "failed")
+        assert by_name["dim_users"].status == ("skipped" if step == "failed" else "success")
     changes = {
         name: [row.change for row in rows if row.model_name == name]
-        for name in ("base_events", CHANGED, "stg_events")
+        for name in ("base_events", CHANGED)
     }
-    assert changes == {
-        "base_events": ["replaced", "updated", "updated", "updated"],
-        CHANGED: ["replaced"] * 3,
-        "stg_events": [None] * 4,
-    }
+    assert changes == {"base_events": ["replaced", "updated"], CHANGED: ["replaced"] * 2}
 
 
 def test_a_reader_without_spark_sees_what_is_published_not_what_is_built(
@@ -234,7 +200,7 @@ def test_a_reader_without_spark_sees_what_is_published_not_what_is_built(
     from warehouse.published import connect
 
     project, steps = history.project, history.steps
-    good, partial = steps["good"], steps["partial"]
+    good, mended = steps["good"], steps["mended"]
     project.operate("rollback", good.name).ok()
     events = column_sum(good.published, "fct_user_days", "events")
     reader = connect(warehouse, project.schema)
@@ -243,47 +209,40 @@ def test_a_reader_without_spark_sees_what_is_published_not_what_is_built(
     seen = reader.sql(f"select * from publish_published.{CHANGED} limit 0")
     assert seen.columns == good.published[CHANGED][0]
     assert project.table("fct_user_days").agg({"events": "sum"}).first()[0] > events
-    project.operate("rollback", partial.name).ok()
+    project.operate("rollback", mended.name).ok()
 
 
 def test_rollback_and_maintain(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     """Go back by one, to a name, not to a name that is none; clean up; go back again."""
     project, steps = history.project, history.steps
-    good, mended, partial = (steps[name] for name in ("good", "mended", "partial"))
+    good, mended = (steps[name] for name in ("good", "mended"))
 
     status = project.operate("status").ok()
-    assert status.lines_with(rf"readers see +{partial.name}")
+    assert status.lines_with(rf"readers see +{mended.name}")
     assert status.lines_with("at work +nobody")
     for mart in project.marts():
         newest = "built, not published" if mart == "fct_user_days" else "published"
-        assert status.lines_with(rf"^ +{mart} +{partial.name} +{newest} *$")
+        assert status.lines_with(rf"^ +{mart} +{mended.name} +{newest} *$")
     kept = status.output.partition("Builds kept, newest first")[2]
-    assert re.findall(r"build_\w+", kept) == [partial.name, mended.name, good.name]
+    assert re.findall(r"build_\w+", kept) == [mended.name, good.name]
 
-    # twice by one build; the marts that the partial build left out have the tags of both builds
-    assert f"Readers now see {mended.name}" in project.operate("rollback").ok().output
-    assert project.published() == mended.published
     assert f"Readers now see {good.name}" in project.operate("rollback").ok().output
-    assert project.published() == good.published
-    project.operate("rollback", partial.name).ok()
-    assert project.published() == partial.published
-    project.operate("rollback", good.name).ok()
     assert project.published() == good.published  # the schema of then, too
     newer = project.operate("status").ok()
     assert newer.lines_with(rf"^ +{CHANGED} +{good.name} +built, not published *$")
 
     unknown = project.operate("rollback", "build_of_nobody")
     assert unknown.status != 0
-    assert unknown.lines_with(f"No build build_of_nobody. Kept are: {partial.name}")
+    assert unknown.lines_with(f"No build build_of_nobody. Kept are: {mended.name}")
     assert "Traceback" not in unknown.output
     oldest = project.operate("rollback")
     assert oldest.status != 0
     assert oldest.lines_with(f"No build before {good.name} is kept")
     assert project.published() == good.published
 
-    # Everything is old enough to go, but for what the tags of the newest build need, which
-    # readers see, and of the last complete one. Two files are enough to be compacted.
-    project.operate("rollback", partial.name).ok()
+    # Everything is old enough to go, but for what the tags of the build need which readers see.
+    # Two files are enough to be compacted.
+    project.operate("rollback", mended.name).ok()
     monkeypatch.setattr("warehouse.maintain.FILES_TO_COMPACT", 2)
     files = [
         path
@@ -297,27 +256,29 @@ def test_rollback_and_maintain(history: History, monkeypatch: pytest.MonkeyPatch
     five_days_ago = time.time() - 5 * 86_400
     for path in (*files, stray):
         os.utime(path, (five_days_ago, five_days_ago))
-    counts = tags(project, "stg_line_counts")
+    before = tags(project, "base_files")
     maintained = history.changed.operate("maintain", "--keep-hours", "0", "--builds-kept", "1").ok()
     assert not stray.exists()
     assert sum(not path.exists() for path in files) > 10
     assert maintained.lines_with(f"Builds that can no longer be had back: {good.name}$")
-    assert maintained.lines_with(r"publish_audit\.model_builds: 8 files compacted into 1,")
-    assert maintained.lines_with(r"publish_staging\.stg_line_counts: 2 files compacted into 1,")
-    compacted = tags(project, "stg_line_counts")
-    assert compacted["main"] != counts["main"]
+    assert maintained.lines_with(r"publish_audit\.model_builds: 5 files compacted into 1,")
+    assert maintained.lines_with(r"publish_staging\.base_files: 2 files compacted into 1,")
+    compacted = tags(project, "base_files")
+    assert compacted["main"] != before["main"]
     assert compacted == {
-        name: compacted["main"] if snapshot == counts["main"] else snapshot
-        for name, snapshot in counts.items()
+        name: compacted["main"] if snapshot == before["main"] else snapshot
+        for name, snapshot in before.items()
         if name != good.name
     }
 
-    assert project.published() == partial.published
-    assert project.operate("rollback", good.name).status != 0
-    project.operate("rollback", mended.name).ok()
     assert project.published() == mended.published
-    project.operate("rollback", partial.name).ok()
-    assert project.published() == partial.published
+    assert project.operate("rollback", good.name).status != 0
+    # a compaction is no change: all that is built is what was asked for before
+    build = history.changed.build().ok()
+    assert build.published_build
+    built = project.source("audit.model_builds").where(f"build_name = '{build.published_build}'")
+    assert built.isEmpty()
+    assert project.published() == mended.published
 
 
 def tags(project: Project, name: str) -> dict[str, int]:

@@ -1,11 +1,16 @@
-"""Files in any split, any order, with overlaps and empty runs, come to the tables of one build."""
+"""Files in any split and order, and whatever operators do, come to the tables of one build.
+
+CHURN_REPLAYS is the number of random histories (`make replay`: 25); with more than one of them,
+some of their builds are killed.
+"""
 
 import itertools
 import json
 import os
 import random
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -13,9 +18,10 @@ from hypothesis import strategies as st
 
 from tests.conftest import MakeProject
 from tests.make_log import DAY, START, Event, make_log
-from tests.warehouse import LOAD_TIMES, NO_TESTS, Project, assert_same_rows
+from tests.test_faults import started
+from tests.warehouse import NO_TESTS, Project, assert_like_one_build, copy_of_project
 
-pytestmark = [pytest.mark.slow, pytest.mark.thorough, pytest.mark.nightly]
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 EXAMPLES = int(os.environ.get("CHURN_REPLAYS", "1"))
 EXAMPLE_NUMBERS = itertools.count()
@@ -77,6 +83,93 @@ def deliveries(draw: st.DrawFn) -> list[Delivery]:
     ]
 
 
+# what operators do before a build; most of it leaves tables that were made from different lines
+DEEDS = ("nothing", "part", "untested", "failed", "code", "reload", "rollback", "tables", "killed")
+PARTS = ("base_events", "stg_session_days", "stg_line_counts+", "log_calendar", "fct_user_days+")
+# a change of code that changes no row: file, a text in it and what stands in its place for a while
+CODE = {
+    "staging/base_events.sql": ("ts is null then", "ts + 0 is null then"),
+    "staging/duplicate_candidates.sql": ("count(*) > 1", "count(*) > 1 + 0"),
+    "staging/stg_events.sql": ("then true", "then not false"),
+    "marts/core/fct_user_days.sql": ("count(*) as sessions", "count(*) + 0 as sessions"),
+    "marts/churn/churn_features.sql": (
+        "active_days_to_date,\n",
+        "active_days_to_date + 0 as active_days_to_date,\n",
+    ),
+}
+
+
+@dataclass
+class History:
+    """A project to change at will, and the files that landed in it."""
+
+    project: Project
+    source: random.Random
+    builds: list[str] = field(default_factory=list)
+
+    def land(self, arrivals: Sequence[Delivery], number: int) -> None:
+        for delivery in arrivals:
+            if delivery.build == number:
+                path = self.project.raw / delivery.name
+                path.parent.mkdir(exist_ok=True)
+                path.write_text("\n".join(delivery.lines) + "\n")
+
+    def do(self, deed: str) -> None:
+        getattr(self, deed)()
+
+    def nothing(self) -> None:
+        pass
+
+    def part(self) -> None:
+        """A build of a part, on what there is of the rest."""
+        self.project.build("--select", self.source.choice(PARTS))
+
+    def untested(self) -> None:
+        self.project.build(*NO_TESTS).ok()
+
+    def failed(self) -> None:
+        """All is built before a test fails."""
+        test = self.project.root / "tests" / "planted.sql"
+        test.write_text("select * from {{ ref('weekly_kpis') }}\n")
+        assert self.project.build().status != 0
+        test.unlink()
+
+    def code(self) -> None:
+        """Some models are written in another way, and a part is built by it."""
+        name = self.source.choice(list(CODE))
+        path = self.project.root / "models" / name
+        old, new = CODE[name]
+        text = path.read_text()
+        changed = text.replace(new, old) if new in text else text.replace(old, new, 1)
+        assert changed != text, name
+        path.write_text(changed)
+        if self.source.random() < 0.5:
+            self.part()
+
+    def reload(self) -> None:
+        """A loaded file is found to be wrong: half of its lines go."""
+        rows = self.project.table("base_events").select("source_file").distinct().collect()
+        name = self.source.choice(sorted(row.source_file for row in rows))
+        path = self.project.raw / name
+        path.write_text("".join(f"{line}\n" for line in path.read_text().splitlines()[::2]))
+        if self.source.random() < 0.5:
+            self.project.operate("reload", name).ok()
+
+    def rollback(self, *options: str) -> None:
+        self.project.operate("rollback", self.source.choice(self.builds), *options).ok()
+
+    def tables(self) -> None:
+        self.rollback("--tables")
+
+    def killed(self) -> None:
+        """At any moment, by SIGKILL."""
+        if EXAMPLES > 1:
+            with started(self.project, "build", root=self.project.root) as build:
+                time.sleep(self.source.uniform(8, 40))
+                build.kill()
+            self.project.refresh()
+
+
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
@@ -85,31 +178,30 @@ def deliveries(draw: st.DrawFn) -> list[Delivery]:
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-@given(arrivals=deliveries())
-def test_any_split_in_any_order_comes_to_the_same(
-    make_project: MakeProject, arrivals: list[Delivery]
+@given(
+    arrivals=deliveries(),
+    deeds=st.lists(st.sampled_from(DEEDS), min_size=BUILDS - 1, max_size=BUILDS - 1, unique=True),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_any_history_comes_to_the_tables_of_one_build(
+    make_project: MakeProject,
+    tmp_path_factory: pytest.TempPathFactory,
+    arrivals: list[Delivery],
+    deeds: list[str],
+    seed: int,
 ) -> None:
     example = next(EXAMPLE_NUMBERS)
-    project = make_project(f"replay_{example}")
-    for number in range(BUILDS):
-        for delivery in arrivals:
-            if delivery.build == number:
-                path = project.raw / delivery.name
-                path.parent.mkdir(exist_ok=True)
-                path.write_text("\n".join(delivery.lines) + "\n")
-        if number == BUILDS - 1:
-            take_some_lines_back(project, arrivals)
+    root = copy_of_project(tmp_path_factory.mktemp("replay"))
+    project = make_project(f"replay_{example}", root=root)
+    history = History(project, random.Random(seed))
+    print(f"history {example}: {deeds}")
+    for number, deed in enumerate(["nothing", *deeds]):
+        history.land(arrivals, number)
+        history.do(deed)
         build = project.build().ok()
         assert build.lines_with(r"\bPublished |Nothing new"), build.output
-    whole = make_project(f"replayed_{example}", raw=project.raw)
-    whole.build("--full-refresh", *NO_TESTS).ok()
-    for name in project.nodes():
-        assert_same_rows(project.table(name), whole.table(name), name, LOAD_TIMES)
-
-
-def take_some_lines_back(project: Project, arrivals: list[Delivery]) -> None:
-    """A loaded file is found to be wrong: half of it goes, by `reload`."""
-    delivery = next(each for each in arrivals if each.build < BUILDS - 1)
-    path = project.raw / delivery.name
-    path.write_text("\n".join(delivery.lines[::2]) + "\n")
-    project.operate("reload", delivery.name).ok()
+        if build.lines_with(r"\bPublished "):
+            history.builds.append(build.published_build)
+    whole = make_project(f"replayed_{example}", raw=project.raw, root=root)
+    whole.build(*NO_TESTS).ok()
+    assert_like_one_build(project, whole)

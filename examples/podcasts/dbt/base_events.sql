@@ -1,11 +1,10 @@
 -- The log of a podcast app: names of its own, a nested payload, texts for times and visits. What
 -- the columns have to hold, and which reasons there are, is in models/staging/base_events.yml.
+-- depends_on: {{ ref('base_files') }}
 {{
     config(
         schema='staging',
-        materialized='incremental',
-        incremental_strategy='append',
-        on_schema_change='fail',
+        updated_by='files',
         partition_by=['event_date'],
         tblproperties=event_table_properties(),
     )
@@ -23,7 +22,7 @@ new_lines as (
         _metadata.file_size as source_file_bytes,
         _metadata.file_modification_time as source_file_modified_at
     from {{ source('raw', 'lines') }}
-    where {{ is_in_new_file('_metadata.file_path') }} and trim(both ' \t' from value) <> ''
+    where {{ is_file_to_load('_metadata.file_path') }} and trim(both ' \t' from value) <> ''
 
 ),
 
