@@ -56,6 +56,7 @@ def test_what_was_built_has_the_rights_of_the_umask(sample: Project, warehouse: 
         ("a*b", "a b"),
         ("a[x]b", "axb"),
         ("a%20b", "a b"),
+        ("a\\b [1]{a,b}", "a1b 1a"),
         ("a%23 '\"&+;=,:@é世ש\\{}~$b", "a# '\"&+;=,:@é世ש\\{}~$b"),
     ],
 )

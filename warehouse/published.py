@@ -89,12 +89,13 @@ def published_rows(table: Table) -> str:
 
 
 def local_path(location: str) -> str:
-    """Path of a file as DuckDB takes it: quotes doubled, and nothing that stands for other names.
+    """Path of a file as DuckDB takes it, with quotes doubled.
+
+    A file of just that name comes before those that the name, as a pattern, would stand for.
 
     Iceberg has a path as it is, with `file:` before it or not; it is no URI, and `%20` is no blank.
     """
-    path = re.sub(r"^file:(//)?(?=/)", "", location)
-    return re.sub(r"[?*[]", r"[\g<0>]", path).replace("'", "''")
+    return re.sub(r"^file:(//)?(?=/)", "", location).replace("'", "''")
 
 
 def ask(sql: str, max_rows: int = 20) -> None:
