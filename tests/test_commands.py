@@ -296,7 +296,9 @@ def test_demo_keeps_to_a_folder_of_its_own(
             assert json.dumps({"raw_path": str(raw)}) in step.command
         else:
             assert step.command[-2:] == ["--artifacts", str(own / "artifacts")]
-    assert str(others) not in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert str(others) not in printed
+    assert all(map(importlib.util.find_spec, re.findall(r"python -m ([\w.]+)", printed)))
 
 
 @pytest.mark.spark
@@ -306,7 +308,7 @@ def test_the_demo_and_the_commands_that_it_prints_work(tmp_path: Path) -> None:
     command = ("python", "-m", "tools.demo", "--raw", str(SAMPLE), "--folder", str(own))
     run = run_process(*command, CHURN_WAREHOUSE=str(others)).ok()
     assert not others.exists()
-    reader = ["-m tools.published"] if importlib.util.find_spec("duckdb") else []
+    reader = ["-m warehouse"] if importlib.util.find_spec("duckdb") else []
     printed = run.output.partition("Next, ")[2].splitlines()
     activate, *commands = (line.strip() for line in printed if line.startswith("  "))
     assert activate == ". .venv/bin/activate"

@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.spark]
 
 ODD_NAME = "it's {a,b} [2018]*? #1 %20 a\\b é ${x}"
 READ_BY_ML = """
-from ml.session import spark_session
+from warehouse.session import spark_session
 spark, target = spark_session()
 print("users:", spark.table(f"{target.published}.dim_users").count())
 """
@@ -49,6 +49,6 @@ def test_the_project_can_be_in_any_folder(tmp_path: Path, monkeypatch: pytest.Mo
     pytest.importorskip("duckdb", reason="no duckdb for this Python in requirements.txt")
     count_users = "select 'users: ' || count(*) from churn_published.dim_users"
     found = run_process(
-        "python", "-m", "tools.published", count_users, CHURN_WAREHOUSE=str(warehouse)
+        "python", "-m", "warehouse", "query", count_users, CHURN_WAREHOUSE=str(warehouse)
     )
     assert found.ok().lines_with(f"{count} ")

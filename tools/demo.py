@@ -346,7 +346,7 @@ def next_commands(demo: Path, raw: Path, is_scored: bool) -> str:
     ]
     if importlib.util.find_spec("duckdb"):
         lines.append(
-            f"{in_demo} python -m tools.published"
+            f"{in_demo} python -m warehouse query"
             f' "select level, count(*) as users from {schema}.dim_users group by level"'
         )
     artifacts, report = (shlex.quote(str(folder / name)) for name in ("artifacts", "report.html"))
