@@ -34,8 +34,14 @@ from ml.evaluate import Ranking
 from ml.score import checked, scores_of
 from ml.split import Split, min_days, split_dates, thinned, warm_start
 from ml.train import LEAK_AUC, Part, check_leaks
-from tests.warehouse import AWKWARD_NAME, IN_ONE_PIECE, active_spark
-from tools import demo
+from tests.warehouse import (
+    AWKWARD_NAME,
+    IN_ONE_PIECE,
+    active_spark,
+    assert_same_rows,
+    run_process,
+)
+from tools import demo, setup_environment
 from warehouse.console import Console, steps
 from warehouse.errors import ProjectError
 from warehouse.session import PROJECT_DIR, load_target, spark_session
@@ -578,6 +584,7 @@ def test_other_methods_are_refused_in_one_sentence(tmp_path: Path) -> None:
 # --- from end to end -----------------------------------------------------------------------------
 
 DAYS = 55
+SMALL_TRAINING = ["train", "--max-rows", "2500", "--replicates", "20"]
 
 
 @pytest.fixture(scope="module")
@@ -619,7 +626,7 @@ def artifacts(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> 
     As on EMR, where pyspark is no package that was installed.
     """
     folder = tmp_path_factory.mktemp("artifacts") / f"{AWKWARD_NAME} [x]{{a,b}}*"
-    command = ["train", "--artifacts", str(folder), "--max-rows", "2500", "--replicates", "20"]
+    command = [*SMALL_TRAINING, "--artifacts", str(folder)]
     assert main(command) == 1
     spark.sql(f"create table mltest_ml.model_runs ({store.MODEL_RUNS})")
     spark.sql(
@@ -785,6 +792,46 @@ def test_the_model_that_scored_last_is_served_an_earlier_one_again(
     finally:
         shutil.rmtree(artifacts / later)
         spark.sql(f"delete from mltest_ml.churn_scores where model_run_id = '{later}'")
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("target", ["local", "comet"])
+def test_users_train_the_same_model_from_rows_in_another_order(
+    target: str, spark: SparkSession, artifacts: Path, tmp_path: Path
+) -> None:
+    """In a process of its own, with generated code, plans that change, and rows in seven parts.
+
+    To the last bit: each fit sees the rows in the order of their keys.
+    """
+    if target == "comet" and not setup_environment.DEFAULT_TARGET.is_file():
+        pytest.skip("Comet is for Linux on x86-64 and arm64")
+    assert main(["score", "--artifacts", str(artifacts)]) == 0
+    with features_replaced(spark, "select /*+ repartition(7, songs_to_date) */ * from {kept}"):
+        for command in (SMALL_TRAINING, ["score"]):
+            options = ("--artifacts", str(tmp_path), "--target", target)
+            run = ("python", "-m", "ml", *command, *options)
+            run_process(*run, CHURN_SHUFFLE_PARTITIONS="7").ok()
+    expected, found = store.run_folder(artifacts), store.run_folder(tmp_path)
+    try:
+        for file in ("run.json", "metrics.json"):
+            left, right = (
+                json.loads((folder / file).read_text()) | {"model_run_id": "", "trained_at": ""}
+                for folder in (expected, found)
+            )
+            assert left == right
+        spark.sql("refresh table mltest_ml.churn_scores")
+        scores = spark.table("mltest_ml.churn_scores").where(
+            f"snapshot_date = '{FIRST + timedelta(days=DAYS - 1)}'"
+        )
+        left, right = (
+            scores.where(f"model_run_id = '{folder.name}'") for folder in (expected, found)
+        )
+        assert left.count() > 100
+        assert_same_rows(left, right, "churn_scores", ("model_run_id", "scored_at"))
+    finally:
+        for table in ("model_runs", "churn_scores"):
+            spark.sql(f"refresh table mltest_ml.{table}")
+            spark.sql(f"delete from mltest_ml.{table} where model_run_id = '{found.name}'")
 
 
 def test_a_run_needs_its_own_features_and_no_others(
