@@ -142,7 +142,7 @@ def nearly_empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("data/../seeds/..//./../", "The landing folder {root.parent}/ holds the project"),
         ("file://{root}/", "The landing folder {root}/ holds the project"),
         ("{root}/ware", "Spark was asked for"),
-        ("warehouse", "The landing folder {root}/warehouse/ holds the warehouse"),
+        ("data", "The landing folder {root}/data/ holds the warehouse"),
         ("/nowhere/else", "The landing folder /nowhere/else/ holds the warehouse"),
     ],
 )
@@ -251,15 +251,15 @@ def test_demo_does_not_take_an_empty_name_for_none() -> None:
 
 def test_demo_refuses_a_folder_that_holds_the_project(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(ROOT.parent)
-    for folder in (ROOT, ROOT.parent, tmp_path / "link", Path("/")):
-        with pytest.raises(DemoError, match="holds this project as well"):
+    for folder in (ROOT / "data", ROOT, ROOT.parent, tmp_path / "link", Path("/")):
+        with pytest.raises(DemoError, match="holds the warehouse of this project"):
             check_folder(folder)
 
 
 def test_demo_refuses_to_build_tables_elsewhere(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert demo.main(["--raw", str(SAMPLE), "--folder", str(ROOT / "demo" / "..")]) == 1
+    assert demo.main(["--raw", str(SAMPLE), "--folder", str(ROOT / "data")]) == 1
     assert "has the project's own warehouse" in capsys.readouterr().err
     for target in ("thrift", "emr", "mine"):
         monkeypatch.setenv("CHURN_TARGET", target)

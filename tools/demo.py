@@ -25,6 +25,7 @@ from warehouse.text import printable
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "demo"
+WAREHOUSE = ROOT / "data" / "warehouse"  # of the project, not of the demo
 SIMULATED = ROOT / "data" / "simulated"
 LOGS = ROOT / "logs"
 LOG_FILES = [
@@ -117,7 +118,7 @@ def own_folder(folder: Path) -> Path:
     for name in ("DBT_TARGET", "DBT_PROFILES_DIR", "DBT_PROJECT_DIR"):
         os.environ.pop(name, None)
     folder = folder.expanduser().resolve()
-    if folder == ROOT:
+    if folder / "warehouse" == WAREHOUSE:
         raise DemoError(f"{folder} has the project's own warehouse: choose another --folder.")
     os.environ["CHURN_WAREHOUSE"] = str(folder / "warehouse")
     os.environ["DBT_TARGET_PATH"] = str(folder / "target")
@@ -147,9 +148,9 @@ def check_folder(folder: Path) -> str:
         raise DemoError(
             f"{folder} is a file. Name the folder that holds it: make demo RAW=<folder>."
         )
-    if ROOT.is_relative_to(folder.resolve()):
+    if WAREHOUSE.is_relative_to(folder.resolve()):
         raise DemoError(
-            f"{folder} holds this project as well. Name a folder that holds logs only: "
+            f"{folder} holds the warehouse of this project as well. Name one that holds logs only: "
             "make demo RAW=<folder>."
         )
     try:
@@ -353,7 +354,7 @@ def next_commands(demo: Path, raw: Path, is_scored: bool) -> str:
     lines.append(f"{in_demo} python -m report --artifacts {artifacts} --out {report}")
     own = json.dumps({"raw_path": "/path/to/logs" if raw == SIMULATED else str(raw)})
     lines += [
-        "Logs of your own go into the folder warehouse, which the demo leaves alone. Each build",
+        "Logs of your own go into data/warehouse, which the demo leaves alone. Each build",
         "loads the files that are new:",
         f"  dbt build --vars {shlex.quote(own)}",
     ]
