@@ -121,8 +121,7 @@ def spark_tables(work_folder: Path) -> list[SparkTable]:
     relations = {
         node["name"]: f"{node['schema']}.{node['alias']}"
         for node in manifest["nodes"].values()
-        if node["resource_type"] == "model"
-        and node["config"]["materialized"] == "tracked"
+        if node["resource_type"] == "model" and node["config"]["materialized"] == "tracked"
     }
     os.environ.update(dbt_environment(work_folder))
     spark, _ = spark_session("local", PROJECT_DIR)

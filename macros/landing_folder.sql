@@ -28,51 +28,35 @@
 
 
 {#-
-    External tables over the landing folder: its events, read by the JSON file reader with a fixed
-    schema; its files, listed without reading them; its lines, as text, to count them. First and last names are not in the
+    External tables over the landing folder: its events, read by the JSON file reader with a fixed schema; its
+    files, listed without reading them; its lines, as text, to count them. First and last names are not in the
     schema, so that they are never read. They live in the session, so each run makes them.
 -#}
 {% macro create_raw_tables() %}
-    {#- the location is a path, and no pattern of paths, as `logs [2018]` would be: Spark has this option for
-        its own use only -#}
-    {% set folder_options %}
-        recursiveFileLookup 'true',
-        pathGlobFilter {{ sql_string(var("raw_file_glob")) }},
-        `__globPaths__` 'false'
-    {% endset %}
-    {% set events %}
-        create table {{ raw_table('events') }} ({{ raw_event_fields() }})
-        using json
-        options (
-            {%- for name, value in json_options().items() %}
-            {{ name }} '{{ value }}',
-            {%- endfor %}
-            {{ folder_options }}
-        )
-        location {{ sql_string(raw_location()) }}
-    {% endset %}
-    {% set files %}
-        create table {{ raw_table('files') }} (
-            path string, modificationTime timestamp, length bigint, content binary
-        )
-        using binaryFile
-        options ({{ folder_options }})
-        location {{ sql_string(raw_location()) }}
-    {% endset %}
-    {% set lines %}
-        create table {{ raw_table('lines') }} (value string)
-        using text
-        options ({{ folder_options }})
-        location {{ sql_string(raw_location()) }}
-    {% endset %}
-    {% do run_in_turn([
-        "drop table if exists " ~ raw_table('events'),
-        "drop table if exists " ~ raw_table('files'),
-        "drop table if exists " ~ raw_table('lines'),
-        events,
-        files,
-        lines,
-    ]) %}
+    {% set of_files = 'path string, modificationTime timestamp, length bigint, content binary' %}
+    {% set statements = [] %}
+    {% for name, columns, format, options in [
+        ('events', raw_event_fields(), 'json', json_options()),
+        ('files', of_files, 'binaryFile', {}),
+        ('lines', 'value string', 'text', {}),
+    ] %}
+        {% do statements.append("drop table if exists " ~ raw_table(name)) %}
+        {% do statements.append(
+            "create table " ~ raw_table(name) ~ " (" ~ columns ~ ") using " ~ format
+            ~ " options (" ~ folder_options(options) ~ ") location " ~ sql_string(raw_location())
+        ) %}
+    {% endfor %}
+    {% do run_in_turn(statements) %}
+{% endmacro %}
+
+
+{#- The location is a path, and no pattern of paths, as `logs [2018]` would be: Spark has the last of these
+    options for its own use only. -#}
+{% macro folder_options(options) %}
+    {% set texts, all = [], {'recursiveFileLookup': 'true', 'pathGlobFilter': var('raw_file_glob')} %}
+    {% do all.update(options) %}
+    {% for name, value in all.items() %}{% do texts.append(name ~ " " ~ sql_string(value)) %}{% endfor %}
+    {{ return((texts + ["`__globPaths__` 'false'"]) | join(', ')) }}
 {% endmacro %}
 
 

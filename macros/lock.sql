@@ -16,37 +16,44 @@
 
 {% macro take_lock() %}
     {% do run_query("create schema if not exists " ~ audit_schema()) %}
-    {% set process = this_process() %}
-    {% set waited = namespace(seconds=0) %}
+    {% set process, waited = this_process(), namespace(seconds=0) %}
     {% for attempt in range(var('wait_seconds') + 2) %}
         {% set holder = claim_lock(process) %}
         {% if holder.get('invocation') == invocation_id %}
             {% do graph.update({'lock_renewed_at': modules.datetime.datetime.now()}) %}
             {{ return('') }}
-        {% endif %}
-        {% if not holder %}
-            {#- it has just ended -#}
-        {% elif not is_alive(holder, process) %}
-            {#- a process that is gone can no longer give it back; of two that see it, one can rename it -#}
-            {% if claim_lock(process).get('invocation') == holder.invocation %}
-                {% do run_query(
-                    "alter table " ~ lock_table() ~ " rename to " ~ audit_schema() ~ ".ended_"
-                    ~ holder.invocation.replace('-', '_')
-                ) %}
-            {% endif %}
-        {% elif waited.seconds < var('wait_seconds') %}
-            {% if waited.seconds == 0 %}
-                {% do log("Waiting up to " ~ var('wait_seconds') ~ " s for " ~ said(holder) ~ ".", info=True) %}
-            {% endif %}
-            {% do run_query("select java_method('java.lang.Thread', 'sleep', 1000L)") %}
+        {% elif holder and not is_alive(holder, process) %}
+            {% do take_over(holder, process) %}
+        {% elif holder %}
+            {#- one that has just ended leaves nothing -#}
+            {% do wait_for(holder, waited.seconds) %}
             {% set waited.seconds = waited.seconds + 1 %}
-        {% else %}
-            {{ exceptions.raise_compiler_error(
-                "At work on this warehouse is " ~ said(holder) ~ ". Nothing was changed; try again when it has ended, or, "
-                ~ "if it was killed: python -m warehouse unlock " ~ holder.invocation
-            ) }}
         {% endif %}
     {% endfor %}
+{% endmacro %}
+
+
+{#- A process that is gone can no longer give it back; of two that see it, one can rename it. -#}
+{% macro take_over(holder, process) %}
+    {% if claim_lock(process).get('invocation') == holder.invocation %}
+        {% do run_query(
+            "alter table " ~ lock_table() ~ " rename to " ~ audit_schema() ~ ".ended_" ~ holder.invocation.replace('-', '_')
+        ) %}
+    {% endif %}
+{% endmacro %}
+
+
+{#- For a second; ends the run where it has waited long enough. -#}
+{% macro wait_for(holder, seconds) %}
+    {% if seconds >= var('wait_seconds') %}
+        {{ exceptions.raise_compiler_error(
+            "At work on this warehouse is " ~ said(holder) ~ ". Nothing was changed; try again when it has ended, or, "
+            ~ "if it was killed: python -m warehouse unlock " ~ holder.invocation
+        ) }}
+    {% elif seconds == 0 %}
+        {% do log("Waiting up to " ~ var('wait_seconds') ~ " s for " ~ said(holder) ~ ".", info=True) %}
+    {% endif %}
+    {% do run_query("select java_method('java.lang.Thread', 'sleep', 1000L)") %}
 {% endmacro %}
 
 
@@ -124,8 +131,9 @@
 
 
 {% macro said(holder) %}
+    {% set is_dbt = holder.command in ['build', 'run', 'seed', 'test', 'freshness'] %}
     {{ return(
-        "another dbt " ~ holder.command ~ " (process " ~ holder.process ~ " on "
+        ("another dbt " if is_dbt else "another command, ") ~ holder.command ~ " (process " ~ holder.process ~ " on "
         ~ holder.host.split('/')[0] ~ ", since " ~ holder.since ~ " UTC, until "
         ~ modules.datetime.datetime.utcfromtimestamp(holder.until | int) ~ " UTC if it says nothing more)"
     ) }}

@@ -47,40 +47,40 @@
 {#- What cannot work, said in one sentence before Spark starts. Iceberg writes the path of the warehouse into
     its metadata, so it has to be absolute. -#}
 {% macro check_command() %}
-    {% set spark_home = env_var('SPARK_HOME', '') %}
     {% set environment = env_var('VIRTUAL_ENV', '') or flags.PROFILES_DIR ~ '/.venv' %}
-    {% set reads_logs = flags.WHICH in ['build', 'run', 'test', 'freshness', 'seed'] %}
-    {% if flags.WHICH in ['build', 'run', 'seed'] and (flags.EMPTY or invocation_args_dict.sample) %}
-        {{ exceptions.raise_compiler_error(
-            "--empty and --sample do not work here, as each table is made from all rows of those before it. To try "
-            ~ "a change, build a small log in a warehouse of its own: "
-            ~ "CHURN_WAREHOUSE=/tmp/warehouse dbt build --vars '{raw_path: data/sample}'"
-        ) }}
-    {% elif is_embedded() and not flags.PROFILES_DIR.startswith('/') %}
-        {{ exceptions.raise_compiler_error(
-            "--profiles-dir has to be an absolute path (or left out, in the folder of the project); "
-            ~ "it is " ~ flags.PROFILES_DIR
-        ) }}
-    {% elif is_embedded() and spark_home and not spark_home.startswith(environment ~ '/') %}
-        {{ exceptions.raise_compiler_error(
-            "SPARK_HOME is " ~ spark_home ~ ", but the Spark of this project is in its environment: unset SPARK_HOME"
-        ) }}
-    {% elif reads_logs and (var('raw_path') is none or not var('raw_path') | string | trim) %}
-        {{ exceptions.raise_compiler_error(
-            "The var raw_path is empty: name the folder of your logs, as in dbt build --vars '{raw_path: /path/to/logs}'"
-        ) }}
-    {% elif reads_logs %}
-        {% set landing = modules.re.sub('^file:', '', raw_location()) ~ '/' %}
-        {% set warehouse = spark_settings().get('spark.sql.catalog.lake.warehouse') or 'none' %}
-        {% for what, folder in {'project': flags.PROFILES_DIR, 'warehouse': warehouse}.items() %}
-            {% if (plain_path(folder) ~ '/').startswith(landing) %}
-                {{ exceptions.raise_compiler_error(
-                    "The landing folder " ~ landing ~ " holds the " ~ what ~ " as well, which is " ~ folder
-                    ~ ". Name one that holds logs only: dbt build --vars '{raw_path: /path/to/logs}'"
-                ) }}
-            {% endif %}
-        {% endfor %}
-    {% endif %}
+    {% set spark_home = env_var('SPARK_HOME', environment ~ '/') %}
+    {% set sentence %}
+        {%- if is_writer() and (flags.EMPTY or invocation_args_dict.sample) -%}
+            --empty and --sample do not work here, as each table is made from all rows of those before it. To try a
+            change, build a small log in a warehouse of its own: CHURN_WAREHOUSE=/tmp/warehouse dbt build
+            --vars '{raw_path: data/sample}'
+        {%- elif is_embedded() and not flags.PROFILES_DIR.startswith('/') -%}
+            --profiles-dir has to be an absolute path (or left out, in the folder of the project); it is
+            {{ flags.PROFILES_DIR }}
+        {%- elif is_embedded() and spark_home and not spark_home.startswith(environment ~ '/') -%}
+            SPARK_HOME is {{ spark_home }}, but the Spark of this project is in its environment: unset SPARK_HOME
+        {%- elif flags.WHICH in ['build', 'run', 'test', 'freshness', 'seed'] -%}
+            {{ check_raw_path() }}
+        {%- endif -%}
+    {% endset %}
+    {% if sentence.strip() %}{{ exceptions.raise_compiler_error(sentence.split() | join(' ')) }}{% endif %}
+{% endmacro %}
+
+
+{#- What is wrong with the landing folder, by its name alone; nothing where it can be one. -#}
+{% macro check_raw_path() %}
+    {%- set hint = "dbt build --vars '{raw_path: /path/to/logs}'" -%}
+    {%- if var('raw_path') is none or not var('raw_path') | string | trim -%}
+        {{ return("The var raw_path is empty: name the folder of your logs, as in " ~ hint) }}
+    {%- endif -%}
+    {%- set landing = modules.re.sub('^file:', '', raw_location()) ~ '/' -%}
+    {%- set warehouse = spark_settings().get('spark.sql.catalog.lake.warehouse') or 'none' -%}
+    {%- for what, folder in {'project': flags.PROFILES_DIR, 'warehouse': warehouse}.items() -%}
+        {%- if (plain_path(folder) ~ '/').startswith(landing) -%}
+            {{ return("The landing folder " ~ landing ~ " holds the " ~ what ~ " as well, which is " ~ folder
+                ~ ". Name one that holds logs only: " ~ hint) }}
+        {%- endif -%}
+    {%- endfor -%}
 {% endmacro %}
 
 
