@@ -277,7 +277,7 @@ def test_rollback_and_maintain(history: History, monkeypatch: pytest.MonkeyPatch
     build = history.changed.build().ok()
     assert build.published_build
     built = project.source("audit.model_builds").where(f"build_name = '{build.published_build}'")
-    assert built.isEmpty()
+    assert not [(row.model_name, row.change) for row in built.collect()]
     assert project.published() == mended.published
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, timezone
 
 from warehouse.connection import Connection
 from warehouse.lock import Say
-from warehouse.origin import base_snapshot, origins
+from warehouse.origin import base_snapshot, origins, say_origin
 from warehouse.publications import (
     Tags,
     at_work,
@@ -65,11 +65,13 @@ def maintain(
             say(f"Would compact {len(tables)} tables and expire snapshots before {before} UTC.")
         else:
             base_events = f"{target.staging}.base_events"
-            needed = _oldest_needed(connection, base_events, tables)
+            made_from = origins(connection, tables)
+            needed = _oldest_needed(connection, base_events, made_from.values())
             for table, tags in versions.items():
                 oldest = needed if table == base_events and needed else older_than
                 expired = min(older_than, oldest)
-                say(_tidy(connection, table, tags, dropped, expired, orphans_older_than))
+                origin = made_from.get(table)
+                say(_tidy(connection, table, tags, origin, dropped, expired, orphans_older_than))
         if dropped:
             can = "could" if dry_run else "can"
             say(f"Builds that {can} no longer be had back: {', '.join(dropped)}")
@@ -79,6 +81,7 @@ def _tidy(
     connection: Connection,
     table: str,
     tags: Tags,
+    origin: str | None,
     dropped: Sequence[str],
     older_than: datetime,
     orphans_older_than: datetime,
@@ -92,6 +95,9 @@ def _tidy(
         f"options => map('min-input-files', '{FILES_TO_COMPACT}'))"
     )[0]
     after = versions_of(connection, [table])[table].get("main")
+    if origin and after != tags["main"]:
+        say_origin(connection, table, origin)
+        after = versions_of(connection, [table])[table]["main"]
     for tag, snapshot in tags.items():
         moves = snapshot == tags["main"] and after != snapshot and tag not in (*dropped, "main")
         if moves and after:
@@ -111,10 +117,10 @@ def _tidy(
 
 
 def _oldest_needed(
-    connection: Connection, base_events: str, tables: Sequence[str]
+    connection: Connection, base_events: str, made_from: Iterable[str]
 ) -> datetime | None:
     """When the oldest snapshot of base_events was committed that a table was made from."""
-    named = {base_snapshot(origin) for origin in origins(connection, tables).values()} - {None}
+    named = {base_snapshot(origin) for origin in made_from} - {None}
     if not named:
         return None
     ((seconds,),) = connection.rows(

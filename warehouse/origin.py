@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 
 from warehouse.connection import Connection
 
+LOADED = (".base_events", ".base_files")
+
 
 def origin_key(table: str) -> str:
     """Key in the summary of a table's snapshots; `table` may have its schema."""
@@ -34,17 +36,24 @@ def origins(connection: Connection, tables: Iterable[str]) -> dict[str, str]:
     ):
         history.setdefault(name, {})[snapshot] = (parent, operation, origin)
         main[name] = current
-    found = ((table, _origin(main[table], history[table])) for table in history)
+    found = (
+        (table, _origin(main[table], history[table], table.endswith(LOADED))) for table in history
+    )
     return {table: origin for table, origin in found if origin}
 
 
 def _origin(
-    snapshot: int | None, history: Mapping[int, tuple[int | None, str, str | None]]
+    snapshot: int | None,
+    history: Mapping[int, tuple[int | None, str, str | None]],
+    is_loaded: bool = False,
 ) -> str | None:
-    """Of the newest ancestor that is no compaction; None where that one does not say."""
+    """Of the newest ancestor that is no compaction; None where that one does not say.
+
+    Of a table that is loaded from files the newest one that says counts: lines may be taken back.
+    """
     while snapshot is not None and snapshot in history:
         parent, operation, origin = history[snapshot]
-        if origin or operation != "replace":
+        if origin or not (is_loaded or operation == "replace"):
             return origin
         snapshot = parent
     return None
@@ -56,3 +65,16 @@ def base_snapshot(origin: str) -> int | None:
     if len(words) < 2 or not words[1].isdecimal():
         return None
     return int(words[1]) or None
+
+
+def say_origin(connection: Connection, table: str, origin: str) -> None:
+    """Commit what a table is made from, and no row.
+
+    A compaction says nothing of it, and the commit that did goes when snapshots are expired.
+    """
+    key = f"`spark.sql.iceberg.snapshot-property.{origin_key(table)}`"
+    connection.execute(f"set {key} = {origin}")
+    try:
+        connection.execute(f"insert into {table} select * from {table} where false")
+    finally:
+        connection.execute(f"reset {key}")
