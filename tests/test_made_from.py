@@ -151,6 +151,23 @@ def test_a_build_of_a_part_publishes_nothing(place: Place) -> None:
     place.published(run)
 
 
+def test_a_retry_publishes_nothing_and_says_so(place: Place) -> None:
+    test = place.project.root / "tests" / "planted.sql"
+    test.write_text("select user_id from {{ ref('fct_user_days') }}\n")
+    assert place.build().status != 0
+    test.write_text("select user_id from {{ ref('fct_user_days') }} where false\n")
+    retried = place.project.dbt("retry").ok()
+    assert retried.lines_with("Not published: a build publishes when it is whole")
+    before = place.project.versions()
+    place.published(place.build())
+    assert place.project.versions() == before
+
+
+@pytest.mark.parametrize("option", ["--empty", "--sample=1 day"])
+def test_a_build_of_no_or_few_rows_is_refused(place: Place, option: str) -> None:
+    assert "--empty and --sample do not work here" in place.refused(option)
+
+
 def test_changed_code_makes_again_what_is_made_of_it(place: Place) -> None:
     before = place.project.versions()
     place.changed(
