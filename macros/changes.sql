@@ -195,7 +195,7 @@
     {% set run = graph.get('run') if execute and flags.WHICH == 'build' else none %}
     {% do renew_lock() %}
     {% if not run or run.publication.get('tests_checksum') != tests_checksum() %}{{ return(none) }}{% endif %}
-    {% set build, differing, changed = run.publication.build_name, [], [] %}
+    {% set build, differing, changed = run.publication.newest, [], [] %}
     {% for id in table_parents(model) if id in run.versions %}
         {% set old, new, tags = origin_of(id, build), origin_of(id), run.versions[id].tags %}
         {% do changed.append(id) if tags.get('main') != tags.get(build) %}
@@ -211,6 +211,6 @@
     {%- if tested_changes() is none -%}{{ return('true') }}{%- endif -%}
     ({{ source_file }}, {{ loaded_at }}) not in (
         select source_file, loaded_at from {{ table_name(graph.nodes[model_id('ingested_files')]) }}
-        version as of '{{ graph.run.publication.build_name }}' where loaded_at is not null
+        version as of '{{ graph.run.publication.newest }}' where loaded_at is not null
     )
 {%- endmacro %}

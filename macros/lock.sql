@@ -102,9 +102,9 @@
 
 
 {#- Before each node. The table may be another command's by now: then this one stops. -#}
-{% macro renew_lock() %}
+{% macro renew_lock(always=false) %}
     {% set now, renewed_at = modules.datetime.datetime.now(), graph.get('lock_renewed_at') %}
-    {% if not renewed_at or (now - renewed_at).total_seconds() < var('lease_seconds') / 20 %}
+    {% if not renewed_at or not always and (now - renewed_at).total_seconds() < var('lease_seconds') / 20 %}
         {{ return('') }}
     {% endif %}
     {% do graph.update({'lock_renewed_at': now}) %}

@@ -23,7 +23,7 @@
     {% elif is_published() %}
         {% do log("Nothing new in " ~ raw_location() ~ ", so nothing was built. " ~ what_readers_see(), info=True) %}
     {% else %}
-        {% do renew_lock() %}
+        {% do renew_lock(always=true) %}
         {{ return(publish_build(results)) }}
     {% endif %}
     {{ return('') }}
@@ -37,9 +37,9 @@
 {% endmacro %}
 
 
-{#- Whether readers see all tables as they are now. -#}
+{#- Whether all tables are as the newest published build left them. Readers may be back at an earlier one. -#}
 {% macro is_published() %}
-    {% set build = graph.run.publication.get('build_name') %}
+    {% set build = graph.run.publication.get('newest') %}
     {% for node in table_nodes() + seed_nodes() %}
         {% set tags = graph.run.versions[node.unique_id].tags %}
         {% if not build or tags.get('main') != tags.get(build) %}{{ return(false) }}{% endif %}
@@ -78,9 +78,14 @@
 {% macro publications() %}{{ return(audit_schema() ~ '.publications') }}{% endmacro %}
 
 
+{#- `build_name`, which readers are to see; `newest`, the newest build that was published, and its tests. -#}
 {% macro last_publication() %}
-    {% set rows = run_query("select number, build_name, tests_checksum from " ~ publications() ~ " order by number desc limit 1").rows %}
-    {{ return({'number': rows[0][0] | int, 'build_name': rows[0][1], 'tests_checksum': rows[0][2]} if rows else {}) }}
+    {% set of_build = " filter (where command <> 'rollback') from " %}
+    {% set row = run_query(
+        "select max(number), max_by(build_name, number), max_by(build_name, number) filter (where command <> 'rollback'),"
+        ~ " max_by(tests_checksum, number)" ~ of_build ~ publications()
+    ).rows[0] %}
+    {{ return({'number': row[0] | int, 'build_name': row[1], 'newest': row[2], 'tests_checksum': row[3]} if row[0] else {}) }}
 {% endmacro %}
 
 
@@ -106,7 +111,7 @@
     {% set tags = graph.run.versions[node.unique_id].tags %}
     {% set statements = [tag_it(node, 'published', tags[build] if build else none)] %}
     {% set is_same = not build and graph.run.publication.get('tests_checksum') == tests_checksum()
-        and origin_of(node.unique_id, 'published') and origin_of(node.unique_id, 'published')[0] == origin_of(node.unique_id)[0] %}
+        and tags.get('published') and origin_of(node.unique_id, 'published') and origin_of(node.unique_id, 'published')[0] == origin_of(node.unique_id)[0] %}
     {% if not is_same %}
         {% do statements.append(reader_view(node, "select * from " ~ table_name(node) ~ " version as of 'published'",
             run_query("select * from " ~ table_name(node) ~ " version as of " ~ tags[build] ~ " limit 0").column_names if build)) %}
@@ -137,8 +142,12 @@
 {#- The statements that take from readers what is a mart no longer. -#}
 {% macro drop_other_views() %}
     {% set statements, marts = [], mart_nodes() | map(attribute='alias') | list %}
-    {% for name in run_query("show views in " ~ published_schema()).rows | map(attribute=1) if name not in marts %}
+    {% for row in run_query("show views in " ~ published_schema()).rows if row[1] not in marts and not row[2] %}
+        {% set name = row[1] %}
         {% do statements.append("drop view if exists " ~ published_schema() ~ "." ~ name) %}
+        {% if relation_exists({'schema': marts_schema(), 'alias': name}) %}
+            {% do statements.append("alter table " ~ marts_schema() ~ "." ~ name ~ " drop tag if exists published") %}
+        {% endif %}
         {% do log(published_schema() ~ "." ~ name ~ " is no mart any more: readers no longer see it.", info=True) %}
     {% endfor %}
     {{ return(statements) }}
