@@ -14,8 +14,9 @@
             else passed).append(result.node.unique_id) %}
     {% endfor %}
     {% set missing = whole_build() | reject('in', passed) | list %}
+    {% set findings = show_findings(results) %}
     {% if failed %}
-        {% do log("Not published: " ~ first_failure(results, failed) ~ ". " ~ what_readers_see(), info=True) %}
+        {% do log("Not published: " ~ first_failure(results, findings) ~ ". " ~ what_readers_see(), info=True) %}
     {% elif missing %}
         {% do log("Not published: a build publishes when it is whole, and this one left out " ~ missing | length
             ~ " of its models and tests, " ~ missing[0].split('.')[2] ~ " among them. " ~ what_readers_see()
@@ -54,7 +55,7 @@
     {% for node in table_nodes() + seed_nodes() %}{% do tagged.append(tag_it(node, build)) %}{% endfor %}
     {% for node in mart_nodes() | rejectattr('config.materialized', 'equalto', 'view') %}{% do shown.extend(show_readers(node)) %}{% endfor %}
     {% for result in results if result.node.config.materialized == 'view' and is_mart(result.node) %}
-        {% do shown.append(reader_view(result.node, result.node.compiled_code
+        {% do shown.append(reader_view(graph.nodes[result.node.unique_id], result.node.compiled_code
             | replace(marts_schema() ~ '.', published_schema() ~ '.'))) %}
     {% endfor %}
     {% do run_in_turn(["create schema if not exists " ~ published_schema()] + tagged) %}
@@ -178,16 +179,24 @@
 {% endmacro %}
 
 
-{#- Of the first node that failed, up to three rows that its test found, and how many others there are. -#}
-{% macro first_failure(results, failed) %}
-    {% set errors = results | rejectattr('status', 'in', ['success', 'pass', 'warn', 'skipped', 'no-op']) | list %}
-    {% set first, rows = (errors or results | selectattr('status', 'equalto', 'skipped') | list)[0], [] %}
-    {% for result in errors if result.node.resource_type == 'test' and result.status | string == 'fail' %}
+{#- dbt's own line says how many rows a test found, not which: logs up to three, and returns the first by test. -#}
+{% macro show_findings(results) %}
+    {% set findings = {} %}
+    {% for result in results if result.node.resource_type == 'test' and result.status | string in ['fail', 'warn'] %}
         {% set messages = failing_rows(result.node) %}
         {% for message in messages %}{% do log(result.node.name ~ ": " ~ message, info=True) %}{% endfor %}
-        {% do rows.extend(messages) if result == first %}
+        {% do findings.update({result.node.unique_id: messages[0]}) %}
     {% endfor %}
-    {{ return(first.node.name ~ (" was skipped" if not errors else " failed") ~ (" (" ~ rows[0] ~ ")" if rows else "")
+    {{ return(findings) }}
+{% endmacro %}
+
+
+{#- The first node that failed, what it found, and how many others there are. -#}
+{% macro first_failure(results, findings) %}
+    {% set errors = results | rejectattr('status', 'in', ['success', 'pass', 'warn', 'skipped', 'no-op']) | list %}
+    {% set first = (errors or results | selectattr('status', 'equalto', 'skipped') | list)[0].node %}
+    {% set found = findings.get(first.unique_id) %}
+    {{ return(first.name ~ (" failed" if errors else " was skipped") ~ (" (" ~ found ~ ")" if found else "")
         ~ (" and " ~ (errors | length - 1) ~ " more" if errors | length > 1 else "")) }}
 {% endmacro %}
 
