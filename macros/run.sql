@@ -17,6 +17,7 @@
 {#- on-run-end, whatever came of the run. -#}
 {% macro end_run(results) %}
     {% if not execute %}{{ return('') }}{% endif %}
+    {% if flags.WHICH == 'test' %}{% do show_findings(results) %}{% endif %}
     {% set build = publish(results) if flags.WHICH in ['build', 'run'] and graph.get('run') %}
     {% if graph.get('run') %}{% do record_models(results, build) %}{% endif %}
     {% if is_run() %}{% do run_query("drop view if exists " ~ landed_files()) %}{% endif %}
