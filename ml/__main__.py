@@ -78,7 +78,9 @@ def parser() -> argparse.ArgumentParser:
     evaluate = command(
         "evaluate", "figures of saved models on their test snapshots, or on later ones"
     )
-    score = command("score", "write today's churn probabilities and reasons")
+    score = command(
+        "score", "write today's churn probabilities and reasons, and show them to readers"
+    )
     for one in (evaluate, score):
         one.add_argument(
             "--run", metavar="ID", help="model run, a folder of --artifacts (default: the latest)"
@@ -135,7 +137,7 @@ def _run(options: argparse.Namespace, console: Console) -> None:
         from ml.score import score
 
         score(spark, target, artifacts, options.run, console)
-        console.print("Next, for readers to see them: dbt build --select churn_risk")
+        console.print(f"Readers see them in {target.published}.churn_risk.")
 
 
 def _positive(text: str) -> int:

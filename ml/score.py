@@ -44,10 +44,11 @@ def scores_of(features: DataFrame, model: Model, run_id: str) -> DataFrame:
     return scores
 
 
-def checked(scores: DataFrame) -> int:
+def checked(scores: DataFrame, otherwise: str) -> int:
     """The number of users.
 
-    Raises ProjectError unless each has one row, with a probability and reasons.
+    Raises ProjectError, which begins with `otherwise`, unless each has one row, with a
+    probability and reasons.
     """
     is_whole = F.col("churn_probability").between(0, 1)
     for reason in ("reason_1", "reason_2", "reason_3"):
@@ -59,7 +60,7 @@ def checked(scores: DataFrame) -> int:
     ).collect()[0]
     if not row["users"] == row["rows"] == row["whole"]:
         raise ProjectError(
-            f"Nothing was written: of {row['rows']:,} scores of {row['users']:,} users only "
+            f"{otherwise}: of {row['rows']:,} scores of {row['users']:,} users only "
             f"{row['whole']:,} have a probability from 0 to 1 and reasons. Run "
             "`python -m ml train` again, or score with another run by --run."
         )
@@ -74,12 +75,14 @@ def score(
     console: Console,
 ) -> int:
     """Write a churn probability and three reasons for every active user of today's snapshot, and
-    make them those that `churn_risk` shows.
+    make them those that `churn_risk` shows: readers see them at once.
 
-    Returns the number of users. Repeating it replaces the same rows.
+    Returns the number of users. Repeating it replaces the same rows. What was written is read back
+    and checked before it is shown, so a failure or a kill leaves readers at the scores they saw.
 
     Raises ProjectError, before anything is written, when there is no model, no row at today's
-    snapshot, a feature with NaN or infinity, or a score that is none.
+    snapshot, a feature with NaN or infinity, or a score that is none; and, with readers where they
+    were, when the table does not hold the scores.
     """
     step = steps(console)
     folder = store.run_folder(artifacts, run_id)
@@ -99,9 +102,16 @@ def score(
         scored_at = datetime.now(timezone.utc).replace(microsecond=0)
         scores = scores_of(today, model, run["model_run_id"])
         scores = scores.withColumn("scored_at", F.lit(scored_at))
-        users = checked(scores)
+        # rows that readers see already are replaced by the write
+        users = checked(scores, "Nothing was written")
     with step(f"write {users:,} scores to {target.ml}.churn_scores"):
         store.replace_scores(spark, target, scores, run["model_run_id"], day)
+        written = store.written_scores(spark, target, run["model_run_id"], day)
+        if checked(written, "Not shown to readers") != users:
+            raise ProjectError(
+                f"Not shown to readers: {target.ml}.churn_scores has not the {users:,} users of "
+                f"{day} that were scored. Score again when nothing else writes to it."
+            )
         store.serve(spark, target, run["model_run_id"], day, scored_at)
     top = scores.orderBy(F.desc("churn_probability"), "user_id").limit(TOP).collect()
     console.print(likeliest([row.asDict() for row in top], day))

@@ -83,6 +83,13 @@ def replace_scores(
     )
 
 
+def written_scores(spark: SparkSession, target: Target, run_id: str, day: date) -> DataFrame:
+    """The rows of churn_scores of one model and snapshot date, as the table has them now."""
+    return spark.table(f"{target.ml}.churn_scores").where(
+        (F.col("model_run_id") == run_id) & (F.col("snapshot_date") == F.lit(day))
+    )
+
+
 def serve(spark: SparkSession, target: Target, run_id: str, day: date, served_at: datetime) -> None:
     """Make the scores of one model and snapshot date those that `churn_risk` shows.
 

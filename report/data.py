@@ -132,9 +132,13 @@ def readable_tables(spark: SparkSession, target: Target) -> set[str]:
 
 
 def published_versions(spark: SparkSession, target: Target) -> dict[str, dict[str, int]]:
-    """Iceberg snapshot by tag, by mart, of everything that is published: metadata alone."""
+    """Iceberg snapshot by tag, by mart, of everything that is published: metadata alone.
+
+    A mart that is a view has no version of its own.
+    """
+    published = {*_names(spark, target.published, "views")}
     versions: dict[str, dict[str, int]] = {
-        view: {} for view in sorted(_names(spark, target.published, "views"))
+        mart: {} for mart in sorted(published & {*_names(spark, target.marts, "tables")})
     }
     selects = " union all ".join(
         f"select '{view}' as mart, name, snapshot_id from {target.marts}.{view}.refs"

@@ -720,33 +720,18 @@ def risk_list(data: Data) -> Mapping[str, Any]:
     figure of the tenths, or the problem."""
     answer, model = data["users_at_risk"], data["shown_model"].first()
     listed = answer.rows
-    command = "make score, then make build ARGS='--select churn_risk'"
     if listed.empty:
         trained = isinstance(model.get("model_run_id"), str)
-        scored = isinstance(model.get("served_model_run_id"), str)
         problem = (
-            "Users are scored, but the list is not published yet: run "
-            "make build ARGS='--select churn_risk'."
-            if scored
-            else f"No user has been scored yet: run {command}."
+            "No user has been scored yet: run make score."
             if trained
-            else f"No model has been trained yet: run make train, then {command}."
+            else "No model has been trained yet: run make train, then make score."
         )
         return {"problem": problem, "answer": answer}
-    served = model.get("served_model_run_id")  # null where nobody was scored since there is a table
-    is_other = isinstance(served, str) and (
-        model["served_snapshot_date"] != model["listed_snapshot_date"]
-        or served != model["model_run_id"]
-    )
     today = data["data_period"].first().get("current_snapshot_date")
     notes = [findings.distrust(data["model_figures"].rows)]
-    if is_other:
-        notes.append(
-            f"Other scores are served by now, of {day(model['served_snapshot_date'])} by model run "
-            f"{served}: publish them by make build ARGS='--select churn_risk'."
-        )
     if not pd.isna(today) and today != listed["snapshot_date"].iloc[0]:
-        notes.append(f"Today's snapshot is {day(today)}; these scores are older: run {command}.")
+        notes.append(f"Today's snapshot is {day(today)}; these scores are older: run make score.")
     rows = listed.assign(
         last_event=[
             "" if pd.isna(value) else f"{pd.Timestamp(value):%Y-%m-%d}"

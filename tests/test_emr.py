@@ -189,10 +189,10 @@ def test_a_step_of_the_cluster_is_that_of_the_workflow() -> None:
             ["deploy", "--set", "Schedule=rate(1 day)", "--schema", "lab"],
             ["Schedule=rate(1 day), Schema=lab"],
         ),
-        (["run", "--raw", str(SAMPLE)], ["copy /", "build, train, score, list, report"]),
+        (["run", "--raw", str(SAMPLE)], ["copy /", "build, train, score, report"]),
         (
             ["run", "--no-train", "--cluster"],
-            ["steps to the cluster", "build, score, list, report"],
+            ["steps to the cluster", "build, score, report"],
         ),
         (["destroy"], ["delete the stack churn:", "leave the data bucket"]),
         (["destroy", "--with-data"], ["all versions", "delete the data bucket"]),
@@ -354,7 +354,7 @@ def test_a_busy_service_is_asked_again_and_a_failed_job_is_not(moto: Any, jobs: 
         for error in ("ThrottlingException", "InternalServerException", "ConflictException")
     ]
     assert execute("{}")["status"] == "SUCCEEDED"
-    assert jobs.steps == ["build", *["score"] * 4, "list", "report"]
+    assert jobs.steps == ["build", *["score"] * 4, "report"]
     assert len(jobs.waits) == 3
     # by its token EMR knows an attempt that it has started already
     assert len({job["clientToken"] for job in jobs.started}) == 4
@@ -362,7 +362,7 @@ def test_a_busy_service_is_asked_again_and_a_failed_job_is_not(moto: Any, jobs: 
     for step, error, attempts in (
         ("train", "States.TaskFailed", 1),
         ("build", "EMRServerless.ValidationException", 1),
-        ("list", "EMRServerless.ThrottlingException", 6),
+        ("report", "EMRServerless.ThrottlingException", 6),
     ):
         jobs.started.clear()
         jobs.errors[step] = [error] * 9

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -759,7 +760,7 @@ def test_score_replaces_and_never_appends(
 
 
 def churn_risk(spark: SparkSession) -> list[str]:
-    """Model runs that the mart shows, by its SQL."""
+    """Model runs that the mart, which is a view, shows now."""
     sql = (PROJECT_DIR / "models" / "marts" / "churn" / "churn_risk.sql").read_text()
     sql = re.sub(r"{{ source\('ml', '(\w+)'\) }}", r"mltest_ml.\1", sql)
     users = "(select '' user_id, '' level, '' platform, '' state, now() last_event_at)"
@@ -786,9 +787,6 @@ def test_the_model_that_scored_last_is_served_an_earlier_one_again(
             assert churn_risk(spark) == [run_id]
             times.append(row["served_at"])
         assert times[1] < times[2] == times[3]
-        # scored before there was the table: the one that scored last
-        spark.sql("truncate table mltest_ml.served_model")
-        assert churn_risk(spark) == [later]
     finally:
         shutil.rmtree(artifacts / later)
         spark.sql(f"delete from mltest_ml.churn_scores where model_run_id = '{later}'")
@@ -832,6 +830,61 @@ def test_users_train_the_same_model_from_rows_in_another_order(
         for table in ("model_runs", "churn_scores"):
             spark.sql(f"refresh table mltest_ml.{table}")
             spark.sql(f"delete from mltest_ml.{table} where model_run_id = '{found.name}'")
+
+
+@pytest.mark.parametrize("cut", ["killed", "twice", "no probability", "a user less"])
+def test_readers_see_scores_only_after_they_were_written_and_checked(
+    spark: SparkSession,
+    artifacts: Path,
+    cut: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Whatever is wrong in the table after the write, readers are left at the scores they saw."""
+    folder = store.run_folder(artifacts)
+    later = f"{folder.name}-later"
+    assert main(["score", "--artifacts", str(artifacts)]) == 0
+    shown = written(spark, "served_model")
+    shutil.copytree(folder, artifacts / later)
+    run = json.loads((folder / "run.json").read_text())
+    (artifacts / later / "run.json").write_text(json.dumps(run | {"model_run_id": later}))
+    replace_scores = store.replace_scores
+    of_run = f"mltest_ml.churn_scores where model_run_id = '{later}'"
+    some = f"user_id = (select max(user_id) from {of_run})"
+
+    def write_and_spoil(*arguments: Any) -> None:
+        replace_scores(*arguments)
+        if cut == "killed":
+            raise KeyboardInterrupt
+        if cut == "twice":
+            spark.sql(f"insert into mltest_ml.churn_scores select * from {of_run} and {some}")
+        elif cut == "no probability":
+            spark.sql(
+                "update mltest_ml.churn_scores set churn_probability = double('nan') "
+                f"where model_run_id = '{later}' and {some}"
+            )
+        else:
+            spark.sql(f"delete from {of_run} and {some}")
+
+    command = ["score", "--artifacts", str(artifacts), "--run", later]
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "replace_scores", write_and_spoil)
+            if cut == "killed":
+                with pytest.raises(KeyboardInterrupt):
+                    main(command)
+            else:
+                assert main(command) == 1
+                assert "Not shown to readers: " in capsys.readouterr().err
+        assert spark.table("mltest_ml.churn_scores").where(f"model_run_id = '{later}'").count()
+        assert written(spark, "served_model") == shown
+        assert churn_risk(spark) == [folder.name]
+        assert main(command) == 0
+        assert churn_risk(spark) == [later]
+    finally:
+        shutil.rmtree(artifacts / later)
+        spark.sql(f"delete from {of_run}")
+        assert main(["score", "--artifacts", str(artifacts)]) == 0
 
 
 def test_a_run_needs_its_own_features_and_no_others(
@@ -883,7 +936,7 @@ def test_nan_and_infinity_are_named_before_anything_is_fitted_or_written(
 def test_a_score_that_is_none_is_not_written(spark: SparkSession) -> None:
     rows = [("a", 0.2, "x", "y", "z"), ("b", 0.0, "x", "y", "z")]
     names = ["user_id", "churn_probability", "reason_1", "reason_2", "reason_3"]
-    assert checked(spark.createDataFrame(rows, names)) == 2
+    assert checked(spark.createDataFrame(rows, names), "Nothing was written") == 2
     for bad in (
         ("b", 0.3, "x", "y", "z"),
         ("c", float("nan"), "x", "y", "z"),
@@ -891,7 +944,7 @@ def test_a_score_that_is_none_is_not_written(spark: SparkSession) -> None:
         ("c", 0.3, "x", "", "z"),
     ):
         with pytest.raises(ProjectError, match="Nothing was written: of 3 scores"):
-            checked(spark.createDataFrame([*rows, bad], names))
+            checked(spark.createDataFrame([*rows, bad], names), "Nothing was written")
 
 
 def test_a_tenure_below_0_is_below_one_of_0(spark: SparkSession) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from examples.podcasts.make_log import Line, make_log, parse_time, write_log
 from ml.__main__ import main
-from tests.warehouse import ROOT, Project, Run, environment
+from tests.warehouse import ROOT, Project, Run, active_spark, environment
 
 pytestmark = pytest.mark.thorough
 
@@ -174,8 +174,7 @@ def test_training_and_scoring_end_with_users_at_risk(podcasts: Project, tmp_path
         artifacts = ("--artifacts", str(tmp_path))
         assert main(["train", *artifacts, "--max-rows", "2500", "--replicates", "20"]) == 0
         assert main(["score", *artifacts]) == 0
-    build(podcasts, "--select", "churn_risk").ok()
-    risk = podcasts.table("churn_risk")
+    risk = active_spark().table(f"{podcasts.schema}_published.churn_risk")
     calendar = podcasts.table("churn_calendar").first()
     today = podcasts.table("churn_features").where(
         f"snapshot_date = date '{calendar.current_snapshot_date}'"

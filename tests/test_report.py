@@ -35,7 +35,7 @@ from ml.features import FEATURES
 from report import charts, data, findings, page, places, svg
 from report.__main__ import main
 from report.data import build_name, query
-from report.page import figure, figures_table, policy, render, risk_list
+from report.page import figure, figures_table, policy, render
 from report.profit import Assumptions, profit_curve
 from tests.conftest import MakeProject
 from tests.make_log import Event, make_log
@@ -200,7 +200,6 @@ def artifacts(
     )
     day = spark.table(f"{target.published}.churn_calendar").first()["current_snapshot_date"]
     store.serve(spark, target, RUN, day, datetime.now(timezone.utc))
-    project.build("--select", "churn_risk").ok()
     return folder
 
 
@@ -337,10 +336,7 @@ def test_queries_ask_a_question_of_what_is_published(name: str) -> None:
     schemas = re.findall(r"{{ target\.schema(?:\.split\('\.'\)\[-1\])? }}_", text)
     assert text.count("{{") == len(schemas) > 0 and "{%" not in text
     read = set(re.findall(r"}}_(\w+\.\w+)", text))
-    assert all(
-        table.startswith("published.") or table in ("ml.model_runs", "ml.served_model")
-        for table in read
-    )
+    assert all(table.startswith("published.") or table == "ml.model_runs" for table in read)
 
 
 def test_it_says_what_it_shows(written: Written, answers: dict[str, pd.DataFrame]) -> None:
@@ -348,7 +344,7 @@ def test_it_says_what_it_shows(written: Written, answers: dict[str, pd.DataFrame
     builds = {
         row[0]
         for row in active_spark()
-        .sql(f"select name from {SCHEMA}_marts.churn_risk.refs where name like 'build_%'")
+        .sql(f"select name from {SCHEMA}_marts.churn_features.refs where name like 'build_%'")
         .collect()
     }
     assert max(builds) in text
@@ -470,20 +466,6 @@ def test_a_log_of_one_day_has_a_report_that_says_what_is_missing(
     for said in ("A log of one day has no snapshot yet.", "The log has no complete week yet.",
                  "No model has been trained yet", "Snapshot of –."):  # fmt: skip
         assert said in text
-
-
-@pytest.mark.parametrize(
-    ("run", "is_told"), [("another", True), (RUN, False), (None, False)], ids=str
-)
-def test_a_list_that_is_not_what_is_served_says_so(
-    answers: dict[str, pd.DataFrame], run: str | None, is_told: bool
-) -> None:
-    shown = answers["shown_model"].astype(object).assign(served_model_run_id=run)
-    changed = {**answers, "shown_model": shown}
-    asked = {name: data.Answer(name, "", "", rows) for name, rows in changed.items()}
-    found = risk_list(data.Data("build_1", "local", asked, data.Model()))
-    told = [note for note in found["notes"] if "Other scores are served by now" in note]
-    assert [f"by model run {run}: publish" in note for note in told] == [True] * is_told
 
 
 def test_nothing_published_is_one_sentence(

@@ -203,7 +203,6 @@ def run(raw: Path, demo: Path, done: list[Step], console: Console) -> int:
     # unit tests check the SQL, not the data; make test runs them
     build = Step("build", [*dbt, "--full-refresh", "--exclude-resource-type", "unit_test"])
     train, evaluate, score = ml("train"), ml("evaluate", shows_output=True), ml("score")
-    publish = Step("publish", [*dbt, "--select", "churn_risk"])
     done.append(build)
     if status := execute(build, console):
         return status
@@ -219,13 +218,13 @@ def run(raw: Path, demo: Path, done: list[Step], console: Console) -> int:
     elif status:
         return status
     else:
-        for step, allowed in ((evaluate, TOO_LITTLE_DATA), (score, 0), (publish, 0)):
+        for step, allowed in ((evaluate, TOO_LITTLE_DATA), (score, 0)):
             done.append(step)
             status = execute(step, console, allowed=allowed)
             if status and status != allowed:
                 return status
-    summary(console, built, done, is_scored=publish in done)
-    console.print(next_commands(demo, raw, is_scored=publish in done), soft_wrap=True)
+    summary(console, built, done, is_scored=score in done)
+    console.print(next_commands(demo, raw, is_scored=score in done), soft_wrap=True)
     return 0
 
 

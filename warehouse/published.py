@@ -7,14 +7,16 @@ Reads a warehouse of the target `local`; writes nothing.
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
-from sqlalchemy import URL
+from sqlalchemy import URL, text
 
 from warehouse.errors import ProjectError
 
@@ -45,33 +47,69 @@ def catalog(warehouse: Path = WAREHOUSE) -> SqlCatalog:
 def connect(warehouse: Path = WAREHOUSE, schema: str = SCHEMA) -> duckdb.DuckDBPyConnection:
     """A DuckDB with a view `<schema>_published.<mart>` of each mart, as of its tag `published`.
 
-    The views are of the versions that are published now; connect again to see a later build.
-    Nothing is read before it is asked for.
+    A mart that is a view, as `churn_risk` is, is the same query as in Spark: of these and of the
+    tables of `<schema>_ml`, which are there too. All are of the versions of now; connect again to
+    see a later build or later scores. Nothing is read before it is asked for.
 
     Raises ReaderError where nothing is published, and for a table with rows marked as deleted.
     """
     lake = catalog(warehouse)
     connection = duckdb.connect()
-    connection.execute(f"create schema {schema}_published")
     # the one function of the questions in analyses/ that DuckDB has not
     connection.execute(
         "create macro try_divide(dividend, divisor) as dividend / nullif(divisor, 0)"
     )
-    found, marts = 0, f"{schema}_marts"
-    for identifier in lake.list_tables(marts) if lake.namespace_exists(marts) else []:
-        table = lake.load_table(identifier)
-        if "published" in table.metadata.refs:
-            view = f"{schema}_published.{identifier[-1]}"
-            connection.execute(f"create view {view} as {published_rows(table)}")
-            found += 1
-    if not found:
-        raise ReaderError(f"Nothing is published in {schema}_published: run `dbt build` first.")
+    published = f"{schema}_published"
+    marts, ml = (tables_of(lake, f"{schema}_{part}") for part in ("marts", "ml"))
+    views = {
+        f"{published}.{name}": published_rows(table)
+        for name, table in marts.items()
+        if "published" in table.metadata.refs
+    }
+    if not views:
+        raise ReaderError(f"Nothing is published in {published}: run `dbt build` first.")
+    views |= {f"{schema}_ml.{name}": published_rows(table, "main") for name, table in ml.items()}
+    views |= {
+        f"{published}.{name}": sql
+        for name, sql in views_of(lake, published).items()
+        if " version as of " not in sql
+    }
+    for part in ("published", "ml"):
+        connection.execute(f"create schema {schema}_{part}")
+    for view, sql in views.items():
+        connection.execute(f"create view {view} as {sql}")
     return connection
 
 
-def published_rows(table: Table) -> str:
-    """A query of DuckDB for the rows of the tag `published`, by the schema that they had."""
-    scan = table.scan(snapshot_id=table.metadata.refs["published"].snapshot_id)
+def tables_of(lake: SqlCatalog, schema: str) -> Mapping[str, Table]:
+    """The tables of a schema by name; none where there is no such schema."""
+    found = lake.list_tables(schema) if lake.namespace_exists(schema) else []
+    return {identifier[-1]: lake.load_table(identifier) for identifier in found}
+
+
+def views_of(lake: SqlCatalog, schema: str) -> Mapping[str, str]:
+    """SQL of the views of a schema by name, of which pyiceberg does not know."""
+    query = text(
+        "select table_name, metadata_location from iceberg_tables where catalog_name = :catalog "
+        "and table_namespace = :schema and iceberg_type = 'VIEW'"
+    )
+    with lake.engine.connect() as connection:
+        rows = connection.execute(query, {"catalog": lake.name, "schema": schema}).all()
+    return {name: sql_of_view(path_of(location)) for name, location in rows}
+
+
+def sql_of_view(metadata: Path) -> str:
+    view = json.loads(metadata.read_text(encoding="utf-8"))
+    (version,) = (
+        each for each in view["versions"] if each["version-id"] == view["current-version-id"]
+    )
+    return version["representations"][0]["sql"]
+
+
+def published_rows(table: Table, ref: str = "published") -> str:
+    """A query of DuckDB for the rows of a tag, or of now (`main`), by the schema that they had."""
+    snapshot = table.metadata.refs.get(ref)
+    scan = table.scan(snapshot_id=snapshot.snapshot_id if snapshot else None)
     columns = {field.name: str(field.field_type) for field in scan.projection().fields}
     tasks = list(scan.plan_files())
     if any(task.delete_files for task in tasks):
@@ -95,7 +133,11 @@ def local_path(location: str) -> str:
 
     Iceberg has a path as it is, with `file:` before it or not; it is no URI, and `%20` is no blank.
     """
-    return re.sub(r"^file:(//)?(?=/)", "", location).replace("'", "''")
+    return str(path_of(location)).replace("'", "''")
+
+
+def path_of(location: str) -> Path:
+    return Path(re.sub(r"^file:(//)?(?=/)", "", location))
 
 
 def ask(sql: str, max_rows: int = 20) -> None:

@@ -2,7 +2,7 @@
 
 The submission puts the packed project (churn.zip) among --py-files and, on EMR, the packages
 (environment.tar.gz) into the folder `environment` of each machine. Exit status 0: done, and in the
-case of `build` and `list` published, or nothing was new.
+case of `build` published, or nothing was new.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from typing import Any
 STEPS = {
     "build": "dbt build of <home>/raw, and publish",
     "train": "python -m ml train, to <home>/artifacts",
-    "score": "python -m ml score",
-    "list": "users at risk, from the scores: dbt build --select churn_risk",
+    "score": "python -m ml score: users at risk",
     "report": "python -m report, to <home>/report.html",
 }
 TARGET = "emr"
@@ -55,9 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 def run_step(step: str, home: str, training: list[str]) -> int:
     """Run one step; returns the exit status."""
     if step == "build":
-        return build_tables(f"{home}/raw", [])
-    if step == "list":
-        return build_tables(f"{home}/raw", ["churn_risk"])
+        return build_tables(f"{home}/raw")
     with tempfile.TemporaryDirectory() as folder:
         return use_model(step, home, Path(folder), training if step == "train" else [])
 
@@ -75,7 +72,7 @@ def open_project() -> None:
     os.environ["DBT_TARGET"] = TARGET
 
 
-def build_tables(raw: str, select: list[str]) -> int:
+def build_tables(raw: str) -> int:
     """`dbt build` without unit tests, which look at the text of the project only."""
     from dbt.cli.main import dbtRunner
 
@@ -91,7 +88,6 @@ def build_tables(raw: str, select: list[str]) -> int:
         [
             *("--no-use-colors", "build", "--exclude-resource-type", "unit_test"),
             *("--vars", json.dumps({"raw_path": raw})),
-            *(("--select", *select) if select else ()),
         ]
     )
     return 0 if result.success and not refused else 1

@@ -4,7 +4,7 @@ tables and views that the build made are compared with those of the target `loca
 
 examples:
   python -m deploy.emr.rehearse                      the build, on the sample
-  python -m deploy.emr.rehearse --all                then train, score, list and report
+  python -m deploy.emr.rehearse --all                then train, score and report
   python -m deploy.emr.rehearse --folder /tmp/emr    keeps the logs there
 
 It needs some 4 GB of memory. The jars (65 MB) are fetched once, into .venv.
