@@ -6,6 +6,7 @@ import csv
 import json
 from collections import Counter
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -169,12 +170,35 @@ def test_a_build_without_new_lines_builds_nothing(podcasts: Project) -> None:
     assert podcasts.versions() == before
 
 
-def test_training_and_scoring_end_with_users_at_risk(podcasts: Project, tmp_path: Path) -> None:
+def test_the_view_of_users_at_risk_is_published_again_where_it_is_not_as_it_should_be(
+    podcasts: Project,
+) -> None:
+    """After a publish that was killed before its last step, and of a table of an earlier version."""
+    spark = active_spark()
+    table, view = (f"{podcasts.schema}_{part}.churn_risk" for part in ("marts", "published"))
+    columns = spark.table(view).columns
+    spark.sql(f"drop view {view}")
+    assert build(podcasts).ok().published_build
+    assert spark.table(view).columns == columns
+
+    spark.sql(f"drop view {table}")
+    spark.sql(f"create table {table} using iceberg as select 1 as planted")
+    spark.sql(f"alter table {table} create tag published")
+    spark.sql(f"create or replace view {view} as select * from {table} version as of 'published'")
+    assert build(podcasts).ok().published_build
+    assert spark.table(view).columns == columns
+    assert build(podcasts).ok().lines_with("Nothing new in")
+
+
+def test_training_and_scoring_end_with_users_at_risk(
+    podcasts: Project, warehouse: Path, tmp_path: Path
+) -> None:
     with environment({"CHURN_SCHEMA": podcasts.schema}):
         artifacts = ("--artifacts", str(tmp_path))
         assert main(["train", *artifacts, "--max-rows", "2500", "--replicates", "20"]) == 0
         assert main(["score", *artifacts]) == 0
-    risk = active_spark().table(f"{podcasts.schema}_published.churn_risk")
+    view = f"{podcasts.schema}_published.churn_risk"
+    risk = active_spark().table(view)
     calendar = podcasts.table("churn_calendar").first()
     today = podcasts.table("churn_features").where(
         f"snapshot_date = date '{calendar.current_snapshot_date}'"
@@ -183,3 +207,8 @@ def test_training_and_scoring_end_with_users_at_risk(podcasts: Project, tmp_path
     assert (
         risk.where("churn_probability between 0 and 1 and reason_1 <> ''").count() == risk.count()
     )
+    if find_spec("duckdb"):  # it is not there for each Python
+        from warehouse.published import connect
+
+        rows = connect(warehouse, podcasts.schema).sql(f"select * from {view}").fetchall()
+        assert sorted(rows) == sorted(map(tuple, risk.collect()))

@@ -255,6 +255,7 @@ ANSWERED_SQL = {
     "show": ("show create table sample_published.dim_users", "CREATE VIEW"),
     "a comment": ("describe table sample_published.dim_users", "Never null."),
     "tables": ("show tables in sample_published like 'dim*'", "dim_users"),
+    "a mart that is a view": ("select count(*) from sample_published.churn_risk", "0"),
     "here": ("use sample_published", ""),
     "tables here": ("show tables", "weekly_kpis"),
 }
