@@ -173,7 +173,7 @@ def test_a_build_without_new_lines_builds_nothing(podcasts: Project) -> None:
 def test_the_view_of_users_at_risk_is_published_again_where_it_is_not_as_it_should_be(
     podcasts: Project,
 ) -> None:
-    """After a publish that was killed before its last step, and of a table of an earlier version."""
+    """After a publish that was killed before its end, and of a table of an earlier version."""
     spark = active_spark()
     table, view = (f"{podcasts.schema}_{part}.churn_risk" for part in ("marts", "published"))
     columns = spark.table(view).columns
