@@ -26,15 +26,13 @@ from moto import mock_aws
 
 from deploy.emr import __main__ as deploy
 from deploy.emr.__main__ import _Aws, cluster_step, main
-from deploy.emr.job import STEPS, build_tables
+from deploy.emr.job import STEPS
 from deploy.emr.pack import pack_project
 from deploy.emr.rehearse import main as rehearse
-from tests.conftest import MakeProject
 from tests.warehouse import (
     ROOT,
     SAMPLE,
     Project,
-    active_spark,
     environment,
     working_directory,
 )
@@ -537,20 +535,3 @@ def test_the_packed_project_has_what_a_job_reads(tmp_path: Path) -> None:
     assert "warehouse/session.py" in names
     assert "report/page.html.j2" in names and "seeds/page_catalogue.csv" in names
     assert not [name for name in names if name.startswith(("tests/test_", "data/", ".venv"))]
-
-
-def test_a_build_that_is_not_published_fails_the_step(
-    make_project: MakeProject, capfd: pytest.CaptureFixture[str]
-) -> None:
-    project = make_project("emr_job", raw=SAMPLE)
-    settings = {name: str(project.folder) for name in ("DBT_TARGET_PATH", "DBT_LOG_PATH")}
-    # models without their tests
-    settings |= {"DBT_INDIRECT_SELECTION": "empty", "CHURN_SCHEMA": project.schema}
-    active_spark()
-    with environment(settings), working_directory(ROOT):
-        status = build_tables(str(SAMPLE), ["+churn_calendar"])
-    printed = capfd.readouterr().out
-    assert "Not published: this build left out" in printed
-    assert "Completed successfully" in printed  # says dbt
-    assert status == 1
-    assert project.published() == {}
