@@ -80,7 +80,7 @@
     {% set is_there = load_relation(this) is not none %}
     {% if not is_there %}{% do run_query("drop view if exists " ~ this) %}{% endif %}
     {% set kept = lines_of_vanished_files() if is_there and plan.files is defined and not flags.FULL_REFRESH %}
-    {{ return(create_table_as(False, this, "select * from (" ~ compiled_code ~ ") union all " ~ kept if kept else compiled_code)) }}
+    {{ return(create_table_as(False, this, new_rows("select * from (" ~ compiled_code ~ ") union all " ~ kept if kept else compiled_code))) }}
 {% endmacro %}
 
 
@@ -90,8 +90,13 @@
     {% set partition, columns = model.config.partition_by, model.columns | join(', ') %}
     {% set is_added_to = model.config.updated_by in ['files', 'users'] %}
     insert into {{ this }} {{ "replace where " ~ (in_changed(partition[0]) if partition else 'true') if not is_added_to }}
-    select {{ columns }} from ({{ compiled_code }}
+    select {{ columns }} from ({{ new_rows(compiled_code) }}
     )
+{% endmacro %}
+
+
+{% macro new_rows(query) %}
+    {{ return(without_forgotten_users(query) if model.unique_id == model_id('base_events') else query) }}
 {% endmacro %}
 
 

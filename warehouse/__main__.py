@@ -188,6 +188,50 @@ def rebuild(
 @app.command(
     epilog="""Examples:
 
+- `python -m warehouse forget --user-file users.txt --dry-run`
+- `python -m warehouse forget --user-file users.txt`
+- `python -m warehouse forget --user-file users.txt --vars '{raw_path: /path/to/logs}'`
+"""
+)
+def forget(
+    user_file: Annotated[
+        Path,
+        typer.Option(
+            "--user-file",
+            help="Ids as in `dim_users.user_id`, one a line. A file, so that they are in no "
+            "history of a shell and no list of processes.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ],
+    variables: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--vars", metavar="YAML", help="Variables of the `dbt build` that it runs."),
+    ] = None,
+    dry_run: DryRun = False,
+    wait: Wait = None,
+    target: Target = None,
+    profiles_dir: Profiles = None,
+) -> None:
+    """Erase users for good: their lines, what was made of them, and all earlier builds.
+
+    Runs `dbt build`, which has to be published. Then no earlier build can be had back, queries that
+    still read one fail, and a load of the same raw files leaves these users out. Killed on the way,
+    run it again.
+    """
+    from warehouse.forget import dbt_build
+    from warehouse.forget import forget as erase
+
+    def build() -> bool:
+        return dbt_build(target, profiles_dir, variables)
+
+    with _connect(target, profiles_dir) as connection:
+        erase(connection, user_file, build, dry_run, _say, wait)
+
+
+@app.command(
+    epilog="""Examples:
+
 - `python -m warehouse unlock` says who is at work
 - `python -m warehouse unlock 0a1b2c3d-0000-4000-8000-000000000000`
 """

@@ -49,19 +49,14 @@ def maintain(
     orphans_older_than = now - timedelta(hours=max(keep_hours, ORPHAN_HOURS_MIN))
     target = connection.target
     with at_work(connection, "maintain", dry_run, say, wait):
-        tables = [
-            table
-            for schema in (target.staging, target.marts, target.ml, target.audit)
-            for table in connection.tables(schema)
-            if not table.startswith((f"{target.audit}.running", f"{target.audit}.ended_"))
-        ]
+        tables = all_tables(connection)
         versions = versions_of(connection, tables)
         marts = {t: tags for t, tags in versions.items() if t.startswith(f"{target.marts}.")}
         decisions = publications(connection)
         in_use = {current_build(marts, decisions), *builds_kept(versions, decisions)[:most_builds]}
         dropped = [build for build in builds_of(versions) if build not in in_use]
         if dry_run:
-            before = _utc(older_than)
+            before = utc(older_than)
             say(f"Would compact {len(tables)} tables and expire snapshots before {before} UTC.")
         else:
             base_events = f"{target.staging}.base_events"
@@ -75,6 +70,22 @@ def maintain(
         if dropped:
             can = "could" if dry_run else "can"
             say(f"Builds that {can} no longer be had back: {', '.join(dropped)}")
+
+
+def all_tables(connection: Connection) -> list[str]:
+    """Tables of all schemas but the lock: `<schema>.<table>`."""
+    target = connection.target
+    return [
+        table
+        for schema in (target.staging, target.marts, target.ml, target.audit)
+        for table in connection.tables(schema)
+        if not table.startswith((f"{target.audit}.running", f"{target.audit}.ended_"))
+    ]
+
+
+def utc(at: datetime) -> str:
+    """A time as Spark's SQL has it in a literal."""
+    return at.strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
 def _tidy(
@@ -104,11 +115,11 @@ def _tidy(
             connection.execute(tag_it(table, tag, after))
     expired = connection.rows(
         f"{system}.expire_snapshots(table => '{table}', "
-        f"older_than => timestamp '{_utc(older_than)}')"
+        f"older_than => timestamp '{utc(older_than)}')"
     )[0]
     orphans = connection.rows(
         f"{system}.remove_orphan_files(table => '{table}', "
-        f"older_than => timestamp '{_utc(orphans_older_than)}')"
+        f"older_than => timestamp '{utc(orphans_older_than)}')"
     )
     return (
         f"{table}: {compacted[0]} files compacted into {compacted[1]}, {expired[0]} expired data "
@@ -128,7 +139,3 @@ def _oldest_needed(
         f"where snapshot_id in ({', '.join(map(str, named))})"
     )
     return seconds and datetime.fromtimestamp(seconds / 1e6, timezone.utc)
-
-
-def _utc(at: datetime) -> str:
-    return at.strftime("%Y-%m-%d %H:%M:%S.%f")

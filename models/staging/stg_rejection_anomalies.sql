@@ -18,6 +18,8 @@ line_counts as (
         end as reject_reason
     from {{ ref('stg_line_counts') }} as line_counts
     left join {{ ref('log_calendar') }} as dates on line_counts.event_date = dates.event_date
+    -- to forget a user is no fault of a log
+    where line_counts.reject_reason is distinct from 'forgotten_user'
 
 ),
 
