@@ -55,7 +55,7 @@ def run(*arguments: str) -> Run:
 
 
 def test_all_commands_are_there() -> None:
-    assert "status rollback maintain reload rebuild unlock query metrics".split() == COMMANDS
+    assert "status rollback maintain reload rebuild forget unlock query metrics".split() == COMMANDS
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -79,6 +79,9 @@ def test_every_command_has_an_example(name: str, capsys: pytest.CaptureFixture[s
         ("maintain", "--keep-hours", "-1"),
         ("maintain", "--builds-kept", "0"),
         ("rollback", FIRST, SECOND),
+        ("forget",),
+        ("forget", "91"),
+        ("forget", "--user-file", "/no/such/file"),
         ("publish",),
         ("status", "--dry-run"),
     ],
@@ -93,7 +96,12 @@ def test_a_warehouse_that_is_not_there_is_not_made(
 ) -> None:
     monkeypatch.setenv("CHURN_WAREHOUSE", str(tmp_path / "nowhere"))
     monkeypatch.setenv("CHURN_TARGET", "local")
-    more = {"reload": ["a.json"], "rebuild": ["--first", "2018-10-01", "--last", "2018-10-01"]}
+    (tmp_path / "users.txt").write_text("91\n")
+    more = {
+        "reload": ["a.json"],
+        "rebuild": ["--first", "2018-10-01", "--last", "2018-10-01"],
+        "forget": ["--user-file", str(tmp_path / "users.txt")],
+    }
     refused = run(name, *more.get(name, []))
     assert refused.status == 1
     assert refused.lines_with("^Nothing is built in schema churn of target local: run `dbt build`")

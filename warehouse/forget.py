@@ -7,6 +7,7 @@ forgotten user out by them, too. Ids are in no SQL: their hashes are.
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -88,9 +89,9 @@ def forget(
     later, where the build is not published, so that older versions have to stay.
     """
     ids = read_ids(file)
-    known, salt = _known(connection)
-    users = Users({_hash(salt, each): number for each, number in ids.items()}, salt)
     with at_work(connection, "forget", dry_run, say, wait):
+        known, salt = _known(connection)
+        users = Users({_hash(salt, each): number for each, number in ids.items()}, salt)
         lines = _lines(connection, users)
         _check_all_exist(file, users, known | {each for each, _ in lines})
         scores = _scores(connection, users)
@@ -133,7 +134,12 @@ def dbt_build(target: str | None, profiles_dir: Path | None, variables: str | No
         if event.info.msg.startswith("Not published:"):
             refused.append(event)
 
-    options = {"--target": target, "--profiles-dir": profiles_dir, "--vars": variables}
+    options = {
+        "--target": target,
+        "--project-dir": os.environ.get("DBT_PROJECT_DIR") or PROJECT_DIR,
+        "--profiles-dir": profiles_dir or os.environ.get("DBT_PROFILES_DIR") or PROJECT_DIR,
+        "--vars": variables,
+    }
     given = ((name, str(value)) for name, value in options.items() if value)
     result = dbtRunner(callbacks=[listen]).invoke(
         [
@@ -248,7 +254,7 @@ def _drop_earlier_versions(connection: Connection, users: Users) -> str:
     """
     tables = all_tables(connection)
     versions = versions_of(connection, tables)
-    marts = {t: tags for t, tags in versions.items() if t.startswith(connection.target.marts)}
+    marts = {t: tags for t, tags in versions.items() if t.startswith(f"{connection.target.marts}.")}
     current = current_build(marts, publications(connection))
     _check_all_published(connection, versions, current, users)
     origin = origins(connection, tables)
@@ -270,10 +276,8 @@ def _drop_earlier_versions(connection: Connection, users: Users) -> str:
 def _check_all_published(
     connection: Connection, versions: Versions, current: str, users: Users
 ) -> None:
-    others = [
-        t for t, tags in versions.items() if current in tags and tags[current] != tags["main"]
-    ]
-    if not current or others or _lines(connection, users):
+    newer = [t for t, tags in versions.items() if current in tags and tags[current] != tags["main"]]
+    if not current or newer or _lines(connection, users):
         raise ProjectError(
             "Another command changed the warehouse meanwhile, so earlier versions were left as "
             f"they are. {AGAIN}"
@@ -321,13 +325,14 @@ def _expire(connection: Connection, table: str) -> int:
     """Returns how many files were removed."""
     system, now = f"call {connection.catalog()}.system", datetime.now(timezone.utc)
     # a clock of another machine may be ahead
-    later, day_ago = now + timedelta(days=1), now - timedelta(hours=ORPHAN_HOURS_MIN)
+    later = utc(now + timedelta(days=1))
+    day_ago = utc(now - timedelta(hours=ORPHAN_HOURS_MIN))
     removed = connection.rows(
-        f"{system}.expire_snapshots(table => '{table}', older_than => timestamp '{utc(later)}', "
+        f"{system}.expire_snapshots(table => '{table}', older_than => timestamp '{later}', "
         "retain_last => 1)"
     )[0]
     orphans = connection.rows(
-        f"{system}.remove_orphan_files(table => '{table}', older_than => timestamp '{utc(day_ago)}')"
+        f"{system}.remove_orphan_files(table => '{table}', older_than => timestamp '{day_ago}')"
     )
     return sum(removed) + len(orphans)
 
