@@ -20,7 +20,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from tests.conftest import MakeProject
-from tests.warehouse import Project, Run, environment
+from tests.warehouse import ROOT, Project, Run, environment
 from warehouse.__main__ import app, main
 from warehouse.connection import SparkConnection, connect, text
 from warehouse.errors import ProjectError
@@ -56,6 +56,16 @@ def run(*arguments: str) -> Run:
 
 def test_all_commands_are_there() -> None:
     assert "status rollback maintain reload rebuild forget unlock query metrics".split() == COMMANDS
+
+
+def test_every_command_that_is_named_is_there() -> None:
+    places = (ROOT / "Makefile", *ROOT.glob("*.md"), *(ROOT / "models").rglob("*.*"))
+    named = {
+        name
+        for file in places
+        for name in re.findall(r"python -m warehouse ([a-z]+)", file.read_text())
+    }
+    assert named and named <= {*COMMANDS}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
