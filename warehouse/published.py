@@ -95,7 +95,7 @@ def views_of(lake: SqlCatalog, schema: str) -> Mapping[str, str]:
     )
     with lake.engine.connect() as connection:
         rows = connection.execute(query, {"catalog": lake.name, "schema": schema}).all()
-    return {name: sql_of_view(path_of(location)) for name, location in rows}
+    return {str(row[0]): sql_of_view(path_of(str(row[1]))) for row in rows}
 
 
 def sql_of_view(metadata: Path) -> str:
