@@ -1,7 +1,7 @@
 {#-
     What a build has to do to each table, from what it was made from and would be made from now: `keep` it;
     `update` it, as only the dates that changed are read and replaced; or `rebuild` it. Models say by their
-    setting `updated_by` what follows from a changed date: `days`, `weeks` or `months` of their partition,
+    `meta.updated_by` what follows from a changed date: `days`, `weeks` or `months` of their partition,
     `snapshots` that see it, or `users` for a table without partitions; `files` are loaded once. A model
     without the setting is always made as a whole.
 -#}
@@ -10,7 +10,7 @@
 {% macro plan_of(node) %}
     {% if not execute or not graph.get('run') or flags.WHICH not in ['build', 'run'] %}{{ return(none) }}{% endif %}
     {% if node.unique_id not in graph.run.plans %}
-        {% do graph.run.plans.update({node.unique_id: file_plan(node) if node.config.updated_by == 'files' else date_plan(node)}) %}
+        {% do graph.run.plans.update({node.unique_id: file_plan(node) if updated_by(node) == 'files' else date_plan(node)}) %}
     {% endif %}
     {{ return(graph.run.plans[node.unique_id]) }}
 {% endmacro %}
@@ -28,7 +28,7 @@
         {{ return({'kind': 'keep', 'origin': old}) }}
     {% endif %}
     {#- without partitions it cannot be told which rows the lines that are gone count in -#}
-    {% set is_update = changes and node.config.updated_by and (node.config.partition_by or not changes.has_lost_lines) %}
+    {% set is_update = changes and updated_by(node) and (node.config.partition_by or not changes.has_lost_lines) %}
     {{ return({'kind': 'update' if is_update else 'rebuild', 'origin': new, 'changes': changes}) }}
 {% endmacro %}
 
@@ -114,7 +114,7 @@
     {%- elif plan.kind == 'keep' -%}
         false
     {%- else -%}
-        {{ among(column, plan.changes, model.config.updated_by, days_before) }}
+        {{ among(column, plan.changes, updated_by(model), days_before) }}
     {%- endif -%}
 {%- endmacro %}
 

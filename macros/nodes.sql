@@ -30,6 +30,10 @@
 {% endmacro %}
 
 
+{#- What of a model follows from a changed date (changes.sql); none where it is made as a whole. -#}
+{% macro updated_by(node) %}{{ return((node.config.meta or {}).get('updated_by')) }}{% endmacro %}
+
+
 {% macro model_id(name) %}{{ return('model.' ~ project_name ~ '.' ~ name) }}{% endmacro %}
 
 

@@ -175,7 +175,8 @@
         {% set texts = [node.raw_code] + macro_texts(node.depends_on.macros) %}
         {% set parts = [modules.re.sub('(?s)[{]#.*?#[}]|--[^\n]*|\\s+', ' ', texts | join(' ')).split() | join(' ')] %}
         {% for name in modules.re.findall("\\bvar\\(\\s*['\"](\\w+)", parts[0]) %}{% do parts.append(var(name, '')) %}{% endfor %}
-        {% for name in ['materialized', 'updated_by', 'partition_by', 'tblproperties', 'column_types'] %}
+        {% do parts.append(updated_by(node)) %}
+        {% for name in ['materialized', 'partition_by', 'tblproperties', 'column_types'] %}
             {% do parts.append(tojson(node.config.get(name), sort_keys=true)) %}
         {% endfor %}
         {% do parts.append(node.get('contract', {}).get('checksum')) %}

@@ -103,7 +103,7 @@
         {% do statements.append("create schema if not exists " ~ node.schema) %}
         {% do statements.append(
             "create table if not exists " ~ table_name(node) ~ " (" ~ columns | join(', ') ~ ") using iceberg"
-            ~ (" partitioned by (" ~ node.meta.partition_by ~ ")" if node.meta.partition_by)
+            ~ (" partitioned by (" ~ node.config.meta.partition_by ~ ")" if node.config.meta)
         ) %}
     {% endfor %}
     {% do run_in_turn(statements | unique | list) %}

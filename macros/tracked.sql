@@ -88,7 +88,7 @@
     left. Files are added, and so are new rows of a table of users. -#}
 {% macro update_query(plan) %}
     {% set partition, columns = model.config.partition_by, model.columns | join(', ') %}
-    {% set is_added_to = model.config.updated_by in ['files', 'users'] %}
+    {% set is_added_to = updated_by(model) in ['files', 'users'] %}
     insert into {{ this }} {{ "replace where " ~ (in_changed(partition[0]) if partition else 'true') if not is_added_to }}
     select {{ columns }} from ({{ new_rows(compiled_code) }}
     )

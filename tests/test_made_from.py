@@ -15,7 +15,7 @@ from tests.warehouse import NO_TESTS, Project, Run, assert_like_one_build, copy_
 pytestmark = pytest.mark.slow
 
 MONTHS = """
-{{ config(updated_by='months', partition_by=['month_start_date']) }}
+{{ config(meta={'updated_by': 'months'}, partition_by=['month_start_date']) }}
 
 select
     trunc(activity_date, 'month') as month_start_date,

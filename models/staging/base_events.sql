@@ -3,7 +3,7 @@
 -- depends_on: {{ ref('base_files') }}
 {{
     config(
-        updated_by='files',
+        meta={'updated_by': 'files'},
         partition_by=['event_date'],
         tblproperties=event_table_properties(),
     )

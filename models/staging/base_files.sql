@@ -2,7 +2,7 @@
 -- value of a line and stops, and makes a row of each element of a list: such files are told apart.
 {{
     config(
-        updated_by='files',
+        meta={'updated_by': 'files'},
         pre_hook="{{ convert_raw_texts(true) }}",
         post_hook="{{ convert_raw_texts(false) }}",
     )

@@ -2,7 +2,7 @@
 -- Usually none, so that the wide rows themselves are never sorted or shuffled.
 {{
     config(
-        updated_by='days',
+        meta={'updated_by': 'days'},
         partition_by=['event_date'],
     )
 }}

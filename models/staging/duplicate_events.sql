@@ -2,7 +2,7 @@
 -- but a second look. Which line of an event counts shows nowhere but in `source_files`.
 {{
     config(
-        updated_by='days',
+        meta={'updated_by': 'days'},
         partition_by=['event_date'],
     )
 }}

@@ -2,7 +2,7 @@
 -- its rows.
 {{
     config(
-        updated_by='days',
+        meta={'updated_by': 'days'},
         partition_by=['event_date'],
     )
 }}

@@ -3,7 +3,7 @@
 -- any order of the events gives the same row.
 {{
     config(
-        updated_by='days',
+        meta={'updated_by': 'days'},
         partition_by=['activity_date'],
     )
 }}

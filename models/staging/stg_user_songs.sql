@@ -3,7 +3,7 @@
 -- depends_on: {{ ref('stg_session_days') }}
 {{
     config(
-        updated_by='users',
+        meta={'updated_by': 'users'},
     )
 }}
 

@@ -4,7 +4,7 @@
 {{
     config(
         schema='staging',
-        updated_by='files',
+        meta={'updated_by': 'files'},
         partition_by=['event_date'],
         tblproperties=event_table_properties(),
     )

@@ -3,7 +3,7 @@
 -- null until the last of those days is complete.
 {{
     config(
-        updated_by='snapshots',
+        meta={'updated_by': 'snapshots'},
         partition_by=['snapshot_date'],
     )
 }}

@@ -3,7 +3,7 @@
 -- `churn_running_totals` pairs dates without a second look at the events.
 {{
     config(
-        updated_by='days',
+        meta={'updated_by': 'days'},
         partition_by=['activity_date'],
     )
 }}

@@ -1,6 +1,6 @@
 {{
     config(
-        updated_by='days',
+        meta={'updated_by': 'days'},
     )
 }}
 

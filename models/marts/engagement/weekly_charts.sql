@@ -2,7 +2,7 @@
 -- reads up to seven dates of events, and spares a second wide table of nearly every play.
 {{
     config(
-        updated_by='weeks',
+        meta={'updated_by': 'weeks'},
         partition_by=['week_start_date'],
     )
 }}
