@@ -19,7 +19,7 @@ line_counts as (
     from {{ ref('stg_line_counts') }} as line_counts
     left join {{ ref('log_calendar') }} as dates on line_counts.event_date = dates.event_date
     -- to forget a user is no fault of a log
-    where line_counts.reject_reason is distinct from 'forgotten_user'
+    where coalesce(line_counts.reject_reason, '') <> 'forgotten_user'
 
 ),
 
