@@ -7,6 +7,7 @@ Reads a warehouse of the target `local`; writes nothing.
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -99,7 +100,9 @@ def views_of(lake: SqlCatalog, schema: str) -> Mapping[str, str]:
 
 
 def sql_of_view(metadata: Path) -> str:
-    view = json.loads(metadata.read_text(encoding="utf-8"))
+    """SQL of the version that a view has now, by its metadata file."""
+    content = metadata.read_bytes()
+    view = json.loads(gzip.decompress(content) if ".gz." in metadata.name else content)
     (version,) = (
         each for each in view["versions"] if each["version-id"] == view["current-version-id"]
     )
