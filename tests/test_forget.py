@@ -97,11 +97,12 @@ def files_with(warehouse: Path, schema: str, text: str) -> list[str]:
 # --- on a warehouse
 
 
-def log_with(user: str, number: int) -> list[Event]:
-    """A log in which the id of one user who plays songs is another."""
+def log_with_both() -> list[Event]:
+    """A log in which two users who play songs have these ids."""
     events = make_log(users=8, days=40, seed=3)
     ids = sorted({event["userId"] for event in events if event["page"] == "NextSong"})
-    return [{**e, "userId": user} if e["userId"] == ids[number] else e for e in events]
+    names = dict(zip(ids, (FIRST, SECOND), strict=False))
+    return [{**event, "userId": names.get(event["userId"], event["userId"])} for event in events]
 
 
 def bad_lines(user: str, event: Event) -> list[str]:
@@ -143,7 +144,9 @@ class Place:
 
     def assert_like_a_log_without(self, *users: str) -> None:
         """All rows are those of a build of the log that never had these users."""
-        whole = self.make_project(f"{self.project.schema}_without", root=self.project.root)
+        # its schemas begin with another word, as those of this project are searched
+        schema = f"without_{len(users)}_forgotten"
+        whole = self.make_project(schema, root=self.project.root)
         for path in self.project.raw.iterdir():
             lines = path.read_text().splitlines(keepends=True)
             left = [line for line in lines if not any(user in line for user in users)]
@@ -166,9 +169,7 @@ def place(
     """Built and published twice; a third file is the second once more."""
     root = copy_of_project(tmp_path_factory.mktemp("forget"), small=True)
     place = Place(make_project("forget", root=root), make_project, warehouse)
-    events = log_with(FIRST, 0)
-    other = next(e["userId"] for e in events if e["userId"] not in ("", FIRST))
-    events = [{**e, "userId": SECOND} if e["userId"] == other else e for e in events]
+    events = log_with_both()
     half, example = len(events) // 2, next(e for e in events if e["userId"] == FIRST)
     bad = [line for user in (FIRST, SECOND) for line in bad_lines(user, example)]
     of_both = [json.dumps(event) for event in events[half:]] + bad
