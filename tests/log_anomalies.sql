@@ -1,6 +1,6 @@
 -- What looks wrong in the log: an error keeps the build unpublished, a warning only says so. A
--- build looks at the dates that it changed, those that compare with them, and the files that came
--- with it or with the complete build before. A known outage is accepted with
+-- build looks at what changed since the build that readers see: at those dates, at those that
+-- compare with them, and at files that were loaded after it. A known outage is accepted with
 -- --vars '{accepted_dates: [2018-10-05]}'. One row per finding; all dates far from the log are one.
 {{ config(warn_if='> 0', error_if='> count_if(severity = 1)') }}
 

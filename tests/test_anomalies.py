@@ -115,7 +115,6 @@ def test_single_events_of_other_times_are_no_log(make_project: MakeProject, root
     assert failed.lines_with("Not published")
 
     os.utime(project.raw / "late.json")
-    project.run_operation("reload_files", files=["late.json"]).ok()
     build = project.build(accepted_files=["broken.json"]).ok()
     assert build.lines_with(re.escape(f"{broken} (accepted)"))
     assert calendar(project) == ("2018-10-01", "2018-10-08", "2018-10-09")
