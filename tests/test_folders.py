@@ -42,7 +42,7 @@ def test_the_project_can_be_in_any_folder(tmp_path: Path, monkeypatch: pytest.Mo
     for files in (1, 2):  # the second build appends
         write_log(make_log(users=10, days=6, seed=files), root / "data" / "raw" / str(files))
         run_process("dbt", "--no-use-colors", "build", *NO_UNIT_TESTS, cwd=root).ok()
-    warehouse = root / "warehouse"
+    warehouse = root / "data" / "warehouse"
     assert (warehouse / "catalog.db").is_file()
     found = run_process("python", "-c", READ_BY_ML, DBT_PROFILES_DIR=str(root)).ok()
     (count,) = found.lines_with("users:")

@@ -112,7 +112,6 @@ def bad_lines(user: str, event: Event) -> list[str]:
         json.dumps({**event, "userId": user, "page": ""}),
         json.dumps({"ts": None, "userId": user, "page": "Home"}),
         json.dumps({**event, "userId": f" {user} ", "sessionId": "x"}),
-        json.dumps({**event, "userId": {"id": user}}),
         line[:-5],
         line + line,
         json.dumps(line)[:-1],
@@ -195,6 +194,7 @@ def counts_of(place: Place) -> list[tuple[object, ...]]:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_a_dry_run_and_an_unknown_id_change_nothing(place: Place) -> None:
     before = place.project.versions()
     unknown = place.forget(ids=f"{FIRST}\nnobody-1\n\nnobody-2")
@@ -208,6 +208,7 @@ def test_a_dry_run_and_an_unknown_id_change_nothing(place: Place) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_a_user_is_in_no_file_any_more(place: Place) -> None:
     found = place.files_with(FIRST)
     assert {".parquet", ".avro"} <= {Path(name).suffix for name in found}
@@ -234,6 +235,7 @@ def test_a_user_is_in_no_file_any_more(place: Place) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_a_user_stays_out_when_files_are_loaded_again(place: Place) -> None:
     rows = sorted(place.project.table("dim_users").collect())
     counts = counts_of(place)
@@ -248,6 +250,7 @@ def test_a_user_stays_out_when_files_are_loaded_again(place: Place) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_a_command_that_was_killed_is_finished_by_another(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from tests.conftest import MakeProject
 from tests.make_log import Event, make_log
 from tests.warehouse import NO_TESTS, Project, Run, assert_like_one_build, copy_of_project
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 MONTHS = """
 {{ config(meta={'updated_by': 'months'}, partition_by=['month_start_date']) }}
