@@ -236,6 +236,7 @@ def test_a_user_is_in_no_file_any_more(place: Place) -> None:
 
 @pytest.mark.slow
 @pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_user_stays_out_when_files_are_loaded_again(place: Place) -> None:
     rows = sorted(place.project.table("dim_users").collect())
     counts = counts_of(place)
@@ -251,6 +252,7 @@ def test_a_user_stays_out_when_files_are_loaded_again(place: Place) -> None:
 
 @pytest.mark.slow
 @pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_command_that_was_killed_is_finished_by_another(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -132,7 +132,8 @@ def test_a_file_that_grows_is_loaded_by_the_build_that_sees_it(
     place: Place, events: list[Event]
 ) -> None:
     place.write("c.json", events[-200:])
-    place.published(place.build())
+    assert place.build().ok().published_build
+    assert place.project.table("base_events").where("source_file = 'c.json'").count() == 200
 
 
 def test_a_build_of_a_part_publishes_nothing(place: Place) -> None:
@@ -159,7 +160,7 @@ def test_a_retry_publishes_nothing_and_says_so(place: Place) -> None:
     retried = place.project.dbt("retry").ok()
     assert retried.lines_with("Not published: a build publishes when it is whole")
     before = place.project.versions()
-    place.published(place.build())
+    assert place.build().ok().published_build
     assert place.project.versions() == before
 
 
@@ -173,7 +174,7 @@ def test_changed_code_makes_again_what_is_made_of_it(place: Place) -> None:
     place.changed(
         place.models / "fct_subscription_changes.sql", "min(session_id)", "min(session_id) + 0"
     )
-    place.published(place.build())
+    assert place.build().ok().published_build
     changed = {
         name for name, version in place.project.versions().items() if before[name] != version
     }
@@ -228,7 +229,7 @@ def test_a_full_refresh_refuses_to_lose_lines(place: Place) -> None:
     assert "1 file(s) that are no longer in" in output
     place.published(place.build("--full-refresh", drop_lines_of_vanished_files=True))
     shutil.move(away, place.project.raw / "b.json")
-    place.published(place.build())
+    assert place.build().ok().published_build
 
 
 def test_another_folder_is_refused(place: Place, tmp_path: Path) -> None:
