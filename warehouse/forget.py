@@ -19,7 +19,7 @@ from warehouse.connection import Connection, is_one_of, text
 from warehouse.errors import ProjectError
 from warehouse.lock import Say
 from warehouse.maintain import ORPHAN_HOURS_MIN, all_tables, utc
-from warehouse.origin import origin_key, origins
+from warehouse.origin import carried_origin, origins, say_origin
 from warehouse.publications import (
     Tags,
     Versions,
@@ -225,10 +225,12 @@ def _blank_out(connection: Connection, users: Users) -> None:
     kept = ("source_file", "source_file_bytes", "source_file_modified_at", "loaded_at")
     columns = connection.columns(f"select * from {events} limit 0")
     blank = ", ".join(f"{c} = null" for c in columns if c not in (*kept, "reject_reason"))
-    connection.execute(
-        f"update {events} set {FORGOTTEN}, {blank} "
-        f"where {macros.is_forgotten(list(users.hashes), users.salt)}"
-    )
+    # the commits before it go, and other tables name this one
+    with carried_origin(connection, events, origins(connection, [events]).get(events)):
+        connection.execute(
+            f"update {events} set {FORGOTTEN}, {blank} "
+            f"where {macros.is_forgotten(list(users.hashes), users.salt)}"
+        )
 
 
 def _scores(connection: Connection, users: Users) -> int:
@@ -304,12 +306,7 @@ def _drop_bounds(connection: Connection, table: str, tags: Tags, origin: str | N
     connection.execute(f"alter table {table} set tblproperties ('{key}' = '{size // 2 + 1}')")
     connection.execute(f"{system}.rewrite_manifests(table => '{table}', use_caching => false)")
     connection.execute(f"alter table {table} unset tblproperties ('{key}')")
-    word = f"`spark.sql.iceberg.snapshot-property.{origin_key(table)}`"
-    if origin:
-        connection.execute(f"set {word} = {origin}")
-    connection.execute(f"insert into {table} select * from {table} where false")
-    if origin:
-        connection.execute(f"reset {word}")
+    say_origin(connection, table, origin)
     if _gone_files(connection, table):
         raise ProjectError(f"{table} still lists files that are gone. {AGAIN}")
     after = versions_of(connection, [table])[table]

@@ -6,7 +6,8 @@ The value is `<checksum of the code> <snapshot of base_events> <first date of th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from warehouse.connection import Connection
 
@@ -67,14 +68,24 @@ def base_snapshot(origin: str) -> int | None:
     return int(words[1]) or None
 
 
-def say_origin(connection: Connection, table: str, origin: str) -> None:
+@contextmanager
+def carried_origin(connection: Connection, table: str, origin: str | None) -> Iterator[None]:
+    """What the block commits to a table says what the table is made from."""
+    if origin is None:
+        yield
+        return
+    key = f"`spark.sql.iceberg.snapshot-property.{origin_key(table)}`"
+    connection.execute(f"set {key} = {origin}")
+    try:
+        yield
+    finally:
+        connection.execute(f"reset {key}")
+
+
+def say_origin(connection: Connection, table: str, origin: str | None) -> None:
     """Commit what a table is made from, and no row.
 
     A compaction says nothing of it, and the commit that did goes when snapshots are expired.
     """
-    key = f"`spark.sql.iceberg.snapshot-property.{origin_key(table)}`"
-    connection.execute(f"set {key} = {origin}")
-    try:
+    with carried_origin(connection, table, origin):
         connection.execute(f"insert into {table} select * from {table} where false")
-    finally:
-        connection.execute(f"reset {key}")
