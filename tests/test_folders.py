@@ -35,6 +35,8 @@ def test_a_landing_folder_can_have_any_name(make_project: MakeProject, tmp_path:
     assert ledger == {f"{ODD_NAME}/{first.name}": half, second.name: len(log) - half}
 
 
+@pytest.mark.thorough
+@pytest.mark.nightly
 def test_the_project_can_be_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = copy_of_project(tmp_path / "o'brien" / ODD_NAME, small=True)
     for name in ("CHURN_WAREHOUSE", "CHURN_SCHEMA", "DBT_PROFILES_DIR"):

@@ -195,6 +195,7 @@ def counts_of(place: Place) -> list[tuple[object, ...]]:
 
 @pytest.mark.slow
 @pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_dry_run_and_an_unknown_id_change_nothing(place: Place) -> None:
     before = place.project.versions()
     unknown = place.forget(ids=f"{FIRST}\nnobody-1\n\nnobody-2")
@@ -209,6 +210,7 @@ def test_a_dry_run_and_an_unknown_id_change_nothing(place: Place) -> None:
 
 @pytest.mark.slow
 @pytest.mark.thorough
+@pytest.mark.nightly
 def test_a_user_is_in_no_file_any_more(place: Place) -> None:
     found = place.files_with(FIRST)
     assert {".parquet", ".avro"} <= {Path(name).suffix for name in found}

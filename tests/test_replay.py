@@ -21,7 +21,7 @@ from tests.make_log import DAY, START, Event, make_log
 from tests.test_faults import started
 from tests.warehouse import NO_TESTS, Project, assert_like_one_build, copy_of_project
 
-pytestmark = [pytest.mark.slow, pytest.mark.thorough]
+pytestmark = [pytest.mark.slow, pytest.mark.thorough, pytest.mark.nightly]
 
 EXAMPLES = int(os.environ.get("CHURN_REPLAYS", "1"))
 EXAMPLE_NUMBERS = itertools.count()
