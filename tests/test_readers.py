@@ -105,7 +105,8 @@ def test_the_lines_of_the_readme_for_pyiceberg_alone(
 ) -> None:
     blocks = (ROOT / "README.md").read_text().split("```python\n")[1:]
     (lines,) = [each.partition("```")[0] for each in blocks if "pyiceberg" in each.splitlines()[0]]
-    (tmp_path / "warehouse").symlink_to(warehouse)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "warehouse").symlink_to(warehouse)
     *setup, answer = lines.replace("churn_marts", f"{sample.schema}_marts").splitlines()
     names: dict[str, Any] = {}
     with working_directory(tmp_path):
