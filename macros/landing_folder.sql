@@ -110,7 +110,7 @@
 {%- endmacro %}
 
 
-{#- Whether a row of `base_files` is the file of the listing in `is_in_files`, unchanged. -#}
+{#- Whether a row of `base_files` or of `base_events` is the file of the listing, unchanged. -#}
 {% macro same_file(seen) -%}
     {{ seen }}.source_file = landed.source_file
     and {{ seen }}.file_bytes = landed.file_bytes
@@ -133,7 +133,7 @@
     {% if not is_rebuild %}{% do say_loaded_again(node, files | selectattr(3) | map(attribute=1) | list) %}{% endif %}
     {{ return({
         'kind': 'rebuild' if is_rebuild else 'update' if files or old[5] != new[5] else 'keep',
-        'origin': new, 'files': files, 'is_known': old is not none,
+        'origin': new, 'files': files,
     }) }}
 {% endmacro %}
 

@@ -96,10 +96,10 @@
 
 {#- `build_name`, which readers are to see; `newest`, the newest build that was published, and its tests. -#}
 {% macro last_publication() %}
-    {% set of_build = " filter (where command <> 'rollback') from " %}
+    {% set of_builds = " filter (where command <> 'rollback')" %}
     {% set row = run_query(
-        "select max(number), max_by(build_name, number), max_by(build_name, number) filter (where command <> 'rollback'),"
-        ~ " max_by(tests_checksum, number)" ~ of_build ~ publications()
+        "select max(number), max_by(build_name, number), max_by(build_name, number)" ~ of_builds
+        ~ ", max_by(tests_checksum, number)" ~ of_builds ~ " from " ~ publications()
     ).rows[0] %}
     {{ return({'number': row[0] | int, 'build_name': row[1], 'newest': row[2], 'tests_checksum': row[3]} if row[0] else {}) }}
 {% endmacro %}
