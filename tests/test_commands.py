@@ -22,7 +22,7 @@ from tests.warehouse import ROOT, SAMPLE, Run, copy_of_project, run_process, use
 from tools import demo
 from tools.demo import DemoError, check_folder, named_folder
 from warehouse.errors import ProjectError
-from warehouse.session import load_target, spark_session
+from warehouse.session import load_target, project_settings, spark_session
 
 PACKAGES = "warehouse ml report server tools simulator benchmarks deploy examples tests".split()
 COMMANDS = sorted(
@@ -293,7 +293,11 @@ def test_demo_keeps_to_a_folder_of_its_own(
     assert [step.name for step in steps] == ["build", "train", "evaluate", "score"]
     for step in steps:
         if step.command[0] == "dbt":
-            assert json.dumps({"raw_path": str(raw)}) in step.command
+            # of whatever logs the demo had before, nothing is left
+            assert "--full-refresh" in step.command
+            variables = {"raw_path": str(raw), **demo.FROM_NOTHING}
+            assert json.dumps(variables) in step.command
+            assert demo.FROM_NOTHING.keys() <= project_settings()["vars"].keys()
         else:
             assert step.command[-2:] == ["--artifacts", str(own / "artifacts")]
     printed = capsys.readouterr().out

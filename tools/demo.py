@@ -27,6 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "demo"
 WAREHOUSE = ROOT / "data" / "warehouse"  # of the project, not of the demo
 SIMULATED = ROOT / "data" / "simulated"
+# what a full refresh needs to know to leave nothing of the logs that the demo had before
+FROM_NOTHING = {"landing_folder_moved": True, "drop_lines_of_vanished_files": True}
 LOGS = ROOT / "logs"
 LOG_FILES = [
     f"*.{kind}{packed}" for kind in ("json", "jsonl", "ndjson") for packed in ("", ".gz", ".bz2")
@@ -199,7 +201,8 @@ def run(raw: Path, demo: Path, done: list[Step], console: Console) -> int:
         command = [sys.executable, "-m", "ml", name, "--artifacts", str(demo / "artifacts")]
         return Step(name, command, shows_output)
 
-    dbt = ["dbt", "--no-use-colors", "build", "--vars", json.dumps({"raw_path": str(raw)})]
+    variables = {"raw_path": str(raw)} | FROM_NOTHING
+    dbt = ["dbt", "--no-use-colors", "build", "--vars", json.dumps(variables)]
     # unit tests check the SQL, not the data; make test runs them
     build = Step("build", [*dbt, "--full-refresh", "--exclude-resource-type", "unit_test"])
     train, evaluate, score = ml("train"), ml("evaluate", shows_output=True), ml("score")
