@@ -121,11 +121,15 @@ def _replace(
 
     Rows of the scope that are no longer there are marked and deleted in the same statement; rows
     that would only change in the timestamp `ignored` are left alone. `new` is read twice: cache it
-    where it is costly.
+    where it is costly. Where the scope has a key twice, which no MERGE of ours leaves behind, all of
+    it is deleted first: MERGE would keep both rows.
     """
     within = " and ".join(f"t.{column} = {value}" for column, value in scope.items())
     same_key = " and ".join(f"t.{key} = s.{key}" for key in keys)
-    new = new.select(*spark.table(table).columns)
+    old = spark.table(table).alias("t")
+    new = new.select(*old.columns)
+    if not old.where(within).groupBy(*keys).count().where("count > 1").isEmpty():
+        spark.sql(f"delete from {table} as t where {within}")
     columns = ", ".join(new.columns)
     changed = " or ".join(
         f"not (t.{column} <=> s.{column})"

@@ -252,8 +252,12 @@ def run_process(program: str | Path, *arguments: str, cwd: Path = ROOT, **variab
 
 
 def user_environment(**variables: str) -> dict[str, str]:
-    """Variables of a shell in which this environment is active, and `variables`."""
-    return {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **variables}
+    """Variables of a shell in which this environment is active, and `variables`.
+
+    Not those of a `make` that runs the tests: they would be options of the `make` of a test.
+    """
+    own = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    return {**own, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **variables}
 
 
 def copy_of_project(folder: Path, small: bool = False) -> Path:
