@@ -55,7 +55,10 @@ def run(*arguments: str) -> Run:
 
 
 def test_all_commands_are_there() -> None:
-    assert "status rollback maintain reload rebuild forget unlock query metrics".split() == COMMANDS
+    assert (
+        "status compare rollback maintain reload rebuild forget unlock query metrics".split()
+        == COMMANDS
+    )
 
 
 def test_every_command_that_is_named_is_there() -> None:
@@ -73,7 +76,7 @@ def test_every_command_has_an_example(name: str, capsys: pytest.CaptureFixture[s
     assert main([name, "--help"]) == 0
     shown = capsys.readouterr().out
     assert "Example" in shown and f"python -m warehouse {name}" in shown
-    changes = name not in ("status", "query", "metrics")
+    changes = name not in ("status", "compare", "query", "metrics")
     assert ("--dry-run" in shown) == changes
     assert ("--target" in shown) == (name not in ("query", "metrics"))
 
@@ -293,6 +296,52 @@ def finished(found: Warehouse) -> None:
     """Readers see what is decided, by a command that has nothing else to do."""
     refused = found.project.operate("reload", "nothing.json")
     assert refused.status == 1
+
+
+def test_builds_are_compared_row_by_row(made: Warehouse) -> None:
+    mart = "{s}_marts.fct_user_days"
+    made.sql(
+        f"create or replace table {mart} using iceberg as select * from values "
+        "('a', date '2018-10-01', 1, 1d), ('b', date '2018-10-01', 2, double('nan')), "
+        "(null, date '2018-10-02', 3, null), ('gone', date '2018-10-02', 4, 1d), "
+        "('gone', date '2018-10-03', 5, 1d) as t (user_id, activity_date, songs, hours)",
+        f"alter table {mart} create or replace tag {SECOND}",
+        f"create or replace table {mart} using iceberg as select * from values "
+        "('a', date '2018-10-01', 1, 2d), ('b', date '2018-10-01', 2, double('nan')), "
+        "(null, date '2018-10-02', 30, 1d), ('new', date '2018-10-02', 4, 1d) "
+        "as t (user_id, activity_date, songs, hours)",
+    )
+    found = made.project.operate("compare", "--mart", "fct_user_days").ok()
+    assert found.lines_with(f"^{SECOND} -> newest")
+    # rows before and after, added, removed, changed
+    assert found.lines_with("fct_user_days +5 +4 +1 +2 +2 +hours 2, songs 1")
+    assert found.lines_with("^fct_user_days: added user_id=new, activity_date=2018-10-02$")
+    assert found.lines_with("^fct_user_days: removed user_id=gone, activity_date=2018-10-03$")
+    assert found.lines_with(
+        "^fct_user_days: changed user_id=null, activity_date=2018-10-02: hours null -> 1.0, "
+        "songs 3 -> 30$"
+    )
+    # a key that is there twice, as a test of the build would say
+    made.sql(f"insert into {mart} values ('new', date '2018-10-02', 4, 2d)")
+    found = made.project.operate("compare", "--mart", "fct_user_days").ok()
+    assert found.lines_with("fct_user_days +5 +5 +4 +4 +0")
+    # without the columns of the key rows are compared as a whole, and may be there twice
+    made.sql("insert into {s}_marts.dim_users values (2, 'x'), (2, 'x'), (9, 'y')")
+    found = made.project.operate("compare", SECOND).ok()
+    assert found.lines_with("dim_users +2 +5 +3 +0 +0")
+    made.build(THIRD, 3)
+    made.decide(3, THIRD)
+    found = made.project.operate("compare", FIRST, SECOND, "--mart", "dim_users").ok()
+    assert found.lines_with("dim_users +1 +2 +1 +0 +0 +name_1 gone, name_2 new")
+    assert (
+        made.project.operate("compare")
+        .ok()
+        .lines_with("^The same in both: dim_users, fct_user_days.$")
+    )
+    refused = made.project.operate("compare", "--mart", "dim_user")
+    assert refused.status == 1
+    assert refused.lines_with("^No table dim_user in .*_marts. There are: dim_users, fct_user")
+    assert made.project.operate("compare", f"{FIRST}x").lines_with(f"^No build {FIRST}x. Kept are:")
 
 
 def test_a_publication_that_was_cut_is_finished_forward(made: Warehouse) -> None:

@@ -1,4 +1,4 @@
-"""Commands of operators: `python -m warehouse status | rollback | maintain | ...`."""
+"""Commands of operators: `python -m warehouse status | compare | rollback | ...`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ app = typer.Typer(
     epilog="""Examples:
 
 - `python -m warehouse status`
+- `python -m warehouse compare` what a build that did not publish would change
 - `python -m warehouse rollback` readers go back to the build before
 - `python -m warehouse rollback <build> --tables` and all tables; then `dbt build`
 - `python -m warehouse reload <file>` forget what it held; then `dbt build`
@@ -75,6 +76,42 @@ def status(target: Target = None, profiles_dir: Profiles = None) -> None:
 
     with _connect(target, profiles_dir) as connection:
         show(connection, _console())
+
+
+@app.command(
+    epilog="""Examples:
+
+- `python -m warehouse compare` what the next publication would change for readers
+- `python -m warehouse compare build_20261124T101500Z_0a1b2c3d` what changed since that build
+- `python -m warehouse compare <build> <later build> --mart dim_users`
+"""
+)
+def compare(
+    old: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(
+            metavar="[BUILD]",
+            help="Name of a build, or id of its invocation (default: what readers see).",
+        ),
+    ] = None,
+    new: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(
+            metavar="[LATER BUILD]", help="The other build (default: the tables as they are now)."
+        ),
+    ] = None,
+    marts: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--mart", help="A mart; more of them: --mart again (default: all)."),
+    ] = None,
+    target: Target = None,
+    profiles_dir: Profiles = None,
+) -> None:
+    """Rows added, removed and changed per mart and column, with examples."""
+    from warehouse.compare import compare as show
+
+    with _connect(target, profiles_dir) as connection:
+        show(connection, old, new, marts or [], _console())
 
 
 @app.command(

@@ -264,6 +264,14 @@ def _build_to_go_back_to(asked: str | None, builds: list[str], current: str) -> 
                 f"No build before {current or builds[0]} is kept. See: python -m warehouse status"
             )
         return earlier[0]
+    return named_build(asked, builds)
+
+
+def named_build(asked: str, builds: list[str]) -> str:
+    """The build of this name, or of the invocation with this id.
+
+    Raises ProjectError where it is none of `builds`, which can be had back.
+    """
     for build in builds:
         if asked == build or (len(asked) == 36 and build.endswith(f"_{asked[:8]}")):
             return build

@@ -1,0 +1,226 @@
+"""Two versions of the marts side by side: what a build changes for readers, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+from rich import box
+from rich.table import Table
+
+from warehouse.connection import Connection
+from warehouse.console import Console
+from warehouse.errors import ProjectError
+from warehouse.publications import (
+    builds_kept,
+    current_build,
+    named_build,
+    publications,
+    versions_of,
+)
+from warehouse.session import PROJECT_DIR
+
+NEWEST = "newest"
+EXAMPLES = 3  # of each kind, per mart
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What differs in one mart; `changed` counts rows of the same key, of one with a key.
+
+    `columns` are those that both versions have, with the rows in which they changed; `lone_columns`
+    those that one of them has. `examples` are sentences.
+    """
+
+    mart: str
+    old_rows: int
+    new_rows: int
+    added: int
+    removed: int
+    changed: int = 0
+    columns: dict[str, int] = field(default_factory=dict)
+    lone_columns: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
+
+    @property
+    def is_none(self) -> bool:
+        """Whether readers would see no difference."""
+        return not (self.added or self.removed or self.changed or self.lone_columns)
+
+
+def compare(
+    connection: Connection,
+    old: str | None,
+    new: str | None,
+    marts: Sequence[str],
+    console: Console,
+) -> list[Difference]:
+    """Print what differs between two builds; changes nothing.
+
+    `old` and `new` are names of builds, or ids of their invocations; by default what readers see,
+    and the tables as they are now. Only marts whose version differs are read.
+
+    Raises ProjectError for a build that is not kept, and a mart that is not there.
+    """
+    schema = connection.target.marts
+    versions = versions_of(connection, connection.tables(schema))
+    if unknown := [mart for mart in marts if f"{schema}.{mart}" not in versions]:
+        raise ProjectError(
+            f"No table {', '.join(unknown)} in {schema}. There are: "
+            + ", ".join(table.rpartition(".")[2] for table in versions)
+        )
+    decisions = publications(connection)
+    kept = builds_kept(versions, decisions)
+    before = named_build(old, kept) if old else current_build(versions, decisions)
+    if not before:
+        raise ProjectError("Nothing is published yet. Publish with: dbt build")
+    after = named_build(new, kept) if new else NEWEST
+    keys = keys_of_models()
+    found, same = [], []
+    for table, tags in versions.items():
+        mart = table.rpartition(".")[2]
+        if marts and mart not in marts:
+            continue
+        had, has = tags.get(before), tags.get("main" if after == NEWEST else after)
+        if had is None or has is None:
+            console.print(f"{mart} is only in {after if had is None else before}.")
+        elif had == has:
+            same.append(mart)
+        else:
+            found.append(difference(connection, table, had, has, keys.get(mart, ())))
+    same += [each.mart for each in found if each.is_none]
+    found = [each for each in found if not each.is_none]
+    console.print(f"{before} -> {after}", soft_wrap=True)
+    if found:
+        console.print(_table(found))
+        for each in found:
+            for example in each.examples:
+                console.print(f"{each.mart}: {example}", soft_wrap=True)
+    console.print(f"The same in both: {', '.join(sorted(same)) or 'none'}.", soft_wrap=True)
+    return found
+
+
+def keys_of_models() -> dict[str, tuple[str, ...]]:
+    """Columns of the grain by model, as the tests of the project have them."""
+    keys: dict[str, tuple[str, ...]] = {}
+    for file in sorted((PROJECT_DIR / "models" / "marts").rglob("*.yml")):
+        for model in yaml.safe_load(file.read_text(encoding="utf-8")).get("models") or []:
+            for test in model.get("data_tests") or []:
+                if isinstance(test, dict) and "grain" in test:
+                    keys[model["name"]] = tuple(test["grain"]["arguments"]["columns"])
+    return keys
+
+
+def difference(
+    connection: Connection, table: str, old: int, new: int, key: Sequence[str]
+) -> Difference:
+    """Of two snapshots of a table, in one pass over both and one for the examples.
+
+    Without a key, and where one of the two has not its columns or has it twice, rows are compared
+    as a whole.
+    """
+    versions = [f"{table} version as of {snapshot}" for snapshot in (old, new)]
+    had, has = (connection.columns(f"select * from {version} limit 0") for version in versions)
+    both = [name for name in had if had[name] == has.get(name)]
+    lone = tuple(f"{n} gone" for n in had if n not in both) + tuple(
+        f"{n} new" for n in has if n not in both
+    )
+    has_key = key and set(key) <= set(both)
+    for version in versions if has_key else []:
+        query = f"select 1 from {version} group by {', '.join(key)} having count(*) > 1 limit 1"
+        has_key = has_key and not connection.rows(query)
+    names = list(key) if has_key else both
+    values = [name for name in both if name not in names]
+    joined = _joined(versions, names, values, is_counted=not has_key)
+    changes = {name: f"not (old_row.{name} <=> new_row.{name})" for name in values}
+    is_changed = " or ".join(changes.values()) or "false"
+    rows = "least(old_copies, new_copies)"
+    counts = connection.rows(
+        "select coalesce(sum(old_copies), 0), coalesce(sum(new_copies), 0), "
+        "coalesce(sum(greatest(new_copies - old_copies, 0)), 0), "
+        "coalesce(sum(greatest(old_copies - new_copies, 0)), 0), "
+        f"count_if({rows} > 0 and ({is_changed}))"
+        + "".join(f", count_if({rows} > 0 and {change})" for change in changes.values())
+        + f" from {joined}"
+    )[0]
+    old_rows, new_rows, added, removed, changed, *by_column = map(int, counts)
+    counted = sorted(zip(values, by_column, strict=True), key=lambda each: -each[1])
+    columns = {name: count for name, count in counted if count}
+    is_same = not (added or removed or changed)
+    examples = [] if is_same else _examples(connection, joined, names, list(columns), is_changed)
+    return Difference(
+        table.rpartition(".")[2],
+        *(old_rows, new_rows, added, removed, changed),
+        columns,
+        lone,
+        tuple(examples),
+    )
+
+
+def _joined(versions: Sequence[str], key: list[str], values: list[str], is_counted: bool) -> str:
+    """One row per key: columns of the key, `old_copies` and `new_copies`, structs of the others."""
+    names = ", ".join(key)
+    struct = f"struct({', '.join(values)})" if values else "struct(1)"
+    sides = [
+        f"(select {names}, count(*) as copies, struct(1) as other from {version} group by {names})"
+        if is_counted
+        else f"(select {names}, 1L as copies, {struct} as other from {version})"
+        for version in versions
+    ]
+    same_key = " and ".join(f"o.{name} <=> n.{name}" for name in key)
+    of_key = ", ".join(f"if(n.copies is null, o.{name}, n.{name}) as {name}" for name in key)
+    return (
+        f"(select {of_key}, coalesce(o.copies, 0L) as old_copies, "
+        "coalesce(n.copies, 0L) as new_copies, o.other as old_row, n.other as new_row "
+        f"from {sides[0]} as o full outer join {sides[1]} as n on {same_key})"
+    )
+
+
+def _examples(
+    connection: Connection, joined: str, key: list[str], columns: list[str], is_changed: str
+) -> list[str]:
+    kind = (
+        "case when new_copies > old_copies then 'added' "
+        "when new_copies < old_copies then 'removed' "
+        f"when {is_changed} then 'changed' end"
+    )
+
+    def as_text(value: str) -> str:
+        return f"coalesce(string({value}), 'null')"
+
+    values = "".join(
+        f", {as_text(f'{row}.{c}')}" for c in columns for row in ("old_row", "new_row")
+    )
+    texts = map(as_text, key)
+    rows = connection.rows(
+        f"select kind, array({', '.join(texts)}){values} from ("
+        f"select *, row_number() over (partition by kind order by {', '.join(key)}) as number "
+        f"from (select {kind} as kind, * from {joined}) where kind is not null) "
+        f"where number <= {EXAMPLES} order by kind, number"
+    )
+    return [_example(row, key, columns) for row in rows]
+
+
+def _example(row: Sequence[Any], key: list[str], columns: list[str]) -> str:
+    kind, of_key, *values = row
+    where = ", ".join(f"{name}={value}" for name, value in zip(key, of_key, strict=True))
+    pairs = zip(columns, values[::2], values[1::2], strict=True)
+    changes = [f"{name} {was} -> {now}" for name, was, now in pairs if was != now]
+    more = f", and {len(changes) - 3} columns more" if len(changes) > 3 else ""
+    return f"{kind} {where}" + (f": {', '.join(changes[:3])}{more}" if kind == "changed" else "")
+
+
+def _table(found: Sequence[Difference]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("mart", no_wrap=True)
+    for name in ("rows before", "rows after", "added", "removed", "changed"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("columns")
+    for each in found:
+        counts = (each.old_rows, each.new_rows, each.added, each.removed, each.changed)
+        columns = [*each.lone_columns, *(f"{name} {n:,}" for name, n in each.columns.items())]
+        more = f", {len(columns) - 5} more" if len(columns) > 5 else ""
+        table.add_row(each.mart, *(f"{count:,}" for count in counts), ", ".join(columns[:5]) + more)
+    return table
