@@ -52,7 +52,7 @@ def time_builds(raw_folder: Path, repeat: int, console: Console) -> list[DbtRun]
                 runs.append(
                     run_dbt(
                         "build",
-                        ["--full-refresh", "--exclude-resource-type", "unit_test"],
+                        ["--full-refresh"],
                         folder,
                         raw_folder,
                         show_node,

@@ -323,7 +323,7 @@ def compare(raw_folder: Path, work_folder: Path, memory: str, console: Console) 
         say("Spark: models and data tests")
         build = run_dbt(
             "build",
-            ["--exclude-resource-type", "unit_test"],
+            [],
             build_folder,
             raw_folder,
             lambda text: say(f"Spark: models and data tests, {text}"),

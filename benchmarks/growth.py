@@ -95,7 +95,7 @@ def measure_size(
     size = bytes_in(raw)
     run = run_dbt(
         "build",
-        ["--exclude-resource-type", "unit_test"],
+        [],
         folder,
         raw,
         lambda text: say(f"{label}: dbt build, node {text}"),

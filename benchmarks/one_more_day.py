@@ -135,7 +135,7 @@ def build(
     task = progress.add_task(label)
     run = run_dbt(
         "build",
-        ["--exclude-resource-type", "unit_test"],
+        [],
         folder,
         raw,
         lambda text: progress.update(task, description=f"{label}: node {text}"),

@@ -110,7 +110,7 @@ def compare(raw: Path, minutes: float, work: Path | None, console: Console) -> U
         say("dbt build")
         run = run_dbt(
             "build",
-            ["--exclude-resource-type", "unit_test"],
+            [],
             folder,
             raw,
             lambda text: say(f"dbt build, node {text}"),

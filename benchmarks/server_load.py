@@ -183,11 +183,10 @@ def measure(
 ) -> tuple[Answers, str]:
     """Build all days but one, serve them, and let the clients in while the last day is built."""
     landing = folder / "raw"
-    no_unit_tests = ["--exclude-resource-type", "unit_test"]
     with progress_line(console) as progress:
         task = progress.add_task("building all days but the last")
         (day,) = cut_off_last_days(raw, 1, landing, folder / "days")
-        run_dbt("build", no_unit_tests, folder, landing).raise_if_failed("the build")
+        run_dbt("build", [], folder, landing).raise_if_failed("the build")
         questions_only = ["--select", "path:analyses"]
         run_dbt("compile", questions_only, folder, landing).raise_if_failed("the questions")
         compiled = (folder / "target" / "compiled").rglob("analyses/*.sql")
@@ -201,7 +200,7 @@ def measure(
                 questions,
                 clients,
                 seconds,
-                lambda: run_dbt("build", no_unit_tests, folder, landing).usage.output,
+                lambda: run_dbt("build", [], folder, landing).usage.output,
             )
 
 

@@ -121,8 +121,8 @@ def _replace(
 
     Rows of the scope that are no longer there are marked and deleted in the same statement; rows
     that would only change in the timestamp `ignored` are left alone. `new` is read twice: cache it
-    where it is costly. Where the scope has a key twice, which no MERGE of ours leaves behind, all of
-    it is deleted first: MERGE would keep both rows.
+    where it is costly. Where the scope has a key twice, which no MERGE of ours leaves behind, it is
+    emptied first: MERGE would keep both rows.
     """
     within = " and ".join(f"t.{column} = {value}" for column, value in scope.items())
     same_key = " and ".join(f"t.{key} = s.{key}" for key in keys)

@@ -129,7 +129,7 @@ def test_a_server_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_text_of_sql_is_quoted() -> None:
-    assert text("a'b\\c") == r"'a\'b\\c'"
+    assert text("a'b\\c${user.name}") == r"'a\'b\\c\u0024{user.name}'"
 
 
 def test_the_snapshot_that_an_origin_names() -> None:

@@ -203,8 +203,7 @@ def run(raw: Path, demo: Path, done: list[Step], console: Console) -> int:
 
     variables = {"raw_path": str(raw)} | FROM_NOTHING
     dbt = ["dbt", "--no-use-colors", "build", "--vars", json.dumps(variables)]
-    # unit tests check the SQL, not the data; make test runs them
-    build = Step("build", [*dbt, "--full-refresh", "--exclude-resource-type", "unit_test"])
+    build = Step("build", [*dbt, "--full-refresh"])
     train, evaluate, score = ml("train"), ml("evaluate", shows_output=True), ml("score")
     done.append(build)
     if status := execute(build, console):
@@ -314,18 +313,16 @@ def summary(
     console: Console, built: Counter[tuple[str, str]], done: list[Step], is_scored: bool
 ) -> None:
     """Print what was built, where and how long it took."""
-    tests = sum(n for (kind, _), n in built.items() if kind in ("test", "unit_test"))
-    passed = sum(
-        n
-        for (kind, status), n in built.items()
-        if kind in ("test", "unit_test") and status == "pass"
-    )
+    tests = sum(n for (kind, _), n in built.items() if kind == "test")
     with console.status("reading what was built"):
         facts, at_risk = read_tables(console, is_scored)
     table = Table(show_header=False, box=None, padding=(0, 2), title="What is there now")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    table.add_row("built", f"{built['model', 'success']} models; {passed} of {tests} tests passed")
+    table.add_row(
+        "built",
+        f"{built['model', 'success']} models; {built['test', 'pass']} of {tests} tests passed",
+    )
     for row in facts:
         table.add_row(*row)
     table.add_row("where", f"{os.environ['CHURN_WAREHOUSE']} (Iceberg; catalog in catalog.db)")

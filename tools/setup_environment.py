@@ -416,7 +416,7 @@ def archive_classes() -> str:
             build = subprocess.Popen(
                 [
                     *(SHIM.parent / "dbt", "--no-use-colors", "build"),
-                    *("--exclude-resource-type", "unit_test", "--exclude-resource-type", "test"),
+                    *("--exclude-resource-type", "test"),
                     *("--vars", json.dumps({"raw_path": str(ROOT / "data" / "sample")})),
                 ],
                 cwd=folder,

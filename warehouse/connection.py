@@ -168,8 +168,8 @@ def connect(
 
 
 def text(value: str) -> str:
-    """A text as a literal of Spark's SQL."""
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    """A text as a literal of Spark's SQL, which takes `${name}` for a setting's value."""
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\u0024{")
     return f"'{escaped}'"
 
 

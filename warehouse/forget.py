@@ -142,10 +142,7 @@ def dbt_build(target: str | None, profiles_dir: Path | None, variables: str | No
     }
     given = ((name, str(value)) for name, value in options.items() if value)
     result = dbtRunner(callbacks=[listen]).invoke(
-        [
-            *("build", "--exclude-resource-type", "unit_test"),
-            *(part for option in given for part in option),
-        ]
+        ["build", *(part for option in given for part in option)]
     )
     return result.success and not refused
 

@@ -332,7 +332,7 @@ def read_local(folder: Path, raw: Path) -> Path:
         "local",
         *(Path(sys.executable).parent / "dbt", "--no-use-colors", "build"),
         *("--project-dir", ROOT, "--profiles-dir", ROOT, "--target-path", folder / "target"),
-        *("--exclude-resource-type", "unit_test", "--vars", json.dumps({"raw_path": str(raw)})),
+        *("--vars", json.dumps({"raw_path": str(raw)})),
     )
     local.finish("local")
     local.start("local", sys.executable, "-m", "deploy.emr.rows", folder / "local")
