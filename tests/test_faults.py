@@ -17,6 +17,7 @@ import signal
 import sqlite3
 import stat
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ import pytest
 
 from tests.conftest import MakeProject
 from tests.make_log import Event, make_log
+from tests.test_forget import files_with
 from tests.warehouse import (
     BIN,
     NO_TESTS,
@@ -68,6 +70,7 @@ class Growing:
     project: Project
     files: list[list[Event]]
     landed: list[Event] = field(default_factory=list)
+    forgotten: set[str] = field(default_factory=set)
 
     def land(self) -> Path:
         """Put the next file into the landing folder."""
@@ -86,7 +89,8 @@ class Growing:
 
     def assert_published(self, seen: Seen) -> None:
         """Readers see what has landed in all marts, counted without the project."""
-        events = [event["userId"] for event in self.landed if event["userId"]]
+        users = [event["userId"] for event in self.landed]
+        events = [user for user in users if user and user not in self.forgotten]
         assert sorted(seen) == self.project.marts()
         assert column_sum(seen, "fct_user_days", "events") == len(events)
         assert column_sum(seen, "dim_users", "events") == len(events)
@@ -140,6 +144,9 @@ def mount(*arguments: str) -> str:
 def growing(disk: Path, make_project: MakeProject) -> Growing:
     """Nothing is built yet; the first file has four weeks of five users."""
     events = make_log(users=5, days=60, seed=5)
+    for event in events:
+        # to be found in any file
+        event["userId"] = event["userId"] and f"somebody-{event['userId']}-somewhere"
     first = len(events) // 2
     step = (len(events) - first) // (KILLS + 8)
     cuts = [0, *range(first, len(events) - step, step)]
@@ -161,7 +168,7 @@ def built(growing: Growing) -> Growing:
 
 @dataclass
 class Started:
-    """A dbt command that runs, in a process group of its own."""
+    """A command that runs, in a process group of its own."""
 
     process: subprocess.Popen
     log: Path
@@ -200,14 +207,18 @@ def started(
     root: Path = ROOT,
     **variables: object,
 ) -> Iterator[Started]:
-    """Start a dbt command as a user does; nothing of it is left after the block.
+    """Start a dbt command, or `warehouse` and one of operators, as a user does; nothing of it is
+    left after the block.
 
     `before` is called in the new process.
     """
     log = project.folder / "output.txt"
+    program = [str(BIN / "dbt"), *project.command(*arguments, **variables)]
+    if arguments[0] == "warehouse":
+        program = [sys.executable, "-m", *arguments]
     with log.open("w") as output:
         process = subprocess.Popen(
-            [BIN / "dbt", *project.command(*arguments, **variables)],
+            program,
             cwd=root,
             env=user_environment(CHURN_SCHEMA=project.schema),
             stdout=output,
@@ -576,3 +587,60 @@ def watching(look: Callable[[], Look]) -> Iterator[list[Look]]:
         finally:
             is_over.set()
     watcher.result()
+
+
+# --- commands of operators that are killed
+
+
+@pytest.mark.nightly
+def test_a_killed_rollback_is_finished(built: Growing, disk: Path) -> None:
+    """By the next command, whichever it is: readers never stay between two builds."""
+    project, source = built.project, random.Random(SEED)
+    catalog = Catalog(disk, project)
+    for kill in range(1, 2 + KILLS // 6):
+        earlier = project.published()
+        built.land()
+        before = built.assert_next_build_is_right()
+        with started(project, "warehouse", "rollback") as command:
+            moves = source.randint(0, len(project.marts()) - 1)
+            where = in_publishing(command, catalog, "published", moves, source.uniform(0, 0.1))
+            command.kill()
+        assert project.operate("reload", "nothing.json").status == 1
+        assert not catalog.is_locked()
+        seen = project.published()
+        assert seen in (earlier, before)
+        print(f"rollback {kill}, {where}: {'back' if seen == earlier else 'not begun'}", flush=True)
+    built.land()
+    built.assert_next_build_is_right()
+
+
+@pytest.mark.nightly
+def test_a_killed_forget_is_finished(built: Growing, disk: Path) -> None:
+    """By the same command once more; a build in between shows no half of it."""
+    project, source = built.project, random.Random(SEED)
+    catalog = Catalog(disk, project)
+    users = sorted({event["userId"] for event in built.landed} - {""})
+    ids = project.folder / "users.txt"
+    command = (
+        "forget",
+        "--user-file",
+        str(ids),
+        "--vars",
+        json.dumps({"raw_path": str(project.raw)}),
+    )
+    for kill, user in enumerate(users[: min(1 + KILLS // 10, len(users) - 2)], 1):
+        ids.write_text(f"{user}\n")
+        with started(project, "warehouse", *command) as forget:
+            forget.wait_until(catalog.is_locked)
+            time.sleep(seconds := source.uniform(0, 40))
+            forget.kill()
+        project.refresh()
+        if source.random() < 0.5:
+            project.build().ok()
+        project.operate(*command).ok()
+        assert files_with(disk, project.schema, user) == []
+        built.forgotten.add(user)
+        built.assert_published(project.published())
+        print(f"forget {kill}, killed {seconds:.0f} s after it began", flush=True)
+    built.land()
+    built.assert_next_build_is_right()
