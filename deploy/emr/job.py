@@ -75,11 +75,8 @@ def build_tables(raw: str) -> int:
     """`dbt build`."""
     from dbt.cli.main import dbtRunner
 
-    result = dbtRunner().invoke(
-        [
-            *("--no-use-colors", "build", "--vars", json.dumps({"raw_path": raw})),
-        ]
-    )
+    variables = json.dumps({"raw_path": raw})
+    result = dbtRunner().invoke(["--no-use-colors", "build", "--vars", variables])
     return 0 if result.success else 1
 
 
