@@ -1003,20 +1003,8 @@ past_days as (
         snapshot_date,
         max(activity_date) over (
             partition by user_id order by snapshot_date
-            range between unbounded preceding and interval 1 day preceding
-        ) as day_1,
-        max(activity_date) over (
-            partition by user_id order by snapshot_date
-            range between unbounded preceding and interval 3 days preceding
-        ) as day_3,
-        max(activity_date) over (
-            partition by user_id order by snapshot_date
             range between unbounded preceding and interval 7 days preceding
         ) as day_7,
-        max(activity_date) over (
-            partition by user_id order by snapshot_date
-            range between unbounded preceding and interval 14 days preceding
-        ) as day_14,
         max(activity_date) over (
             partition by user_id order by snapshot_date
             range between unbounded preceding and interval 28 days preceding
@@ -1031,84 +1019,36 @@ population as (
         totals.*,
         past_days.snapshot_date,
         epoch_ms(cast(past_days.snapshot_date as timestamp)) // 1000 as snapshot_seconds,
-        totals.active_days_to_date - coalesce(days_1.active_days_to_date, 0)
-            as active_days_last_1_days,
-        totals.active_days_to_date - coalesce(days_3.active_days_to_date, 0)
-            as active_days_last_3_days,
         totals.active_days_to_date - coalesce(days_7.active_days_to_date, 0)
             as active_days_last_7_days,
-        totals.active_days_to_date - coalesce(days_14.active_days_to_date, 0)
-            as active_days_last_14_days,
         totals.active_days_to_date - coalesce(days_28.active_days_to_date, 0)
             as active_days_last_28_days,
-        totals.session_starts_to_date - coalesce(days_1.session_starts_to_date, 0)
-            as sessions_last_1_days,
-        totals.session_starts_to_date - coalesce(days_3.session_starts_to_date, 0)
-            as sessions_last_3_days,
         totals.session_starts_to_date - coalesce(days_7.session_starts_to_date, 0)
             as sessions_last_7_days,
-        totals.session_starts_to_date - coalesce(days_14.session_starts_to_date, 0)
-            as sessions_last_14_days,
         totals.session_starts_to_date - coalesce(days_28.session_starts_to_date, 0)
             as sessions_last_28_days,
-        totals.songs_to_date - coalesce(days_1.songs_to_date, 0)
-            as songs_last_1_days,
-        totals.songs_to_date - coalesce(days_3.songs_to_date, 0)
-            as songs_last_3_days,
         totals.songs_to_date - coalesce(days_7.songs_to_date, 0)
             as songs_last_7_days,
-        totals.songs_to_date - coalesce(days_14.songs_to_date, 0)
-            as songs_last_14_days,
         totals.songs_to_date - coalesce(days_28.songs_to_date, 0)
             as songs_last_28_days,
-        totals.listening_milliseconds_to_date - coalesce(days_1.listening_milliseconds_to_date, 0)
-            as listening_milliseconds_last_1_days,
-        totals.listening_milliseconds_to_date - coalesce(days_3.listening_milliseconds_to_date, 0)
-            as listening_milliseconds_last_3_days,
         totals.listening_milliseconds_to_date - coalesce(days_7.listening_milliseconds_to_date, 0)
             as listening_milliseconds_last_7_days,
-        totals.listening_milliseconds_to_date - coalesce(days_14.listening_milliseconds_to_date, 0)
-            as listening_milliseconds_last_14_days,
         totals.listening_milliseconds_to_date - coalesce(days_28.listening_milliseconds_to_date, 0)
             as listening_milliseconds_last_28_days,
-        totals.thumbs_up_to_date - coalesce(days_1.thumbs_up_to_date, 0)
-            as thumbs_up_last_1_days,
-        totals.thumbs_up_to_date - coalesce(days_3.thumbs_up_to_date, 0)
-            as thumbs_up_last_3_days,
         totals.thumbs_up_to_date - coalesce(days_7.thumbs_up_to_date, 0)
             as thumbs_up_last_7_days,
-        totals.thumbs_up_to_date - coalesce(days_14.thumbs_up_to_date, 0)
-            as thumbs_up_last_14_days,
         totals.thumbs_up_to_date - coalesce(days_28.thumbs_up_to_date, 0)
             as thumbs_up_last_28_days,
-        totals.thumbs_down_to_date - coalesce(days_1.thumbs_down_to_date, 0)
-            as thumbs_down_last_1_days,
-        totals.thumbs_down_to_date - coalesce(days_3.thumbs_down_to_date, 0)
-            as thumbs_down_last_3_days,
         totals.thumbs_down_to_date - coalesce(days_7.thumbs_down_to_date, 0)
             as thumbs_down_last_7_days,
-        totals.thumbs_down_to_date - coalesce(days_14.thumbs_down_to_date, 0)
-            as thumbs_down_last_14_days,
         totals.thumbs_down_to_date - coalesce(days_28.thumbs_down_to_date, 0)
             as thumbs_down_last_28_days,
-        totals.adverts_to_date - coalesce(days_1.adverts_to_date, 0)
-            as adverts_last_1_days,
-        totals.adverts_to_date - coalesce(days_3.adverts_to_date, 0)
-            as adverts_last_3_days,
         totals.adverts_to_date - coalesce(days_7.adverts_to_date, 0)
             as adverts_last_7_days,
-        totals.adverts_to_date - coalesce(days_14.adverts_to_date, 0)
-            as adverts_last_14_days,
         totals.adverts_to_date - coalesce(days_28.adverts_to_date, 0)
             as adverts_last_28_days,
-        totals.errors_to_date - coalesce(days_1.errors_to_date, 0)
-            as errors_last_1_days,
-        totals.errors_to_date - coalesce(days_3.errors_to_date, 0)
-            as errors_last_3_days,
         totals.errors_to_date - coalesce(days_7.errors_to_date, 0)
             as errors_last_7_days,
-        totals.errors_to_date - coalesce(days_14.errors_to_date, 0)
-            as errors_last_14_days,
         totals.errors_to_date - coalesce(days_28.errors_to_date, 0)
             as errors_last_28_days,
         totals.playlist_adds_to_date - coalesce(days_28.playlist_adds_to_date, 0)
@@ -1129,14 +1069,8 @@ population as (
             as upgrade_visits_last_28_days
     from past_days
     inner join churn_running_totals as totals using (user_id, activity_date)
-    left join churn_running_totals as days_1
-        on past_days.user_id = days_1.user_id and past_days.day_1 = days_1.activity_date
-    left join churn_running_totals as days_3
-        on past_days.user_id = days_3.user_id and past_days.day_3 = days_3.activity_date
     left join churn_running_totals as days_7
         on past_days.user_id = days_7.user_id and past_days.day_7 = days_7.activity_date
-    left join churn_running_totals as days_14
-        on past_days.user_id = days_14.user_id and past_days.day_14 = days_14.activity_date
     left join churn_running_totals as days_28
         on past_days.user_id = days_28.user_id and past_days.day_28 = days_28.activity_date
 
@@ -1195,45 +1129,21 @@ select
     (snapshot_seconds - epoch_ms(last_upgrade_visit_at) // 1000) / 3600
         as hours_since_last_upgrade_visit,
 
-    active_days_last_1_days,
-    active_days_last_3_days,
     active_days_last_7_days,
-    active_days_last_14_days,
     active_days_last_28_days,
-    sessions_last_1_days,
-    sessions_last_3_days,
     sessions_last_7_days,
-    sessions_last_14_days,
     sessions_last_28_days,
-    songs_last_1_days,
-    songs_last_3_days,
     songs_last_7_days,
-    songs_last_14_days,
     songs_last_28_days,
-    listening_milliseconds_last_1_days,
-    listening_milliseconds_last_3_days,
     listening_milliseconds_last_7_days,
-    listening_milliseconds_last_14_days,
     listening_milliseconds_last_28_days,
-    thumbs_up_last_1_days,
-    thumbs_up_last_3_days,
     thumbs_up_last_7_days,
-    thumbs_up_last_14_days,
     thumbs_up_last_28_days,
-    thumbs_down_last_1_days,
-    thumbs_down_last_3_days,
     thumbs_down_last_7_days,
-    thumbs_down_last_14_days,
     thumbs_down_last_28_days,
-    adverts_last_1_days,
-    adverts_last_3_days,
     adverts_last_7_days,
-    adverts_last_14_days,
     adverts_last_28_days,
-    errors_last_1_days,
-    errors_last_3_days,
     errors_last_7_days,
-    errors_last_14_days,
     errors_last_28_days,
     playlist_adds_last_28_days,
     friend_adds_last_28_days,
@@ -1301,7 +1211,8 @@ select
     case
         when snapshot_date + 9 <= churn_calendar.last_complete_date
             then coalesce(labels.is_downgraded, false)
-    end as is_downgraded_next_10_days
+    end as is_downgraded_next_10_days,
+    snapshot_date - 28 < churn_calendar.first_event_date as is_cut_by_log_start
 from population
 cross join churn_calendar
 left join labels using (user_id, snapshot_date);

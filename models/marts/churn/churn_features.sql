@@ -13,6 +13,7 @@ with
 calendar as (
 
     select
+        first_event_date,
         last_event_date,
         last_complete_date
     from {{ ref('churn_calendar') }}
@@ -105,20 +106,8 @@ windows as (
         *,
         first_value(totals) over (
             partition by user_id, stretch_date
-            order by snapshot_date range between 1 preceding and current row
-        ) as days_ago_1,
-        first_value(totals) over (
-            partition by user_id, stretch_date
-            order by snapshot_date range between 3 preceding and current row
-        ) as days_ago_3,
-        first_value(totals) over (
-            partition by user_id, stretch_date
             order by snapshot_date range between 7 preceding and current row
         ) as days_ago_7,
-        first_value(totals) over (
-            partition by user_id, stretch_date
-            order by snapshot_date range between 14 preceding and current row
-        ) as days_ago_14,
         first_value(totals) over (
             partition by user_id, stretch_date
             order by snapshot_date range between 28 preceding and current row
@@ -179,65 +168,29 @@ features as (
             as hours_since_last_upgrade_visit,
 
         -- trailing windows
-        active_days_to_date - coalesce(days_ago_1.active_days_to_date, 0)
-            as active_days_last_1_days,
-        active_days_to_date - coalesce(days_ago_3.active_days_to_date, 0)
-            as active_days_last_3_days,
         active_days_to_date - coalesce(days_ago_7.active_days_to_date, 0)
             as active_days_last_7_days,
-        active_days_to_date - coalesce(days_ago_14.active_days_to_date, 0)
-            as active_days_last_14_days,
         active_days_to_date - coalesce(days_ago_28.active_days_to_date, 0)
             as active_days_last_28_days,
-        session_starts_to_date - coalesce(days_ago_1.session_starts_to_date, 0)
-            as sessions_last_1_days,
-        session_starts_to_date - coalesce(days_ago_3.session_starts_to_date, 0)
-            as sessions_last_3_days,
         session_starts_to_date - coalesce(days_ago_7.session_starts_to_date, 0)
             as sessions_last_7_days,
-        session_starts_to_date - coalesce(days_ago_14.session_starts_to_date, 0)
-            as sessions_last_14_days,
         session_starts_to_date - coalesce(days_ago_28.session_starts_to_date, 0)
             as sessions_last_28_days,
-        songs_to_date - coalesce(days_ago_1.songs_to_date, 0) as songs_last_1_days,
-        songs_to_date - coalesce(days_ago_3.songs_to_date, 0) as songs_last_3_days,
         songs_to_date - coalesce(days_ago_7.songs_to_date, 0) as songs_last_7_days,
-        songs_to_date - coalesce(days_ago_14.songs_to_date, 0) as songs_last_14_days,
         songs_to_date - coalesce(days_ago_28.songs_to_date, 0) as songs_last_28_days,
-        listening_milliseconds_to_date - coalesce(days_ago_1.listening_milliseconds_to_date, 0)
-            as listening_milliseconds_last_1_days,
-        listening_milliseconds_to_date - coalesce(days_ago_3.listening_milliseconds_to_date, 0)
-            as listening_milliseconds_last_3_days,
         listening_milliseconds_to_date - coalesce(days_ago_7.listening_milliseconds_to_date, 0)
             as listening_milliseconds_last_7_days,
-        listening_milliseconds_to_date - coalesce(days_ago_14.listening_milliseconds_to_date, 0)
-            as listening_milliseconds_last_14_days,
         listening_milliseconds_to_date - coalesce(days_ago_28.listening_milliseconds_to_date, 0)
             as listening_milliseconds_last_28_days,
-        thumbs_up_to_date - coalesce(days_ago_1.thumbs_up_to_date, 0) as thumbs_up_last_1_days,
-        thumbs_up_to_date - coalesce(days_ago_3.thumbs_up_to_date, 0) as thumbs_up_last_3_days,
         thumbs_up_to_date - coalesce(days_ago_7.thumbs_up_to_date, 0) as thumbs_up_last_7_days,
-        thumbs_up_to_date - coalesce(days_ago_14.thumbs_up_to_date, 0) as thumbs_up_last_14_days,
         thumbs_up_to_date - coalesce(days_ago_28.thumbs_up_to_date, 0) as thumbs_up_last_28_days,
-        thumbs_down_to_date - coalesce(days_ago_1.thumbs_down_to_date, 0)
-            as thumbs_down_last_1_days,
-        thumbs_down_to_date - coalesce(days_ago_3.thumbs_down_to_date, 0)
-            as thumbs_down_last_3_days,
         thumbs_down_to_date - coalesce(days_ago_7.thumbs_down_to_date, 0)
             as thumbs_down_last_7_days,
-        thumbs_down_to_date - coalesce(days_ago_14.thumbs_down_to_date, 0)
-            as thumbs_down_last_14_days,
         thumbs_down_to_date - coalesce(days_ago_28.thumbs_down_to_date, 0)
             as thumbs_down_last_28_days,
-        adverts_to_date - coalesce(days_ago_1.adverts_to_date, 0) as adverts_last_1_days,
-        adverts_to_date - coalesce(days_ago_3.adverts_to_date, 0) as adverts_last_3_days,
         adverts_to_date - coalesce(days_ago_7.adverts_to_date, 0) as adverts_last_7_days,
-        adverts_to_date - coalesce(days_ago_14.adverts_to_date, 0) as adverts_last_14_days,
         adverts_to_date - coalesce(days_ago_28.adverts_to_date, 0) as adverts_last_28_days,
-        errors_to_date - coalesce(days_ago_1.errors_to_date, 0) as errors_last_1_days,
-        errors_to_date - coalesce(days_ago_3.errors_to_date, 0) as errors_last_3_days,
         errors_to_date - coalesce(days_ago_7.errors_to_date, 0) as errors_last_7_days,
-        errors_to_date - coalesce(days_ago_14.errors_to_date, 0) as errors_last_14_days,
         errors_to_date - coalesce(days_ago_28.errors_to_date, 0) as errors_last_28_days,
         playlist_adds_to_date - coalesce(days_ago_28.playlist_adds_to_date, 0)
             as playlist_adds_last_28_days,
@@ -337,7 +290,9 @@ labelled as (
         case
             when date_add(features.snapshot_date, 9) <= (select last_complete_date from calendar)
                 then coalesce(labels.is_downgraded, false)
-        end as is_downgraded_next_10_days
+        end as is_downgraded_next_10_days,
+        date_sub(features.snapshot_date, 28) < (select first_event_date from calendar)
+            as is_cut_by_log_start
     from features
     left join labels
         on
