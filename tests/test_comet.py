@@ -33,7 +33,7 @@ def small_pieces(root: Path) -> Path:
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("target", ["local", "comet"])
+@pytest.mark.parametrize("target", [pytest.param("local", marks=pytest.mark.nightly), "comet"])
 @pytest.mark.usefixtures("spark")  # the session of all tests, before the target changes
 def test_both_targets_with_settings_of_users_make_the_same_rows(
     target: str,

@@ -421,6 +421,7 @@ def test_a_heap_that_is_too_small_is_named(warehouse: Path) -> None:
     assert run.lines_with("^Terminating due to java.lang.OutOfMemoryError: Java heap space")
 
 
+@pytest.mark.nightly
 def test_a_full_disk(built: Growing, disk: Path) -> None:
     if not disk.is_mount():
         pytest.skip("this user may not mount a disk")

@@ -123,7 +123,7 @@ def test_what_a_failed_build_made_of_a_bad_file_goes_with_it(
     place.write("c.json", events[-200:-100])
     run = place.build()
     assert run.lines_with(r"1 file\(s\) have changed and are loaded again: c\.json")
-    place.published(run)
+    assert run.ok().published_build
     ledger = place.project.table("ingested_files").where("source_file = 'c.json'").first()
     assert (ledger.file_status, ledger.file_versions) == ("loaded", 2)
 
@@ -149,7 +149,7 @@ def test_a_build_of_a_part_publishes_nothing(place: Place) -> None:
     run = place.build()
     # what it did not build was built by those before it
     assert place.project.versions() == before
-    place.published(run)
+    assert run.ok().published_build
 
 
 def test_a_retry_publishes_nothing_and_says_so(place: Place) -> None:

@@ -730,6 +730,7 @@ def leave_lock(process: str, until: int) -> None:
     )
 
 
+@pytest.mark.nightly
 def test_a_killed_client_holds_the_lock_until_it_is_freed_or_its_lease_ran_out(
     sample: Project, served: Served
 ) -> None:
@@ -751,7 +752,7 @@ def test_a_killed_client_holds_the_lock_until_it_is_freed_or_its_lease_ran_out(
         assert_same_rows(sample.table(name), project.table(name), name, LOAD_TIMES)
 
 
-@pytest.mark.parametrize("target", ["connect", "thrift"])
+@pytest.mark.parametrize("target", [pytest.param("connect", marks=pytest.mark.nightly), "thrift"])
 def test_operators_work_through_a_server(served: Served, target: str) -> None:
     project = served.connect
     before = project.published()

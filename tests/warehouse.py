@@ -254,9 +254,11 @@ def run_process(program: str | Path, *arguments: str, cwd: Path = ROOT, **variab
 def user_environment(**variables: str) -> dict[str, str]:
     """Variables of a shell in which this environment is active, and `variables`.
 
-    Not those of a `make` that runs the tests: they would be options of the `make` of a test.
+    Not those of a `make` that runs the tests, with what was said to it: a `make` of a test would
+    take them for its own.
     """
-    own = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    of_make = re.compile("MAKE|MFLAGS|ARGS$|RAW$")
+    own = {name: value for name, value in os.environ.items() if not of_make.match(name)}
     return {**own, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **variables}
 
 
