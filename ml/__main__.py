@@ -1,4 +1,4 @@
-"""Command line of the ML step: `python -m ml train | evaluate | score`."""
+"""Command line of the ML step: `python -m ml train | evaluate | score | runs | promote`."""
 
 from __future__ import annotations
 
@@ -12,35 +12,36 @@ from warehouse.console import Console
 from warehouse.errors import ProjectError
 
 EPILOG = """examples:
-  python -m ml train                         fit all models on the published features
-  python -m ml score                         score today's users with the chosen model
-  python -m ml score --run <id>              go back to an earlier model
-  python -m ml evaluate                      repeat the test figures of the latest run
-  python -m ml evaluate --first 2019-03-01   the same models on snapshots since then
+  python -m ml train                         judge all candidates, fit the one that is chosen
+  python -m ml score                         score today's users with the model in use
+  python -m ml evaluate                      the model in use on days after its fit
+  python -m ml evaluate --first 2019-03-01   the same on snapshots since then
+  python -m ml runs                          what was trained, and which run is in use
+  python -m ml promote <run>                 put a run in use; then: python -m ml score
   python -m ml train --target emr            with the Spark settings of another dbt target
 
 Needs a `dbt build` that published; `evaluate` and `score` need a run of `train`, too.
 Exit status: 0 done, 1 a problem that the message says how to mend, 2 wrong usage, 3 too little data
-to train or evaluate, 4 a feature leaks the label.
+to train or evaluate, 4 an alarm speaks against the model, and no other one is in use.
 """
 
 
 def parser() -> argparse.ArgumentParser:
     """The argument parser, with examples."""
-    common = argparse.ArgumentParser(add_help=False)
+    files = argparse.ArgumentParser(add_help=False)
+    files.add_argument(
+        "--artifacts",
+        type=Path,
+        metavar="DIR",
+        help="folder of the trained models (default: artifacts/ of the project)",
+    )
+    common = argparse.ArgumentParser(add_help=False, parents=[files])
     common.add_argument("--target", help="target of profiles.yml (default: the profile's)")
     common.add_argument(
         "--profiles-dir",
         type=Path,
         metavar="DIR",
         help="folder of profiles.yml (default: the project's)",
-    )
-    common.add_argument(
-        "--artifacts",
-        type=Path,
-        metavar="DIR",
-        help="folder of the trained models (default: artifacts/ of the project); on a cluster one "
-        "that every node sees",
     )
     main_parser = argparse.ArgumentParser(
         prog="python -m ml",
@@ -50,23 +51,27 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = main_parser.add_subparsers(dest="command", required=True, metavar="command")
 
-    def command(name: str, text: str) -> argparse.ArgumentParser:
+    def command(
+        name: str, text: str, parent: argparse.ArgumentParser = common
+    ) -> argparse.ArgumentParser:
         return commands.add_parser(
             name,
             help=text,
             description=f"{text[0].upper()}{text[1:]}.",
-            parents=[common],
+            parents=[parent],
             epilog=EPILOG,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
 
-    train = command("train", "fit all models, choose one, write figures and a model card")
+    train = command(
+        "train", "judge all candidates in a backtest, fit the one that is chosen on all, and say so"
+    )
     train.add_argument(
         "--max-rows",
         metavar="N",
         type=_positive,
         default=100_000,
-        help="bound on the rows of the fit and of the test, each (default: %(default)s)",
+        help="bound on the rows that are read (default: %(default)s)",
     )
     train.add_argument(
         "--replicates",
@@ -75,26 +80,28 @@ def parser() -> argparse.ArgumentParser:
         default=200,
         help="bootstrap replicates for the intervals (default: %(default)s)",
     )
-    evaluate = command(
-        "evaluate", "figures of saved models on their test snapshots, or on later ones"
-    )
+    evaluate = command("evaluate", "figures of a model on snapshots after its fit")
     score = command(
         "score", "write today's churn probabilities and reasons, and show them to readers"
     )
     for one in (evaluate, score):
         one.add_argument(
-            "--run", metavar="ID", help="model run, a folder of --artifacts (default: the latest)"
+            "--run",
+            metavar="ID",
+            help="model run, a folder of --artifacts (default: the one in use)",
         )
     evaluate.add_argument(
-        "--first", type=_date, metavar="DATE", help="first snapshot (default: of the test part)"
+        "--first", type=_date, metavar="DATE", help="first snapshot (default: the first possible)"
     )
     evaluate.add_argument(
         "--last",
         type=_date,
         metavar="DATE",
-        help="last snapshot (default: of the test part; with --first, the last with a known "
-        "outcome)",
+        help="last snapshot (default: the last with a known outcome)",
     )
+    command("runs", "what was trained, with its figures, and which run is in use", files)
+    promote = command("promote", "put a run in use, for evaluate and score", files)
+    promote.add_argument("run", metavar="RUN", help="model run, a folder of --artifacts")
     return main_parser
 
 
@@ -113,11 +120,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, console: Console) -> None:
     # imported late, so that --help and usage errors answer at once
-    from ml import store
+    from ml import card, store
     from warehouse.console import steps
     from warehouse.session import spark_session
 
     artifacts = options.artifacts or store.ARTIFACTS
+    if options.command == "runs":
+        card.print_runs(console, artifacts)
+        return
+    if options.command == "promote":
+        store.read_run(store.run_folder(artifacts, options.run))
+        store.put_in_use(artifacts, options.run)
+        console.print(f"Run {options.run} is in use. Show its scores: python -m ml score")
+        return
     if options.command != "train":
         store.run_folder(artifacts, options.run)
     with steps(console)("start Spark"):
@@ -125,14 +140,12 @@ def _run(options: argparse.Namespace, console: Console) -> None:
     if options.command == "train":
         from ml.train import Settings, train
 
-        settings = Settings(options.max_rows, options.max_rows, options.replicates)
-        train(spark, target, artifacts, settings, console)
+        train(spark, target, artifacts, Settings(options.max_rows, options.replicates), console)
         console.print("Next: python -m ml score")
     elif options.command == "evaluate":
-        from ml.backtest import backtest
+        from ml.evaluate import evaluate
 
-        period = (options.first, options.last)
-        backtest(spark, target, artifacts, options.run, period, console)
+        evaluate(spark, target, artifacts, options.run, (options.first, options.last), console)
     else:
         from ml.score import score
 

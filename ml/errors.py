@@ -11,7 +11,11 @@ class TooLittleData(ProjectError):
     exit_status = 3
 
 
-class LeakAlarm(ProjectError):
-    """A feature tells the label nearly by itself: the run stops before anything is fitted."""
+class Alarm(ProjectError):
+    """Something speaks against using the model that was trained, and there is no other."""
 
     exit_status = 4
+
+
+class LeakAlarm(Alarm):
+    """A feature tells the label nearly by itself: the run stops before anything is fitted."""

@@ -47,7 +47,7 @@ class Feature:
         spark_type: type as Spark spells it (`bigint`, `double`, `boolean`, `int`, `string`).
         unit: unit of the value.
         null_means: what a null says, or '' where nulls are not expected.
-        theme: features of one theme are one reason; their contributions are added up.
+        theme: one of THEMES; features of one theme are one reason, and add up.
         phrase: plain words for a value and the typical value (both maybe None).
         is_skewed: counts and durations, for which linear models take log(1 + x), and -log(1 - x)
             below 0: the order of the values stays, and none becomes a missing one.
@@ -171,92 +171,92 @@ def _last_action(value: str | None, typical: float | None) -> str:
 
 # --- the schema ----------------------------------------------------------------------------------
 
-WINDOWS = (1, 3, 7, 14, 28)
+WINDOWS = (7, 28)
 _ALL_WINDOWS = {  # measure: (words, theme)
-    "active_days": ("active days", "use"),
-    "sessions": ("sessions", "use"),
-    "songs": ("songs", "use"),
-    "listening_milliseconds": ("listening", "use"),
-    "thumbs_up": ("thumbs up", "thumbs up"),
-    "thumbs_down": ("thumbs down", "thumbs down"),
-    "adverts": ("adverts", "adverts"),
-    "errors": ("errors", "errors"),
+    "active_days": ("active days", "activity"),
+    "sessions": ("sessions", "activity"),
+    "songs": ("songs", "activity"),
+    "listening_milliseconds": ("listening", "activity"),
+    "thumbs_up": ("thumbs up", "habits"),
+    "thumbs_down": ("thumbs down", "habits"),
+    "adverts": ("adverts", "habits"),
+    "errors": ("errors", "habits"),
 }
 _LONGEST_WINDOW = {
-    "playlist_adds": ("songs added to a playlist", "playlists and friends"),
-    "friend_adds": ("friends added", "playlists and friends"),
-    "help_visits": ("visits to the help page", "help"),
-    "home_visits": ("visits to the home page", "home"),
-    "settings_visits": ("visits to the settings", "settings"),
-    "logouts": ("logouts", "logouts"),
-    "downgrade_visits": ("visits to the downgrade page", "downgrade visits"),
-    "upgrade_visits": ("visits to the upgrade page", "upgrade visits"),
+    "playlist_adds": ("songs added to a playlist", "habits"),
+    "friend_adds": ("friends added", "habits"),
+    "help_visits": ("visits to the help page", "habits"),
+    "home_visits": ("visits to the home page", "habits"),
+    "settings_visits": ("visits to the settings", "habits"),
+    "logouts": ("logouts", "habits"),
+    "downgrade_visits": ("visits to the downgrade page", "habits"),
+    "upgrade_visits": ("visits to the upgrade page", "habits"),
 }
 _TO_DATE = {
-    "events": ("actions", "use"),
-    "active_days": ("active days", "use"),
-    "sessions": ("sessions", "use"),
-    "songs": ("songs", "use"),
-    "adverts": ("adverts", "adverts"),
-    "thumbs_up": ("thumbs up", "thumbs up"),
-    "thumbs_down": ("thumbs down", "thumbs down"),
-    "errors": ("errors", "errors"),
-    "friend_adds": ("friends added", "playlists and friends"),
-    "playlist_adds": ("songs added to a playlist", "playlists and friends"),
+    "events": ("actions", "activity"),
+    "active_days": ("active days", "activity"),
+    "sessions": ("sessions", "activity"),
+    "songs": ("songs", "activity"),
+    "adverts": ("adverts", "habits"),
+    "thumbs_up": ("thumbs up", "habits"),
+    "thumbs_down": ("thumbs down", "habits"),
+    "errors": ("errors", "habits"),
+    "friend_adds": ("friends added", "habits"),
+    "playlist_adds": ("songs added to a playlist", "habits"),
     "paid_events": ("actions on the paid plan", "plan"),
     "free_events": ("actions on the free plan", "plan"),
-    "events_after_song_paid": ("actions after a song on the paid plan", "use"),
-    "events_after_song_free": ("actions after a song on the free plan", "use"),
-    "adverts_after_song_paid": ("adverts after a song on the paid plan", "adverts"),
-    "adverts_after_song_free": ("adverts after a song on the free plan", "adverts"),
-    "thumbs_up_after_song_paid": ("thumbs up after a song on the paid plan", "thumbs up"),
-    "thumbs_up_after_song_free": ("thumbs up after a song on the free plan", "thumbs up"),
-    "thumbs_down_after_song_paid": ("thumbs down after a song on the paid plan", "thumbs down"),
-    "thumbs_down_after_song_free": ("thumbs down after a song on the free plan", "thumbs down"),
+    "events_after_song_paid": ("actions after a song on the paid plan", "activity"),
+    "events_after_song_free": ("actions after a song on the free plan", "activity"),
+    "adverts_after_song_paid": ("adverts after a song on the paid plan", "habits"),
+    "adverts_after_song_free": ("adverts after a song on the free plan", "habits"),
+    "thumbs_up_after_song_paid": ("thumbs up after a song on the paid plan", "habits"),
+    "thumbs_up_after_song_free": ("thumbs up after a song on the free plan", "habits"),
+    "thumbs_down_after_song_paid": ("thumbs down after a song on the paid plan", "habits"),
+    "thumbs_down_after_song_free": ("thumbs down after a song on the free plan", "habits"),
     "session_ends_after_song_paid": (
         "sessions ended after a song on the paid plan",
-        "session ends",
+        "habits",
     ),
     "session_ends_after_song_free": (
         "sessions ended after a song on the free plan",
-        "session ends",
+        "habits",
     ),
-    "session_ends_after_advert": ("sessions ended after an advert", "adverts"),
-    "upgrade_visits_after_song_free": ("upgrade visits after a song", "upgrade visits"),
-    "downgrade_visits_after_song_paid": ("downgrade visits after a song", "downgrade visits"),
+    "session_ends_after_advert": ("sessions ended after an advert", "habits"),
+    "upgrade_visits_after_song_free": ("upgrade visits after a song", "habits"),
+    "downgrade_visits_after_song_paid": ("downgrade visits after a song", "habits"),
 }
 _RECENCY = {  # column without 'hours_since_last_': (words, theme, wanted)
     "event": ("activity", "recency", True),
     "session_start": ("new session", "recency", True),
     "song": ("song", "recency", True),
-    "advert": ("advert", "adverts", False),
-    "thumbs_down": ("thumbs down", "thumbs down", False),
-    "error": ("error", "errors", False),
-    "downgrade_visit": ("visit to the downgrade page", "downgrade visits", False),
-    "upgrade_visit": ("visit to the upgrade page", "upgrade visits", False),
+    "advert": ("advert", "habits", False),
+    "thumbs_down": ("thumbs down", "habits", False),
+    "error": ("error", "habits", False),
+    "downgrade_visit": ("visit to the downgrade page", "habits", False),
+    "upgrade_visit": ("visit to the upgrade page", "habits", False),
 }
 _RATIOS = {  # column: (words, scale, per, theme, what a null means)
-    "thumbs_up_per_song": ("Thumbs up", 100, "per 100 songs", "thumbs up", "no songs"),
-    "thumbs_down_per_song": ("Thumbs down", 100, "per 100 songs", "thumbs down", "no songs"),
-    "adverts_per_song": ("Adverts", 100, "per 100 songs", "adverts", "no songs"),
-    "songs_per_session": ("Songs", 1, "per session", "use", "no sessions"),
+    "thumbs_up_per_song": ("Thumbs up", 100, "per 100 songs", "habits", "no songs"),
+    "thumbs_down_per_song": ("Thumbs down", 100, "per 100 songs", "habits", "no songs"),
+    "adverts_per_song": ("Adverts", 100, "per 100 songs", "habits", "no songs"),
+    "songs_per_session": ("Songs", 1, "per session", "activity", "no sessions"),
 }
 _RATIOS_TO_DATE = {
     **_RATIOS,
-    "session_ends_per_song": ("Session ends", 100, "per 100 songs", "session ends", "no songs"),
-    "session_ends_per_advert": ("Session ends", 100, "per 100 adverts", "adverts", "no adverts"),
+    "session_ends_per_song": ("Session ends", 100, "per 100 songs", "habits", "no songs"),
+    "session_ends_per_advert": ("Session ends", 100, "per 100 adverts", "habits", "no adverts"),
     "upgrade_visits_per_free_song": (
         "Upgrade visits",
         100,
         "per 100 actions after a song on the free plan",
-        "upgrade visits",
+        "habits",
         "nothing yet after a song on the free plan",
     ),
     "downgrade_visits_per_paid_song": (
         "Downgrade visits",
         100,
         "per 100 actions after a song on the paid plan",
-        "downgrade visits",
+        "habits",
         "nothing yet after a song on the paid plan",
     ),
     "idle_hours_per_session": ("Idle", 1, "hours between sessions", "recency", "only one session"),
@@ -264,7 +264,7 @@ _RATIOS_TO_DATE = {
 
 
 def _period(days: int) -> str:
-    return "in the last day" if days == 1 else f"in the last {days} days"
+    return f"in the last {days} days"
 
 
 def _count(name: str, words: str, period: str, theme: str) -> Feature:
@@ -288,7 +288,7 @@ def _build() -> tuple[Feature, ...]:
         # below 0 where the events came before the registration: to the models newer than new
         Feature("tenure_days", "int", "days", "no registration", "tenure", _aged("Registered")),
         Feature("days_since_first_event", "int", "days", "", "tenure", _aged("First seen")),
-        Feature(CATEGORY_COLUMN, "string", "page category", "", "last action", _last_action, False),
+        Feature(CATEGORY_COLUMN, "string", "page category", "", "recency", _last_action, False),
     ]
     for event, (words, theme, is_wanted) in _RECENCY.items():
         name = f"hours_since_last_{event}"
@@ -304,7 +304,7 @@ def _build() -> tuple[Feature, ...]:
     for measure in ("songs", "sessions"):
         name, none = f"{measure}_trend_7_over_21_days", f"no {measure} in the 3 weeks before"
         features.append(
-            Feature(name, "double", "ratio", none, "trend", _compared(measure), is_skewed=True)
+            Feature(name, "double", "ratio", none, "activity", _compared(measure), is_skewed=True)
         )
     for measure, (words, theme) in _TO_DATE.items():
         features.append(_count(f"{measure}_to_date", words, "so far", theme))
@@ -316,10 +316,23 @@ def _build() -> tuple[Feature, ...]:
 
 
 FEATURES: tuple[Feature, ...] = _build()
+THEMES = ("habits", "activity", "recency", "plan", "tenure")
 BY_NAME: dict[str, Feature] = {feature.name: feature for feature in FEATURES}
 TYPES: dict[str, str] = {feature.name: feature.spark_type for feature in FEATURES}
 KEYS = {"user_id": "string", "snapshot_date": "date"}
 LABELS = {LABEL: "boolean"}
+
+# What users do next, as counts to the snapshot: outcomes by the count of all draws. A new page that
+# is counted so is part of it.
+DRAWS: dict[str, tuple[str, ...]] = {
+    f"events_after_song_{plan}_to_date": tuple(
+        name
+        for name in BY_NAME
+        if name.endswith(f"_after_song_{plan}_to_date") and not name.startswith("events_")
+    )
+    for plan in ("paid", "free")
+} | {"adverts_to_date": ("session_ends_after_advert_to_date",)}
+WORDS = {f"{name}_to_date": words for name, (words, _) in _TO_DATE.items()}
 
 
 # --- reading -------------------------------------------------------------------------------------

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from pyspark import cloudpickle
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from rich.table import Table
 
 import ml
-from ml import explain, models, store
-from ml.features import HORIZON_DAYS, assert_finite, encode
-from ml.models import Model
+from ml import store
+from ml.features import HORIZON_DAYS, KEYS, assert_finite, encode
+from ml.reasons import SCORED, Explained
 from warehouse.console import Console, steps
 from warehouse.errors import ProjectError
 from warehouse.session import Target
@@ -25,23 +25,17 @@ from warehouse.text import printable
 TOP = 10
 
 
-def scores_of(features: DataFrame, model: Model, run_id: str) -> DataFrame:
-    """One row per row of `features`, users of one snapshot: churn_scores but for `scored_at`.
-
-    A reason compares the user with the others of the snapshot: contributions count from their
-    mean, and a typical value is their median.
-    """
+def scores_of(features: DataFrame, explained: Explained, run_id: str) -> DataFrame:
+    """One row per row of `features`: churn_scores but for `scored_at`. In Spark, batch by batch."""
     # workers on other machines do not have this package: send its functions along
     cloudpickle.register_pickle_by_value(ml)
-    encoded = models.ordered(encode(features), features.count())
-    parts = models.parts(model, encoded)
-    parts = replace(parts, rows=parts.rows.persist())
-    typical = explain.typical_values(parts.rows)
-    reasoned = explain.with_reasons(parts.centered(), typical)
-    # computed once; a MERGE takes no source with Python code in its plan
-    scores = reasoned.withColumn("model_run_id", F.lit(run_id)).localCheckpoint()
-    parts.rows.unpersist()
-    return scores
+    rows = encode(features).select(*KEYS, *explained.reads)
+
+    def scored(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for batch in batches:
+            yield explained.scored(batch)
+
+    return rows.mapInPandas(scored, schema=SCORED).withColumn("model_run_id", F.lit(run_id))
 
 
 def checked(scores: DataFrame, otherwise: str) -> int:
@@ -96,11 +90,12 @@ def score(
             f"churn_features has no row for today's snapshot {day}: run `dbt build` on logs that "
             "reach it."
         )
-    assert_finite(today)
+    assert_finite(encode(today))
     with step(f"score the users of {day} with {run['chosen']}"):
-        model = store.read_model(folder, run["chosen"])
+        explained = store.read_model(folder)
         scored_at = datetime.now(timezone.utc).replace(microsecond=0)
-        scores = scores_of(today, model, run["model_run_id"])
+        # computed once; a MERGE takes no source with Python code in its plan
+        scores = scores_of(today, explained, run["model_run_id"]).localCheckpoint()
         scores = scores.withColumn("scored_at", F.lit(scored_at))
         # rows that readers see already are replaced by the write
         users = checked(scores, "Nothing was written")

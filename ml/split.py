@@ -1,74 +1,48 @@
-"""Which snapshots and users train, tune and test: pure date arithmetic and two filters.
+"""Which snapshots and users models are fitted and judged on: date arithmetic and two filters.
 
-The label of snapshot D looks at [D, D + horizon). Between two parts lie enough snapshots that the
-last label window of the earlier part ends where the first snapshot of the later part begins, so
-no outcome counts in two parts and none was in the future of the part that uses it.
+The label of snapshot D looks at [D, D + horizon). Before the days on which a model is judged lies a
+gap: the last label window of its fit ends where they begin, so no outcome was in its future.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from ml.errors import TooLittleData
 
-# Shares of the snapshot days left after the two gaps. Tune and test are capped: with years of
-# data a month to tune and two to test are enough, and all the rest trains.
-TUNE_SHARE, TEST_SHARE = 0.2, 0.3
-MAX_TUNE_DAYS, MAX_TEST_DAYS = 30, 60
-MIN_USABLE_DAYS = 6  # after the gaps: 3 to train, 1 to tune, 2 to test
+# A backtest judges models on stretches of days that follow each other; before each of them, models
+# are fitted on all days that lie a horizon earlier.
+ORIGINS = 3
+TEST_SHARE = 0.4  # of the days, for all stretches together
+MAX_TEST_DAYS = 60
+MIN_FIT_DAYS = 3
 
 # Windows of 28 days that reach behind the first day of the log are cut there: those snapshots are
 # left out of training where that leaves enough.
 WARM_UP_DAYS, ENOUGH_DAYS = 28, 90
 
-NEW_USER_BUCKETS = 5  # one user in five is never trained on
+NEW_USER_BUCKETS = 5  # one user in five is in no fit of a backtest
 
 
 @dataclass(frozen=True)
-class Split:
-    """First and last snapshot date of each part, both inclusive."""
+class Origin:
+    """One step of the backtest: models fitted on snapshots up to `fit_last` are judged on those of
+    [test_first, test_last]."""
 
-    horizon_days: int
-    train_first: date
-    train_last: date
-    tune_first: date
-    tune_last: date
+    fit_last: date
     test_first: date
     test_last: date
 
-    @property
-    def fit_parts(self) -> list[tuple[date, date]]:
-        """First and last snapshot date of train, gap and tune, all of which the final fit reads."""
-        day = timedelta(days=1)
-        return [
-            (self.train_first, self.train_last),
-            (self.train_last + day, self.tune_first - day),
-            (self.tune_first, self.tune_last),
-        ]
-
-    def to_json(self) -> dict[str, object]:
-        """Dates as ISO strings."""
-        return {k: v.isoformat() if isinstance(v, date) else v for k, v in asdict(self).items()}
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Split:
-        """The inverse of `to_json`."""
-        values: dict[str, Any] = {
-            k: date.fromisoformat(v) if isinstance(v, str) else v for k, v in fields.items()
-        }
-        return cls(**values)
-
 
 def min_days(horizon_days: int) -> int:
-    """Days of mature snapshots (first to last, inclusive) below which there is no split."""
-    return 2 * (horizon_days - 1) + MIN_USABLE_DAYS
+    """Days of mature snapshots (first to last, inclusive) below which there is no backtest."""
+    return MIN_FIT_DAYS + horizon_days - 1 + ORIGINS
 
 
 def warm_start(first: date, last: date) -> date:
@@ -77,26 +51,33 @@ def warm_start(first: date, last: date) -> date:
     return first + timedelta(days=min(max(days - ENOUGH_DAYS, 0), WARM_UP_DAYS))
 
 
-def split_dates(first: date, last: date, horizon_days: int) -> Split:
-    """Split the mature snapshots [first, last] by time.
+def origins(first: date, last: date, horizon_days: int) -> list[Origin]:
+    """The steps of the backtest on the mature snapshots [first, last], oldest first.
 
     Raises TooLittleData below `min_days(horizon_days)` days.
     """
     days = (last - first).days + 1
-    usable = days - 2 * (horizon_days - 1)
-    if usable < MIN_USABLE_DAYS:
+    if days < min_days(horizon_days):
         raise TooLittleData(
             f"Too little data to train: {days} days of snapshots have a known outcome ({first} to "
-            f"{last}), and training, tuning and testing {horizon_days} days ahead needs "
+            f"{last}), and a backtest of predictions {horizon_days} days ahead needs "
             f"{min_days(horizon_days)}: add later logs and run `dbt build`."
         )
-    test_days = min(math.ceil(usable * TEST_SHARE), MAX_TEST_DAYS)
-    tune_days = min(math.floor(usable * TUNE_SHARE), MAX_TUNE_DAYS)
-    test_first = last - timedelta(days=test_days - 1)
-    tune_last = test_first - timedelta(days=horizon_days)
-    tune_first = tune_last - timedelta(days=tune_days - 1)
-    train_last = tune_first - timedelta(days=horizon_days)
-    return Split(horizon_days, first, train_last, tune_first, tune_last, test_first, last)
+    most = min(days - min_days(horizon_days) + ORIGINS, MAX_TEST_DAYS)
+    each = max(1, min(most, math.ceil(days * TEST_SHARE)) // ORIGINS)
+    starts = [last - timedelta(days=each * step - 1) for step in range(ORIGINS, 0, -1)]
+    return [
+        Origin(start - timedelta(days=horizon_days), start, start + timedelta(days=each - 1))
+        for start in starts
+    ]
+
+
+def ranges(first: date, steps: Sequence[Origin]) -> list[tuple[date, date]]:
+    """First and last snapshot date of the days before the backtest, of the gap, and of each stretch
+    that is judged: of each, `thinned` keeps some."""
+    day, fit_last, test_first = timedelta(days=1), steps[0].fit_last, steps[0].test_first
+    before = [(first, fit_last), (fit_last + day, test_first - day)]
+    return before + [(origin.test_first, origin.test_last) for origin in steps]
 
 
 def thinned(
@@ -124,7 +105,7 @@ def thinned(
 
 
 def is_new_user() -> Column:
-    """True for the fifth of the users that no model ever trains or tunes on.
+    """True for the fifth of the users that no model of a backtest is fitted on.
 
     A stable hash of user_id: the same user is held out in every run and on every machine.
     """

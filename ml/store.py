@@ -13,16 +13,16 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ml.features import BY_NAME, CATEGORIES, TABLE, TYPES, assert_schema
-from ml.models import Model, load
+from ml.reasons import Explained
 from warehouse.errors import ProjectError
 from warehouse.session import PROJECT_DIR, Target
 
 ARTIFACTS = PROJECT_DIR / "artifacts"
-LATEST = "latest"
+IN_USE = "in_use"  # the file that names the run that `score` and `evaluate` use
 
 MODEL_RUNS = (
     "model_run_id string, model_name string, trained_at timestamp, horizon_days int, "
-    "train_first_snapshot_date date, train_last_snapshot_date date, tune_last_snapshot_date date, "
+    "train_first_snapshot_date date, train_last_snapshot_date date, "
     "test_first_snapshot_date date, test_last_snapshot_date date, cohort string, metric string, "
     "value double, low double, high double, is_chosen boolean"
 )
@@ -127,7 +127,19 @@ def _replace(
     within = " and ".join(f"t.{column} = {value}" for column, value in scope.items())
     same_key = " and ".join(f"t.{key} = s.{key}" for key in keys)
     old = spark.table(table).alias("t")
-    new = new.select(*old.columns)
+    for field in new.schema:
+        # a table that an earlier version made
+        if field.name not in old.columns:
+            spark.sql(
+                f"alter table {table} add column {field.name} {field.dataType.simpleString()}"
+            )
+            old = spark.table(table).alias("t")
+    new = new.select(
+        *(
+            c if c in new.columns else F.lit(None).cast(old.schema[c].dataType).alias(c)
+            for c in old.columns
+        )
+    )
     if not old.where(within).groupBy(*keys).count().where("count > 1").isEmpty():
         spark.sql(f"delete from {table} as t where {within}")
     columns = ", ".join(new.columns)
@@ -176,52 +188,60 @@ def _table(spark: SparkSession, name: str, otherwise: str) -> DataFrame:
 # --- files ---------------------------------------------------------------------------------------
 
 
-def save_run(
-    artifacts: Path,
-    run_id: str,
-    models: Mapping[str, Model],
-    texts: Mapping[str, str],
-) -> Path:
-    """Write `<artifacts>/<run_id>/` with one folder per model and the given text files.
+def save_run(artifacts: Path, run_id: str, explained: Explained, texts: Mapping[str, str]) -> Path:
+    """Write `<artifacts>/<run_id>/` with model.json and the given text files.
 
     The folder appears under its name only when it is complete.
     """
     artifacts.mkdir(parents=True, exist_ok=True)
     folder, draft = artifacts / run_id, artifacts / f".{run_id}.draft"
     draft.mkdir()
-    for name, model in models.items():
-        model.save(draft / name)
-    for name, text in texts.items():
+    model = json.dumps(explained.to_json())
+    for name, text in {"model.json": model, **texts}.items():
         (draft / name).write_text(text, encoding="utf-8")
     os.replace(draft, folder)
     return folder
 
 
-def point_latest(artifacts: Path, run_id: str) -> None:
+def put_in_use(artifacts: Path, run_id: str) -> None:
     """Make `run_id` the run that `evaluate` and `score` use; atomic."""
-    draft = artifacts / f".{LATEST}.draft"
+    draft = artifacts / f".{IN_USE}.draft"
     draft.write_text(run_id + "\n", encoding="utf-8")
-    os.replace(draft, artifacts / LATEST)
+    os.replace(draft, artifacts / IN_USE)
+
+
+def run_in_use(artifacts: Path) -> str | None:
+    """The run that `evaluate` and `score` use, if there is one."""
+    pointer = artifacts / IN_USE
+    return pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
+
+
+def runs(artifacts: Path) -> list[str]:
+    """All runs that are there, the oldest first."""
+    return sorted(path.parent.name for path in artifacts.glob("*/run.json"))
 
 
 def run_folder(artifacts: Path, run_id: str | None = None) -> Path:
-    """Folder of a run, by default of the latest.
+    """Folder of a run, by default of the one in use.
 
     Raises ProjectError when there is none.
     """
-    pointer = artifacts / LATEST
-    if run_id is None:
-        if not pointer.is_file():
-            raise ProjectError(f"No trained model in {artifacts}: run `python -m ml train` first.")
-        run_id = pointer.read_text(encoding="utf-8").strip()
-    folder = artifacts / run_id
-    if not (folder / "run.json").is_file():
-        found = sorted(path.parent.name for path in artifacts.glob("*/run.json"))
+    found = runs(artifacts)
+    if run_id is None and (run_id := run_in_use(artifacts)) is None:
+        raise ProjectError(
+            f"No model is in use in {artifacts}: "
+            + (
+                f"there are {', '.join(found)}, and `python -m ml promote <run>` puts one in use."
+                if found
+                else "run `python -m ml train` first."
+            )
+        )
+    if run_id not in found:
         raise ProjectError(
             f"No model run {run_id} in {artifacts}: "
             + (f"there are {', '.join(found)}." if found else "run `python -m ml train` first.")
         )
-    return folder
+    return artifacts / run_id
 
 
 def read_run(folder: Path) -> dict:
@@ -231,7 +251,7 @@ def read_run(folder: Path) -> dict:
     removed, or was read in another way.
     """
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    if "features" not in run:
+    if "features" not in run or not (folder / "model.json").is_file():
         what = "by an earlier version of this project"
     elif gone := [name for name in run["features"] if name not in BY_NAME]:
         what = f"on {', '.join(gone)}, which ml/features.py no longer has"
@@ -244,6 +264,6 @@ def read_run(folder: Path) -> dict:
     )
 
 
-def read_model(folder: Path, name: str) -> Model:
-    """One model of a run."""
-    return load(folder / name)
+def read_model(folder: Path) -> Explained:
+    """The model of a run."""
+    return Explained.from_json(json.loads((folder / "model.json").read_text(encoding="utf-8")))

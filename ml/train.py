@@ -1,4 +1,4 @@
-"""Fit every model, choose one, and report on the test split: `python -m ml train`."""
+"""Judge every candidate in a backtest, choose one and fit it on all: `python -m ml train`."""
 
 from __future__ import annotations
 
@@ -6,126 +6,107 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from ml import evaluate, explain, models, report, store
-from ml.errors import LeakAlarm, TooLittleData
-from ml.features import CATEGORIES, HORIZON_DAYS, KEYS, LABEL, TYPES, assert_finite, columns, encode
-from ml.models import Model
-from ml.split import in_user_sample, is_new_user, split_dates, thinned, warm_start
-from warehouse.console import Console, Step, steps
+from ml import card, choice, figures, reasons, store
+from ml.errors import Alarm, LeakAlarm, TooLittleData
+from ml.features import (
+    CATEGORIES,
+    HORIZON_DAYS,
+    KEYS,
+    LABEL,
+    TYPES,
+    assert_finite,
+    columns,
+    encode,
+)
+from ml.models import BASELINES, CANDIDATES, Fit
+from ml.split import Origin, in_user_sample, is_new_user, origins, ranges, thinned, warm_start
+from warehouse.console import Console, steps
+from warehouse.errors import ProjectError
 from warehouse.session import Target
 
 LEAK_AUC = 0.85  # of one feature alone: stops the run
-SUSPECT_AUC = 0.80  # of a model on test: a leak until shown otherwise
-MIN_CHURNERS = 10  # users who churn within the training snapshots
-SAMPLE_ROWS = 50_000  # looked at for the alarm; about 60 MB
+SUSPECT_AUC = 0.80  # of a model in the backtest: a leak until shown otherwise
+MIN_CHURNERS = 10  # users who churn within the snapshots of the first fit
+SAMPLE_ROWS = 50_000  # looked at for the alarm
 
 
 @dataclass(frozen=True)
 class Settings:
     """Bounds of one run: memory and time do not grow with the log."""
 
-    max_fit_rows: int = 100_000
-    max_test_rows: int = 100_000
+    max_rows: int = 100_000
     replicates: int = 200
 
 
-@dataclass(frozen=True)
-class Days:
-    """Mature snapshots per date: rows of all users, rows of users that may train."""
-
-    rows: Mapping[date, int]
-    fit_rows: Mapping[date, int]
-
-
-def labelled_days(features: DataFrame) -> Days:
-    """One pass over the labelled rows; one result row per snapshot date.
+def rows_per_day(features: DataFrame) -> Mapping[date, int]:
+    """Rows with a known outcome by snapshot date: one pass, one result row per date.
 
     Raises TooLittleData where there is none.
     """
-    found = (
-        features.where(F.col(LABEL).isNotNull())
-        .groupBy("snapshot_date")
-        .agg(
-            F.count("*").alias("rows"),
-            F.count_if(~is_new_user()).alias("fit_rows"),
-        )
-        .collect()
-    )
+    found = features.where(F.col(LABEL).isNotNull()).groupBy("snapshot_date").count().collect()
     if not found:
         raise TooLittleData(
             f"Too little data: no snapshot has a known outcome yet. Outcomes are known "
             f"{HORIZON_DAYS} days after a snapshot: add later logs and run `dbt build`."
         )
-    return Days(
-        {row["snapshot_date"]: row["rows"] for row in found},
-        {row["snapshot_date"]: row["fit_rows"] for row in found},
-    )
+    return {row["snapshot_date"]: row["count"] for row in found}
 
 
 @dataclass(frozen=True)
-class Part:
-    """Snapshot dates and share of users that a part of the split reads, about `size` rows."""
+class Snapshots:
+    """Snapshot dates and the share of users that are read, about `max_rows` rows."""
 
     days: tuple[date, ...]
     user_share: float
-    size: int
 
     @classmethod
     def of(
-        cls, rows_per_day: Mapping[date, int], parts: Sequence[tuple[date, date]], max_rows: int
-    ) -> Part:
+        cls, per_day: Mapping[date, int], ranges: Sequence[tuple[date, date]], max_rows: int
+    ) -> Snapshots:
         """Thin ranges of dates by date first, then by user, to about `max_rows` rows in all."""
-        days = thinned(rows_per_day, parts, max_rows, max_step=HORIZON_DAYS)
-        rows = sum(rows_per_day[day] for day in days)
-        return cls(tuple(days), min(1.0, max_rows / max(rows, 1)), max(1, min(rows, max_rows)))
+        days = thinned(per_day, ranges, max_rows, max_step=HORIZON_DAYS)
+        rows = sum(per_day[day] for day in days)
+        return cls(tuple(days), min(1.0, max_rows / max(rows, 1)))
 
-    def rows(self, features: DataFrame) -> DataFrame:
-        """The labelled rows of this part, encoded."""
+    def collected(self, features: DataFrame) -> pd.DataFrame:
+        """The labelled rows, encoded, by snapshot and user: `is_new` tells users whom a backtest
+        fits no model on.
+
+        Raises ProjectError for NaN or infinity.
+        """
         kept = features.where(F.col(LABEL).isNotNull() & F.col("snapshot_date").isin(*self.days))
         if self.user_share < 1:
             kept = kept.where(in_user_sample(self.user_share))
-        return encode(kept)
-
-    def to_json(self) -> dict[str, object]:
-        """Dates as ISO strings."""
-        return asdict(self) | {"days": [d.isoformat() for d in self.days]}
-
-    @classmethod
-    def from_json(cls, fields: Mapping) -> Part:
-        """The inverse of `to_json`."""
-        days = tuple(date.fromisoformat(d) for d in fields["days"])
-        return cls(days, fields["user_share"], fields["size"])
+        encoded = encode(kept).withColumn("is_new", is_new_user())
+        assert_finite(encoded)
+        rows: pd.DataFrame = encoded.toPandas()
+        return rows.sort_values(list(KEYS)[::-1], ignore_index=True)
 
 
-def check_classes(rows: DataFrame, part: str, min_churners: int) -> None:
-    """Raise TooLittleData unless users churn, and do not churn, in this part ('training')."""
-    found = rows.agg(
-        F.count_distinct(F.when(F.col("label") == 1, F.col("user_id"))).alias("churners"),
-        F.count_if(F.col("label") == 0).alias("stayed"),
-    ).collect()[0]
-    if found["churners"] < min_churners or not found["stayed"]:
+def check_classes(rows: pd.DataFrame, which: str, min_churners: int) -> None:
+    """Raise TooLittleData unless users churn, and do not churn, in these rows ('first')."""
+    churners = rows.loc[rows["label"] == 1, "user_id"].nunique()
+    stayed = int((rows["label"] == 0).sum())
+    if churners < min_churners or not stayed:
         raise TooLittleData(
-            f"Too little data: in the {part} snapshots {found['churners']} users churn "
-            f"(at least {min_churners} are needed) and {found['stayed']} rows do not: add more "
-            "logs and run `dbt build`."
+            f"Too little data: in the {which} snapshots {churners} users churn (at least "
+            f"{min_churners} are needed) and {stayed} rows do not: add more logs and run "
+            "`dbt build`."
         )
 
 
-def check_leaks(sample: pd.DataFrame) -> None:
-    """Raise LeakAlarm, naming them, when features alone rank churners above LEAK_AUC.
-
-    `sample` holds encoded training rows: `label` and the numeric columns.
-    """
-    names = [column for column, _ in columns()]
-    aucs = evaluate.strongest_single_feature(
+def check_leaks(rows: pd.DataFrame) -> None:
+    """Raise LeakAlarm, naming them, when features alone rank churners above LEAK_AUC."""
+    every = max(1, len(rows) // SAMPLE_ROWS)
+    sample, names = rows.iloc[::every], [column for column, _ in columns()]
+    aucs = figures.strongest_single_feature(
         sample["label"].to_numpy(), sample[names].to_numpy(dtype=float)
     )
     leaks = sorted(
@@ -141,25 +122,21 @@ def check_leaks(sample: pd.DataFrame) -> None:
         )
 
 
-def tune_log_loss(model: Model, tune_rows: DataFrame) -> float:
-    """Mean log loss on the tune split, what the choice goes by (bounded by max_fit_rows)."""
-    found: pd.DataFrame = model.probability(tune_rows).select("label", "probability").toPandas()
-    ranking = evaluate.Ranking.of(found["label"].to_numpy(), found["probability"].to_numpy())
-    return evaluate.log_loss(ranking.sample())
-
-
-def test_predictions(test_rows: DataFrame, fitted: Mapping[str, Model]) -> pd.DataFrame:
-    """One row per user and snapshot date of the test part, collected (at most max_test_rows):
-    user_id, snapshot_date, label, is_paid, tenure_days, is_new_user and one column per model."""
-    keys = list(KEYS)
-    found: pd.DataFrame = test_rows.select(
-        *keys, "label", "is_paid", "tenure_days", is_new_user().alias("is_new")
-    ).toPandas()
-    found = found.sort_values(keys, ignore_index=True)
-    for name, model in fitted.items():
-        one: pd.DataFrame = model.probability(test_rows).select(*keys, "probability").toPandas()
-        found[name] = one.sort_values(keys, ignore_index=True)["probability"]
-    return found
+def backtest(
+    rows: pd.DataFrame, steps_back: Sequence[Origin], candidates: Mapping[str, Fit]
+) -> pd.DataFrame:
+    """One row per user and snapshot of the days that models are judged on: keys, `label`,
+    `is_paid`, `tenure_days`, `is_new`, and the probability of each candidate, which was fitted
+    on earlier days and four users in five."""
+    found = []
+    for origin in steps_back:
+        fitted_on = rows[(rows["snapshot_date"] <= origin.fit_last) & ~rows["is_new"]]
+        judged_on = rows[rows["snapshot_date"].between(origin.test_first, origin.test_last)]
+        kept = judged_on[[*KEYS, "label", "is_paid", "tenure_days", "is_new"]].copy()
+        for name, fit in candidates.items():
+            kept[name] = fit(fitted_on).probability(judged_on)
+        found.append(kept)
+    return pd.concat(found, ignore_index=True)
 
 
 def train(
@@ -171,8 +148,9 @@ def train(
 ) -> str:
     """Train on the published features; returns the model run id.
 
-    Writes `<artifacts>/<run id>/`, the rows of the run in `model_runs`, and last the pointer to
-    the latest run: killed before, the earlier run stays in use. Each training is a run of its own.
+    Writes `<artifacts>/<run id>/`, the figures of the run in `model_runs`, and last, where the run
+    is no worse than the one in use and no alarm speaks, the pointer to the run in use: killed
+    before, the earlier one stays. Each training is a run of its own.
 
     Raises TooLittleData, LeakAlarm, and ProjectError for a feature with NaN or infinity, before
     anything is written.
@@ -181,42 +159,27 @@ def train(
     store.assert_writable(spark, target)
     features = store.published_features(spark, target)
     with step("read the feature table"):
-        days = labelled_days(features)
-        first, last = min(days.rows), max(days.rows)
-        split = split_dates(warm_start(first, last), last, HORIZON_DAYS)
-        fit_part = Part.of(days.fit_rows, split.fit_parts, settings.max_fit_rows)
-        test_dates = (split.test_first, split.test_last)
-        test_part = Part.of(days.rows, [test_dates], settings.max_test_rows)
-        is_tune = F.col("snapshot_date") >= F.lit(split.tune_first)
-        may_train = features.where(~is_new_user())
-        fit_rows = models.ordered(
-            fit_part.rows(may_train).withColumn("is_tune", is_tune), fit_part.size
-        ).persist()
-        test_rows = models.ordered(test_part.rows(features), test_part.size).persist()
-        train_rows = fit_rows.where(F.col("snapshot_date") <= F.lit(split.train_last))
-        tune_rows = fit_rows.where("is_tune")
-        check_classes(train_rows, "training", MIN_CHURNERS)
-        check_classes(tune_rows, "tuning", 1)
-        check_classes(test_rows, "test", 1)
-        assert_finite(fit_rows.drop("is_tune").unionByName(test_rows))
-        sizes = {
-            "train": train_rows.count(),
-            "tune": tune_rows.count(),
-            "fit": fit_rows.count(),
-            "test": test_rows.count(),
-        }
+        per_day = rows_per_day(features)
+        last = max(per_day)
+        first = warm_start(min(per_day), last)
+        steps_back = origins(first, last, HORIZON_DAYS)
+        snapshots = Snapshots.of(per_day, ranges(first, steps_back), settings.max_rows)
+        rows = snapshots.collected(features)
+        first_fit = rows[(rows["snapshot_date"] <= steps_back[0].fit_last) & ~rows["is_new"]]
+        check_classes(first_fit, "first", MIN_CHURNERS)
+        check_classes(rows[rows["snapshot_date"] >= steps_back[0].test_first], "last", 1)
     with step("look for leaks, one feature at a time"):
-        share = fit_part.user_share * min(1.0, SAMPLE_ROWS / sizes["train"])
-        check_leaks(train_rows.where(in_user_sample(share)).toPandas())
-
-    tune_losses, rounds, penalty = _try_candidates(train_rows, tune_rows, step)
-    chosen = min(models.EXPLAINABLE, key=lambda name: min(tune_losses[name].values()))
-    fitted = _fit_all(fit_rows, penalty, rounds, step)
-
-    with step("predict the test split"):
-        predictions = test_predictions(test_rows, fitted)
+        check_leaks(first_fit)
+    with step(f"backtest of {len(CANDIDATES)} candidates from {len(steps_back)} dates"):
+        predictions = backtest(rows, steps_back, BASELINES | CANDIDATES)
+        names = [*BASELINES, *CANDIDATES]
+        losses = choice.losses(predictions, list(CANDIDATES), settings.replicates)
+        chosen = choice.simplest(losses)
     with step(f"figures with {settings.replicates} bootstrap replicates over users"):
-        figures = report.all_figures(predictions, list(fitted), settings.replicates)
+        found = card.all_figures(predictions, names, chosen, settings.replicates)
+    with step(f"fit {chosen.replace('_', ' ')} on all days and users"):
+        model = CANDIDATES[chosen](rows)
+        explained = reasons.Explained.of(model, rows)
 
     trained_at = datetime.now(timezone.utc).replace(microsecond=0)
     run_id = f"{trained_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
@@ -224,84 +187,77 @@ def train(
         "model_run_id": run_id,
         "trained_at": trained_at.isoformat(),
         "label": LABEL,
-        "split": split.to_json(),
-        "rows": sizes,
-        "fit": fit_part.to_json(),
-        "test": test_part.to_json(),
+        "horizon_days": HORIZON_DAYS,
+        "fit": {"first": first.isoformat(), "last": last.isoformat(), "rows": len(rows)},
+        "user_share": snapshots.user_share,
+        "snapshots": len(snapshots.days),
+        "backtest": [
+            {name: day.isoformat() for name, day in asdict(origin).items()} for origin in steps_back
+        ],
+        "backtest_rows": len(predictions),
         "settings": asdict(settings),
-        "models": list(fitted),
+        "models": names,
         "chosen": chosen,
-        "tune_log_loss": tune_losses,
-        "penalty": penalty,
-        "xgboost_rounds": rounds,
+        "losses": {name: asdict(loss) for name, loss in losses.items()},
         "features": TYPES,
         "categories": CATEGORIES,
     }
-    with step(f"how much each feature moves the predictions of {chosen}"):
-        strengths = explain.strengths(models.parts(fitted[chosen], test_rows).centered())
-    metrics = report.metrics_json(run, predictions, figures, strengths)
-    with step("save models and figures"):
+    metrics = card.metrics_json(run, predictions, found, explained.strengths(rows))
+    with step("save model and figures"):
         folder = store.save_run(
             artifacts,
             run_id,
-            fitted,
+            explained,
             {
                 "run.json": json.dumps(run, indent=2),
                 "metrics.json": json.dumps(metrics, indent=2),
-                "MODEL_CARD.md": report.model_card(run, metrics),
+                "MODEL_CARD.md": card.model_card(run, metrics),
             },
         )
-        store.replace_model_runs(spark, target, report.model_run_rows(run, figures))
-        store.point_latest(artifacts, run_id)
-    fit_rows.unpersist()
-    test_rows.unpersist()
-    report.print_figures(console, run, figures)
-    report.print_warnings(console, run, figures, SUSPECT_AUC)
+        store.replace_model_runs(spark, target, card.model_run_rows(run, found))
+    console.print(card.said(run))
+    card.print_figures(console, chosen, found)
     console.print(f"Model card: {folder / 'MODEL_CARD.md'}", soft_wrap=True)
+    against = card.alarms(run, found, SUSPECT_AUC) or _worse(artifacts, run, rows, predictions)
+    if not against:
+        store.put_in_use(artifacts, run_id)
+        console.print(f"Run {run_id} is in use from now on.")
+        return run_id
+    kept = store.run_in_use(artifacts)
+    sentence = (
+        f"Run {run_id} is not put in use: {' '.join(against)} Do it all the same with: "
+        f"python -m ml promote {run_id}"
+    )
+    if kept is None:
+        raise Alarm(sentence)
+    console.print(f"{sentence}\nStill in use: {kept}.")
     return run_id
 
 
-def _try_candidates(
-    train_rows: DataFrame, tune_rows: DataFrame, step: Step
-) -> tuple[dict[str, dict[str, float]], int, float]:
-    losses: dict[str, dict[str, float]] = {}
-    with step(f"tune logistic regression, {len(models.PENALTIES)} penalties"):
-        linear = models.fit_linear_stages(train_rows)
-        vectors = models.vectors(train_rows, linear).persist()
-        losses["logistic_regression"] = {
-            f"penalty {penalty}": tune_log_loss(
-                models.fit_logistic_regression(vectors, linear, penalty), tune_rows
-            )
-            for penalty in models.PENALTIES
-        }
-        vectors.unpersist()
-        by_penalty = list(losses["logistic_regression"].values())
-        penalty = models.PENALTIES[int(np.argmin(by_penalty))]
-    with step("tune xgboost"):
-        model, rounds = models.fit_xgboost(train_rows.unionByName(tune_rows))
-        losses["xgboost"] = {f"{rounds} rounds": tune_log_loss(model, tune_rows)}
-    return losses, rounds, penalty
-
-
-def _fit_all(fit_rows: DataFrame, penalty: float, rounds: int, step: Step) -> dict[str, Model]:
-    """Every model on all snapshots up to the end of the tune split; none has seen the test."""
-    fitted: dict[str, Model] = {}
-    with step("fit the baselines"):
-        fitted["base_rate"] = models.fit_base_rate(fit_rows)
-        fitted["recency"] = models.fit_recency(fit_rows)
-        five = models.fit_linear_stages(fit_rows, models.FIVE_FEATURES)
-        fitted["logistic_regression_5_features"] = models.fit_logistic_regression(
-            models.vectors(fit_rows, five), five, min(models.PENALTIES)
-        )
-    with step("fit logistic regression"):
-        linear = models.fit_linear_stages(fit_rows)
-        vectors = models.vectors(fit_rows, linear).persist()
-        fitted["logistic_regression"] = models.fit_logistic_regression(vectors, linear, penalty)
-    with step("fit random forest"):
-        fitted["random_forest"] = models.fit_random_forest(vectors, linear)
-    with step("fit gradient-boosted trees"):
-        fitted["gradient_boosted_trees"] = models.fit_gradient_boosted_trees(vectors, linear)
-        vectors.unpersist()
-    with step("fit xgboost"):
-        fitted["xgboost"] = models.fit_xgboost(fit_rows, rounds)[0]
-    return fitted
+def _worse(
+    artifacts: Path, run: Mapping, rows: pd.DataFrame, predictions: pd.DataFrame
+) -> list[str]:
+    """A sentence where the run in use is better by more than a standard error, on days that neither
+    it nor the fits of the backtest had seen. Where there are no such days, newer is better."""
+    in_use = store.run_in_use(artifacts)
+    if in_use is None or in_use not in store.runs(artifacts):
+        return []
+    folder = store.run_folder(artifacts, in_use)
+    try:
+        fitted_to = date.fromisoformat(store.read_run(folder)["fit"]["last"])
+    except ProjectError:
+        return []  # of an earlier version
+    unseen = predictions["snapshot_date"] >= fitted_to + timedelta(days=HORIZON_DAYS)
+    if not unseen.any():
+        return []
+    common = predictions[unseen].copy()
+    judged = common[list(KEYS)].merge(rows, on=list(KEYS), how="left", validate="1:1")
+    common[in_use] = store.read_model(folder).model.probability(judged)
+    names = [run["chosen"], in_use]
+    losses = choice.losses(common, names, run["settings"]["replicates"])
+    if losses[run["chosen"]].is_as_good:
+        return []
+    return [
+        f"On {len(common):,} snapshots that neither had seen, the log loss of the run in use is "
+        f"lower, {losses[in_use].log_loss:.4f} against {losses[run['chosen']].log_loss:.4f}."
+    ]

@@ -308,7 +308,7 @@ def model_figures(rows: pd.DataFrame, cohort: str = "all") -> str:
     """The chosen model against a guess, and the best of all."""
     chosen = _chosen(rows, "roc_auc", cohort)
     if chosen is None:
-        return "The test part has one class only, so no model can be ranked."
+        return "The backtest has one class only, so no model can be ranked."
     figures = rows[(rows["metric"] == "roc_auc") & (rows["cohort"] == cohort)]
     best = figures.loc[figures["value"].idxmax()]
     verdict = "better than a guess" if pd.notna(chosen.low) and chosen.low > 0.5 else (
@@ -320,7 +320,7 @@ def model_figures(rows: pd.DataFrame, cohort: str = "all") -> str:
         else f"the highest is that of {model_name(best.model_name)}, {best.value:.3f}"
     )
     return capitalized(
-        f"{model_name(chosen.model_name)}, chosen on earlier days, has a ROC AUC of "
+        f"{model_name(chosen.model_name)}, which was chosen, has a ROC AUC of "
         f"{_interval(chosen)}: {verdict}; {best_text}."
     )
 
@@ -335,7 +335,7 @@ def distrust(rows: pd.DataFrame) -> str:
     if chosen is None or base.empty or chosen.value < base["value"].iloc[0]:
         return ""
     return (
-        f"On days after its training the log loss of this model ({chosen.value:.4f}) is not "
+        f"In the backtest the log loss of this model ({chosen.value:.4f}) is not "
         f"below that of "
         f"the base rate ({base['value'].iloc[0]:.4f}): do not use its probabilities; more data "
         f"is needed."

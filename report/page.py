@@ -552,16 +552,12 @@ def model_section(data: Data, assumed: Assumptions) -> Section:
     rows, first = answer.rows, answer.rows.iloc[0]
     chosen = rows[rows["is_chosen"]]["model_name"].iloc[0]
     text = (
-        f"Run {first.model_run_id}, trained {day(first.trained_at)}: {model_name(chosen)}, on "
-        f"snapshots "
-        f"{day(first.train_first_snapshot_date)} to {day(first.train_last_snapshot_date)}, "
-        f"chosen on "
-        f"later ones to {day(first.tune_last_snapshot_date)}. All figures here are of snapshots "
-        f"{day(first.test_first_snapshot_date)} to {day(first.test_last_snapshot_date)}, which "
-        f"came "
-        f"after all that, and say who cancels within {first.horizon_days} days. A ROC AUC above "
-        f"0.80 "
-        "would be a leak until shown otherwise."
+        f"Run {first.model_run_id}, trained {day(first.trained_at)}: {model_name(chosen)}, fitted "
+        f"on snapshots {day(first.train_first_snapshot_date)} to "
+        f"{day(first.train_last_snapshot_date)}. All figures here are of a backtest: of snapshots "
+        f"{day(first.test_first_snapshot_date)} to {day(first.test_last_snapshot_date)}, each "
+        f"predicted by a model fitted on earlier days, and say who cancels within "
+        f"{first.horizon_days} days. A ROC AUC above 0.80 would be a leak until shown otherwise."
     )
     figures = [
         figure(
@@ -577,11 +573,11 @@ def model_section(data: Data, assumed: Assumptions) -> Section:
     if (rows["cohort"] == "new_users").any():
         new = figure(
             "models-new",
-            "Models compared, users never trained on",
+            "Models compared, users in no fit",
             answer,
             lambda rows, width: charts.model_figures(rows, width, "new_users"),
             lambda rows: findings.model_figures(rows, "new_users"),
-            note="One user in five is in no training.",
+            note="One user in five is in no fit of the backtest.",
         )
         figures.append(replace(new, table=figures_table(rows, "new_users")))
     if stored.problem:
@@ -595,7 +591,7 @@ def curve_figures(data: Data, chosen: str, assumed: Assumptions) -> list[Figure]
     answer, metrics = data["model_figures"], data.model.metrics
     rows, points = answer.rows, metrics["curves"].get(chosen, [])
     if not points:
-        problem = "The test part has one class only, so there is no curve to draw."
+        problem = "The backtest has one class only, so there is no curve to draw."
         return [Figure("roc", "ROC curve", problem=problem, sources=(answer,))]
     money = pd.concat(
         profit_curve(metrics["curves"][name], assumed).assign(model=model_name(name))
@@ -637,9 +633,8 @@ def curve_figures(data: Data, chosen: str, assumed: Assumptions) -> list[Figure]
             "The curve: metrics.json of the run.", wide=True),
         one("features", "What the model looks at",
             lambda width: charts.strengths(strongest, width), findings.strengths(strongest),
-            "Mean absolute contribution to the log odds over the test part: metrics.json of the "
-            "run. "
-            "What the model looks at is no cause.",
+            "Mean absolute contribution to the log odds over the rows of the fit: metrics.json of "
+            "the run. What the model looks at is no cause.",
             table(strongest, {
                 "feature": ("Feature", str), "theme": ("Theme", str),
                 "mean_log_odds": ("Mean change of the log odds", "{:.3f}".format),

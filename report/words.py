@@ -36,6 +36,7 @@ METRICS = {
 }
 _FEATURES = {
     "is_churned_next_10_days": "cancels in 10 days",
+    "kind_of_listener": "kind of listener",
     "is_paid": "paid plan",
     "tenure_days": "days since registration",
     "days_since_first_event": "days since first event",
@@ -43,10 +44,9 @@ _FEATURES = {
     "idle_seconds_to_date": "idle time so far",
 }
 _MODELS = {
-    "xgboost": "XGBoost",
-    "logistic_regression": "logistic regression",
-    "logistic_regression_5_features": "logistic, 5 features",
-    "gradient_boosted_trees": "boosted trees (MLlib)",
+    "xgboost": "XGBoost, all features",
+    "xgboost_on_4_types": "XGBoost, 4 types of users",
+    **{f"mixture_of_{types}_types": f"{types} types of users" for types in (3, 4, 5)},
 }
 _GENDERS = {"F": "women", "M": "men"}
 
@@ -88,9 +88,9 @@ def feature_name(name: str) -> str:
     if name in _FEATURES:
         return _FEATURES[name]
     name = re.sub(r"_trend_7_over_21_days$", ": 7 over 21 days", name)
-    name = re.sub(r"_last_(\d+)_days$", r", \1 days", name).removesuffix("_last_1_days")
+    name = re.sub(r"_last_(\d+)_days$", r", \1 days", name)
     name = re.sub(r"_to_date$", " so far", name)
-    name = name.replace("milliseconds", "time").replace(", 1 days", ", 1 day")
+    name = name.replace("milliseconds", "time")
     return name.replace("_", " ")
 
 

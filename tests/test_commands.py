@@ -290,7 +290,7 @@ def test_demo_keeps_to_a_folder_of_its_own(
     before = landing.is_symlink() and landing.readlink()
     assert demo.main(["--raw", str(raw), "--folder", str(own)]) == 0
     assert (landing.is_symlink() and landing.readlink()) == before
-    assert [step.name for step in steps] == ["build", "train", "evaluate", "score"]
+    assert [step.name for step in steps] == ["build", "train", "score"]
     for step in steps:
         if step.command[0] == "dbt":
             # of whatever logs the demo had before, nothing is left

@@ -122,7 +122,7 @@ def test_all_steps_are_right_though_workers_come_late_lose_files_and_die(
         client = s3(found)
         run, page = (
             client.get_object(Bucket=BUCKET, Key=key)["Body"].read().decode().strip()
-            for key in ("artifacts/latest", "report.html")
+            for key in ("artifacts/in_use", "report.html")
         )
         assert f"on, model run {run}." in page  # said of the list of users at risk
         assert "No model has been trained yet" not in page

@@ -29,9 +29,10 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 from scipy.stats import binomtest
 
-from ml import report as ml_report
-from ml import store
+from ml import card, store
 from ml.features import FEATURES
+from ml.models import RECENCY, Rates
+from ml.reasons import Explained
 from report import charts, data, findings, page, places, svg
 from report.__main__ import main
 from report.data import build_name, query
@@ -182,7 +183,8 @@ def artifacts(
     folder = tmp_path_factory.mktemp("artifacts")
     run, metrics, rows = made_up_run()
     texts = {"run.json": json.dumps(run), "metrics.json": json.dumps(metrics)}
-    store.save_run(folder, RUN, {}, texts)
+    model = Explained(Rates((), (0.1,)), (0.0,), {RECENCY: 1.0}, {RECENCY: 0.0}, ())
+    store.save_run(folder, RUN, model, texts)
     spark = active_spark()
     with environment({"CHURN_SCHEMA": SCHEMA}):
         target = load_target(profiles_dir=ROOT)
@@ -190,7 +192,10 @@ def artifacts(
     spark.createDataFrame([(ATTACK,)], "reason string").createOrReplaceTempView("attack")
     spark.sql(
         f"""
-        insert into {target.ml}.churn_scores
+        insert into {target.ml}.churn_scores (
+            model_run_id, snapshot_date, user_id, churn_probability,
+            reason_1, reason_2, reason_3, scored_at
+        )
         select '{RUN}', snapshot_date, user_id, pmod(xxhash64(user_id), 1000) / 2500D,
             concat('Reason ', attack.reason), 'Second reason', 'Second reason',
             timestamp '2018-11-15 00:00:00'
@@ -239,30 +244,23 @@ def made_up_run() -> tuple[dict, dict, list[tuple]]:
             "xgboost": risk,
         }
     )
-    split = {
-        "horizon_days": 10,
-        "train_first": "2018-10-02",
-        "train_last": "2018-10-12",
-        "tune_first": "2018-10-22",
-        "tune_last": "2018-10-24",
-        "test_first": "2018-11-03",
-        "test_last": "2018-11-05",
-    }
     run = {
         "model_run_id": RUN,
         "trained_at": "2018-11-15T00:00:00+00:00",
-        "split": split,
+        "horizon_days": 10,
+        "fit": {"first": "2018-10-02", "last": "2018-11-05"},
+        "backtest": [{"test_first": "2018-11-03", "test_last": "2018-11-05"}],
         "models": names,
         "chosen": "xgboost",
-        "tune_log_loss": {},
+        "losses": {},
     }
     strengths = [
         {"feature": f.name, "theme": f.theme, "mean_log_odds": 1 / (i + 1), "direction": None}
         for i, f in enumerate(FEATURES)
     ]
-    figures = ml_report.all_figures(predictions, names, replicates=10)
-    metrics = ml_report.metrics_json(run, predictions, figures, strengths)
-    return run, metrics, ml_report.model_run_rows(run, figures)
+    figures = card.all_figures(predictions, names, "xgboost", replicates=10)
+    metrics = card.metrics_json(run, predictions, figures, strengths)
+    return run, metrics, card.model_run_rows(run, figures)
 
 
 # --- what is written -----------------------------------------------------------------------------

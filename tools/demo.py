@@ -33,7 +33,7 @@ LOGS = ROOT / "logs"
 LOG_FILES = [
     f"*.{kind}{packed}" for kind in ("json", "jsonl", "ndjson") for packed in ("", ".gz", ".bz2")
 ]
-TOO_LITTLE_DATA = 3  # exit status of `python -m ml`
+NO_MODEL = (3, 4)  # exit status of `python -m ml`: too little data, or an alarm speaks against it
 # targets of profiles.yml whose tables are in the folder CHURN_WAREHOUSE
 TARGETS = ("local", "comet")
 AT_RISK_SHOWN = 5
@@ -204,36 +204,31 @@ def run(raw: Path, demo: Path, done: list[Step], console: Console) -> int:
     variables = {"raw_path": str(raw)} | FROM_NOTHING
     dbt = ["dbt", "--no-use-colors", "build", "--vars", json.dumps(variables)]
     build = Step("build", [*dbt, "--full-refresh"])
-    train, evaluate, score = ml("train"), ml("evaluate", shows_output=True), ml("score")
+    train, score = ml("train", shows_output=True), ml("score")
     done.append(build)
     if status := execute(build, console):
         return status
     built = built_counts(demo)
 
     done.append(train)
-    status = execute(train, console, allowed=TOO_LITTLE_DATA)
-    if status == TOO_LITTLE_DATA:
-        console.print(
-            f"The tables are built. There is too little data for a model: {last_line(train)}",
-            style="yellow",
-        )
+    status = execute(train, console, allowed=NO_MODEL)
+    if status in NO_MODEL:
+        console.print("The tables are built. No user is scored.", style="yellow")
     elif status:
         return status
     else:
-        for step, allowed in ((evaluate, TOO_LITTLE_DATA), (score, 0)):
-            done.append(step)
-            status = execute(step, console, allowed=allowed)
-            if status and status != allowed:
-                return status
+        done.append(score)
+        if status := execute(score, console):
+            return status
     summary(console, built, done, is_scored=score in done)
     console.print(next_commands(demo, raw, is_scored=score in done), soft_wrap=True)
     return 0
 
 
-def execute(step: Step, console: Console, allowed: int = 0) -> int:
+def execute(step: Step, console: Console, allowed: Sequence[int] = ()) -> int:
     """Run one step, its output to its log and its last line to the screen; returns its status.
 
-    A status that is neither 0 nor `allowed` is reported with the end of the log.
+    A status that is neither 0 nor one of `allowed` is reported with the end of the log.
     """
     LOGS.mkdir(exist_ok=True)
     environment = {
@@ -267,7 +262,7 @@ def execute(step: Step, console: Console, allowed: int = 0) -> int:
         code = process.wait()
     step.seconds = time.monotonic() - began
 
-    if code in (0, allowed):
+    if code in (0, *allowed):
         if step.shows_output:
             console.print(step.log.read_text().rstrip())
         console.print(Text.assemble(label, f"  {step.seconds:,.0f} s"))
@@ -293,11 +288,6 @@ def failure(output: str) -> str:
         if "Completed with" in line or "Encountered an error" in line:
             return "\n".join(lines[number : number + 40])
     return "\n".join(lines[-20:])
-
-
-def last_line(step: Step) -> str:
-    lines = step.log.read_text().split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 # --- summary

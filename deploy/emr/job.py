@@ -85,6 +85,7 @@ def use_model(step: str, home: str, folder: Path, options: list[str]) -> int:
     from pyarrow import fs
 
     from ml.__main__ import main as ml
+    from ml.store import IN_USE, runs
     from report.__main__ import main as report
 
     # Arrow does not look for it itself, as AWS's libraries do
@@ -93,19 +94,20 @@ def use_model(step: str, home: str, folder: Path, options: list[str]) -> int:
     models, page = folder / "artifacts", folder / "report.html"
     stored = home.removeprefix("s3://")
     models.mkdir()
-    if s3.get_file_info(f"{stored}/artifacts/latest").is_file:
+    if s3.get_file_info(f"{stored}/artifacts/{IN_USE}").is_file:
         fs.copy_files(f"{stored}/artifacts", str(models), s3, disk)
     if step == "report":
         status = report(["--artifacts", str(models), "--out", str(page)])
         if status == 0:
             fs.copy_files(str(page), f"{stored}/report.html", disk, s3)
         return status
+    earlier = runs(models)
     status = ml([step, "--artifacts", str(models), *options])
     if status == 0 and step == "train":
-        run = (models / "latest").read_text().strip()
-        fs.copy_files(str(models / run), f"{stored}/artifacts/{run}", disk, s3)
-        # last, so that it never names a run that is not all there
-        fs.copy_files(str(models / "latest"), f"{stored}/artifacts/latest", disk, s3)
+        # the pointer last, so that it never names a run that is not all there
+        for run in set(runs(models)).difference(earlier):
+            fs.copy_files(str(models / run), f"{stored}/artifacts/{run}", disk, s3)
+        fs.copy_files(str(models / IN_USE), f"{stored}/artifacts/{IN_USE}", disk, s3)
     return status
 
 

@@ -1,4 +1,4 @@
--- How good is each model on days and users that came after its training?
+-- How good is each model on days that came after its fit?
 with
 
 shown as (
@@ -27,7 +27,6 @@ select
     runs.horizon_days,
     runs.train_first_snapshot_date,
     runs.train_last_snapshot_date,
-    runs.tune_last_snapshot_date,
     runs.test_first_snapshot_date,
     runs.test_last_snapshot_date
 from {{ target.schema.split('.')[-1] }}_ml.model_runs as runs

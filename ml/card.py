@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,9 +14,11 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from ml.evaluate import Interval, Ranking, calibration_bins, curve, figures_with_intervals
+from ml import store
+from ml.figures import Interval, Ranking, calibration_bins, curve, figures_with_intervals
 from ml.models import BASELINES
 from warehouse.console import Console
+from warehouse.errors import ProjectError
 
 Figures = dict[str, dict[str, dict[str, Interval]]]  # model -> cohort -> figure
 
@@ -25,7 +29,7 @@ SHOWN = (*PRINTED, "brier", "calibration_error")
 
 
 def cohorts(predictions: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Which (rows,) of the test predictions belong to each cohort; empty ones are left out."""
+    """Which (rows,) of the backtest belong to each cohort; empty ones are left out."""
     tenure = predictions["tenure_days"].to_numpy(dtype=float)
     paid = predictions["is_paid"].to_numpy(dtype=float)
     found = {
@@ -40,8 +44,11 @@ def cohorts(predictions: pd.DataFrame) -> dict[str, np.ndarray]:
     return {name: mask for name, mask in found.items() if mask.any()}
 
 
-def all_figures(predictions: pd.DataFrame, names: Sequence[str], replicates: int) -> Figures:
-    """Figures of every model on every cohort, with intervals over users."""
+def all_figures(
+    predictions: pd.DataFrame, names: Sequence[str], chosen: str, replicates: int
+) -> Figures:
+    """Figures of every model on all and on new users, and of the chosen on every cohort, with
+    intervals over users."""
     label = predictions["label"].to_numpy()
     user = pd.factorize(predictions["user_id"])[0]
     masks = cohorts(predictions)
@@ -51,6 +58,7 @@ def all_figures(predictions: pd.DataFrame, names: Sequence[str], replicates: int
                 label[mask], predictions[name].to_numpy()[mask], user[mask], replicates
             )
             for cohort, mask in masks.items()
+            if name == chosen or cohort in ("all", "new_users")
         }
         for name in names
     }
@@ -60,7 +68,7 @@ def metrics_json(
     run: Mapping, predictions: pd.DataFrame, figures: Figures, strengths: Sequence[Mapping]
 ) -> dict:
     """What metrics.json holds: sizes, figures (undefined: null), calibration bins, and curves;
-    `strengths` are those of `explain.strengths`."""
+    `strengths` are those of `reasons.Explained`."""
     rankings = {
         name: Ranking.of(predictions["label"].to_numpy(), predictions[name].to_numpy())
         for name in run["models"]
@@ -69,7 +77,7 @@ def metrics_json(
     return {
         "model_run_id": run["model_run_id"],
         "chosen": run["chosen"],
-        "tune_log_loss": run["tune_log_loss"],
+        "losses": run["losses"],
         "cohorts": {
             cohort: {
                 "rows": int(mask.sum()),
@@ -102,18 +110,15 @@ def metrics_json(
 
 def model_run_rows(run: Mapping, figures: Figures) -> list[tuple]:
     """Rows of the table model_runs; undefined figures are left out."""
-    split = {k: date.fromisoformat(v) for k, v in run["split"].items() if isinstance(v, str)}
+    fit, backtest = run["fit"], run["backtest"]
+    days = (fit["first"], fit["last"], backtest[0]["test_first"], backtest[-1]["test_last"])
     return [
         (
             run["model_run_id"],
             model,
             datetime.fromisoformat(run["trained_at"]),
-            run["split"]["horizon_days"],
-            split["train_first"],
-            split["train_last"],
-            split["tune_last"],
-            split["test_first"],
-            split["test_last"],
+            run["horizon_days"],
+            *(date.fromisoformat(day) for day in days),
             cohort,
             name,
             figure.value,
@@ -128,16 +133,24 @@ def model_run_rows(run: Mapping, figures: Figures) -> list[tuple]:
     ]
 
 
-def print_figures(console: Console, run: Mapping, figures: Figures) -> None:
-    """Tables of the test figures: every model on all and on new users, the chosen by segment."""
-    split, chosen = run["split"], run["chosen"]
-    console.print(
-        f"\nRun {run['model_run_id']}: trained on snapshots {split['train_first']} to "
-        f"{split['train_last']}, tuned to {split['tune_last']}, tested on {split['test_first']} "
-        f"to {split['test_last']} ({run['rows']['test']:,} rows). Chosen on the tune split by log "
-        f"loss: {chosen}.",
+def said(run: Mapping) -> str:
+    """What a run did, in two sentences."""
+    backtest, fit = run["backtest"], run["fit"]
+    return (
+        f"\nRun {run['model_run_id']}: a backtest on snapshots {backtest[0]['test_first']} to "
+        f"{backtest[-1]['test_last']} ({run['backtest_rows']:,} rows), each model fitted on days "
+        f"that lie {run['horizon_days']} days earlier. Chosen, as the simplest within one standard "
+        f"error of the lowest log loss: {run['chosen']}; fitted on {fit['first']} to {fit['last']} "
+        f"({fit['rows']:,} rows)."
     )
-    for cohort, title in (("all", "all users"), ("new_users", "users never trained on")):
+
+
+def print_figures(console: Console, chosen: str, figures: Figures) -> None:
+    """Tables of every model on all and on new users, and of the chosen by segment."""
+    for cohort, title in (
+        ("all", "All users"),
+        ("new_users", "One user in five, in no fit of a backtest"),
+    ):
         rows = {
             f"* {m}" if m == chosen else m: by_cohort[cohort]
             for m, by_cohort in figures.items()
@@ -145,45 +158,61 @@ def print_figures(console: Console, run: Mapping, figures: Figures) -> None:
         }
         if rows:
             base = next(iter(rows.values()))["base_rate"].value
-            title = f"Test, {title} (base rate {base:.4f}; below each figure its 95 % interval)"
+            title = f"{title} (base rate {base:.4f}; below each figure its 95 % interval)"
             console.print(_table(title, "model", rows))
     segments = {c: f for c, f in figures[chosen].items() if c not in ("all", "new_users")}
-    console.print(_table(f"Test, {chosen} by segment", "segment", segments))
+    console.print(_table(f"{chosen} by segment", "segment", segments))
 
 
-def print_warnings(
-    console: Console, run: Mapping, figures: Figures, suspect_auc: float
-) -> list[str]:
-    """Print, and return, what a reader must know before using the run."""
-    warnings = [
-        f"The test ROC AUC of {name} is {by_cohort['all']['roc_auc'].value:.3f}, above "
-        f"{suspect_auc}: a leak until shown otherwise."
-        for name, by_cohort in figures.items()
-        if by_cohort["all"]["roc_auc"].value > suspect_auc
-    ]
-    chosen = figures[run["chosen"]]["all"]["log_loss"].value
-    base = figures["base_rate"]["all"]["log_loss"].value
-    if chosen >= base:
-        warnings.append(
-            f"On test the log loss of {run['chosen']} ({chosen:.4f}) is not below that of the base "
-            f"rate ({base:.4f}): do not use its probabilities; more data is needed."
+def print_runs(console: Console, artifacts: Path) -> None:
+    """A table of all runs, the oldest first, with figures of their backtests.
+
+    Raises ProjectError where there is none.
+    """
+    in_use = store.run_in_use(artifacts)
+    if not (found := store.runs(artifacts)):
+        raise ProjectError(f"No model run in {artifacts}: run `python -m ml train` first.")
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("run", "model", "fitted up to", "roc auc", "log loss", ""):
+        table.add_column(name, no_wrap=True)
+    for name in found:
+        run, metrics = (
+            json.loads((artifacts / name / file).read_text(encoding="utf-8"))
+            for file in ("run.json", "metrics.json")
         )
-    for warning in warnings:
-        console.print(Text.assemble(("WARNING", "bold red"), f" {warning}"))
-    return warnings
+        figures = metrics["figures"][run["chosen"]]["all"]
+        table.add_row(
+            name,
+            run["chosen"],
+            run["fit"]["last"] if "backtest" in run else "earlier version",
+            *(f"{figures[figure]['value']:.3f}" for figure in ("roc_auc", "log_loss")),
+            "in use" if name == in_use else "",
+        )
+    console.print(table)
+
+
+def alarms(run: Mapping, figures: Figures, suspect_auc: float) -> list[str]:
+    """What speaks against using the run: a sentence each."""
+    chosen = figures[run["chosen"]]["all"]
+    found = []
+    if chosen["roc_auc"].low > suspect_auc:
+        found.append(
+            f"The ROC AUC of {run['chosen']} in the backtest is {chosen['roc_auc'].value:.3f}, for "
+            f"certain above {suspect_auc}: a leak until shown otherwise."
+        )
+    loss, base = chosen["log_loss"].value, figures["base_rate"]["all"]["log_loss"].value
+    if loss >= base:
+        found.append(
+            f"{run['chosen']} is no better than the base rate in the backtest (log loss {loss:.4f} "
+            f"and {base:.4f}): more data is needed."
+        )
+    return found
 
 
 def model_card(run: Mapping, metrics: Mapping) -> str:
     """MODEL_CARD.md, after the headings of Mitchell et al., Model Cards (FAT* 2019)."""
-    split, chosen, rows = run["split"], run["chosen"], run["rows"]
-    horizon = split["horizon_days"]
-    figures = metrics["figures"]
-    fit_days, share = run["fit"]["days"], run["fit"]["user_share"]
-    tune_lines = [
-        f"| {model} | {setting} | {loss:.4f} |"
-        for model, tried in run["tune_log_loss"].items()
-        for setting, loss in tried.items()
-    ]
+    chosen, fit, backtest = run["chosen"], run["fit"], run["backtest"]
+    horizon, figures = run["horizon_days"], metrics["figures"]
     lines = [
         f"# Churn model {run['model_run_id']}",
         "",
@@ -202,31 +231,34 @@ def model_card(run: Mapping, metrics: Mapping) -> str:
         "A downgrade is not a churn.",
         f"- Features: {len(run['features'])} columns of `churn_features`, all from events before "
         "the snapshot (ml/features.py lists them with units).",
+        f"- Fit: {fit['rows']:,} rows of {run['snapshots']} snapshot dates from {fit['first']} to "
+        f"{fit['last']}, of {run['user_share']:.0%} of the users, to bound the cost. Snapshots of "
+        "the first 28 days of the log, whose windows its start cuts, are left out only where 90 "
+        "days of others remain.",
         "",
-        "| part | snapshots | rows |",
-        "|---|---|---|",
-        f"| train | {split['train_first']} to {split['train_last']} | {rows['train']:,} |",
-        f"| tune | {split['tune_first']} to {split['tune_last']} | {rows['tune']:,} |",
-        f"| final fit | {split['train_first']} to {split['tune_last']} | {rows['fit']:,} |",
-        f"| test | {split['test_first']} to {split['test_last']} | {rows['test']:,} |",
+        "## Backtest",
+        "Each candidate is fitted anew for each stretch of days, on the snapshots that lie "
+        f"{horizon} days before it: no outcome that a fit has seen reaches into the days that it "
+        "is judged on. One user in five (a hash of the id) is in no fit: `new_users` below.",
         "",
-        f"Between the parts lies a gap of one horizon: no label window of {horizon} days overlaps "
-        "the next part. One user in five (a hash of the id) is in no fit: `new_users` below are "
-        "those in the test part.",
-        "Snapshots of the first 28 days of the log, whose windows its start cuts, are left out "
-        "of training only where 90 days of others remain.",
-        f"To bound the cost, fits use {len(fit_days)} snapshot dates and {share:.0%} of the users.",
+        "| fitted up to | judged on |",
+        "|---|---|",
+        *(f"| {o['fit_last']} | {o['test_first']} to {o['test_last']} |" for o in backtest),
         "",
         "## Choice",
-        "Settings and model were chosen on the tune split by log loss, among the models whose "
-        "contributions add up exactly to the prediction; then every model was fitted again on "
-        "train, gap and tune together. The test part was looked at once, after that.",
+        "The simplest candidate whose log loss is within one standard error of the lowest one "
+        "(differences row by row, users resampled). It was then fitted on all days and users: the "
+        "figures below are the backtest's, and the estimate of what this model is worth.",
         "",
-        "| model | setting | log loss on tune |",
-        "|---|---|---|",
-        *tune_lines,
+        "| candidate, simplest first | log loss | above the lowest | standard error |",
+        "|---|---|---|---|",
+        *(
+            f"| {name} | {loss['log_loss']:.4f} | {loss['above_best']:.4f} "
+            f"| {loss['standard_error']:.4f} |"
+            for name, loss in run["losses"].items()
+        ),
         "",
-        "## Figures on the test part",
+        "## Figures of the backtest",
         "With 95 % intervals of a bootstrap over users "
         f"({run['settings']['replicates']} replicates). Baselines: {', '.join(BASELINES)}.",
     ]
@@ -270,12 +302,12 @@ def model_card(run: Mapping, metrics: Mapping) -> str:
         "## Limits",
         "- Snapshots of one user on following days are nearly the same: rows are many, users "
         "are what counts, and the intervals resample users.",
-        "- The test part is one stretch of time; a change of season, price or product is not in "
+        "- The backtest is of one stretch of time; a change of season, price or product is not in "
         "it. Train again when monitoring shows drift.",
-        f"- A test ROC AUC above 0.80 would be a leak until shown otherwise; here it is "
+        f"- A ROC AUC above 0.80 would be a leak until shown otherwise; here it is "
         f"{figures[chosen]['all']['roc_auc']['value'] or float('nan'):.3f}.",
         "- The calibration error, the mean gap of the tenths above, is mostly noise in a small "
-        "test part: with few churners even a perfect probability shows one. It has no interval.",
+        "backtest: with few churners even a perfect probability shows one. It has no interval.",
         "",
     ]
     return "\n".join(lines)

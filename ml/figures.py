@@ -1,0 +1,357 @@
+"""Figures of a churn probability, with intervals: pure functions on numpy arrays.
+
+Arrays have one element per (user, snapshot). `label` is 0.0 or 1.0, `probability` lies in [0, 1],
+`weight` counts how often a row is drawn. Every figure that is undefined, such as a ROC AUC with one
+class, is nan. Ties are shared, never broken by row order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+TOP_PERCENTS = (1, 5, 10)
+BINS = 10
+LOGIT_BINS = 500  # of rows of like probability, taken as one where many samples are recalibrated
+NEWTON_STEPS = 25
+CURVE_POINTS = 200
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Rows sorted by falling probability, rows of equal probability in one group.
+
+    The bootstrap sorts once, and takes one Sample after the other of it.
+    """
+
+    label: np.ndarray  # (rows,) in falling order of probability
+    probability: np.ndarray  # (rows,)
+    order: np.ndarray  # (rows,) position of each in the original arrays
+    starts: np.ndarray  # (groups,) first row of each group
+    bins: np.ndarray  # (rows,) calibration bin, 0 = highest probability
+
+    @classmethod
+    def of(cls, label: np.ndarray, probability: np.ndarray) -> Ranking:
+        """Sort (rows,) labels by (rows,) probabilities."""
+        order = np.argsort(-probability, kind="stable")
+        ranked = probability[order]
+        is_start = np.ones(ranked.size, dtype=bool)
+        is_start[1:] = ranked[1:] != ranked[:-1]
+        starts = np.flatnonzero(is_start)
+        # equal-mass bins; a group of ties stays in one bin, that of its first row
+        bins = (starts * BINS // max(ranked.size, 1))[np.cumsum(is_start) - 1]
+        return cls(label[order].astype(float), ranked.astype(float), order, starts, bins)
+
+    def sample(self, weight: np.ndarray | None = None) -> Sample:
+        """Each row drawn `weight` (rows,) times, in the order of the original arrays; else once."""
+        drawn = np.ones(self.order.size) if weight is None else weight[self.order].astype(float)
+        return Sample(self, drawn)
+
+    @cached_property
+    def logit_bins(self) -> tuple[np.ndarray, np.ndarray]:
+        """(bins,) first group of each bin, and its mean log odds: up to LOGIT_BINS of like size,
+        and a bin for each probability where these are no more. Cut at 1e-15, as the log loss."""
+        size = np.diff(np.r_[self.starts, self.label.size])
+        bin_of = self.starts * LOGIT_BINS // max(self.label.size, 1)
+        if self.starts.size <= LOGIT_BINS:
+            bin_of = np.arange(self.starts.size)
+        first = np.flatnonzero(np.r_[True, bin_of[1:] != bin_of[:-1]][: bin_of.size])
+        p = np.clip(self.probability[self.starts], 1e-15, 1 - 1e-15)
+        log_odds = np.log(p) - np.log1p(-p)
+        return first, np.add.reduceat(size * log_odds, first) / np.add.reduceat(size, first)
+
+    @cached_property
+    def log_losses(self) -> np.ndarray:
+        """(rows,) -log of the probability given to what happened (natural log, cut at 1e-15)."""
+        p = np.clip(self.probability, 1e-15, 1 - 1e-15)
+        return -np.where(self.label > 0, np.log(p), np.log1p(-p))
+
+    @cached_property
+    def squared_errors(self) -> np.ndarray:
+        """(rows,) squared difference of probability and outcome."""
+        return (self.probability - self.label) ** 2
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows drawn from a ranking: what all figures are computed from."""
+
+    ranking: Ranking
+    weight: np.ndarray  # (rows,) how often each is drawn, in the order of the ranking
+
+    @cached_property
+    def positive(self) -> np.ndarray:
+        """(groups,) rows drawn of churners."""
+        return np.add.reduceat(self.weight * self.ranking.label, self.ranking.starts)
+
+    @cached_property
+    def negative(self) -> np.ndarray:
+        """(groups,) rows drawn of others."""
+        return np.add.reduceat(self.weight, self.ranking.starts) - self.positive
+
+    @cached_property
+    def hits(self) -> np.ndarray:
+        """(groups + 1,) churners' rows above each group, last of all."""
+        return np.r_[0.0, np.cumsum(self.positive)]
+
+    @cached_property
+    def misses(self) -> np.ndarray:
+        """(groups + 1,) others' rows above each group, last of all."""
+        return np.r_[0.0, np.cumsum(self.negative)]
+
+    @cached_property
+    def drawn(self) -> np.ndarray:
+        """(groups + 1,) rows above each group, last of all."""
+        return self.hits + self.misses
+
+
+def roc_auc(sample: Sample) -> float:
+    """Chance that a churner ranks above a non-churner, ties counting half.
+
+    The Mann-Whitney form: Hanley and McNeil, Radiology 143 (1982).
+    """
+    positives, negatives = sample.hits[-1], sample.misses[-1]
+    if not positives or not negatives:
+        return float("nan")
+    negative_below = negatives - sample.misses[1:]
+    wins = (sample.positive * (negative_below + sample.negative / 2)).sum()
+    return float(wins / (positives * negatives))
+
+
+def pr_auc(sample: Sample) -> float:
+    """Average precision: sum over thresholds of (gain in recall) x precision.
+
+    Without interpolation, as scikit-learn's average_precision_score; Davis and Goadrich (ICML
+    2006) on why not to interpolate. A ranking without any skill has the base rate.
+    """
+    hits, drawn = sample.hits[1:], sample.drawn[1:]
+    if not sample.hits[-1]:
+        return float("nan")
+    precision = np.divide(hits, drawn, out=np.zeros_like(hits), where=drawn > 0)
+    return float((sample.positive / sample.hits[-1] * precision).sum())
+
+
+def recall_at(sample: Sample, percent: float) -> float:
+    """Share of the churners among the `percent` % of rows with the highest probability.
+
+    Where the cut falls into a group of ties, the group counts in proportion (its expectation).
+    """
+    hits, drawn = sample.hits, sample.drawn
+    if not hits[-1]:
+        return float("nan")
+    return float(np.interp(drawn[-1] * percent / 100, drawn, hits) / hits[-1])
+
+
+def lift_at(sample: Sample, percent: float) -> float:
+    """Churn rate of the top `percent` % over that of all rows: recall / share looked at."""
+    return recall_at(sample, percent) / (percent / 100)
+
+
+def log_loss(sample: Sample) -> float:
+    """Mean of -log of the probability given to what happened."""
+    return _mean(sample.ranking.log_losses, sample)
+
+
+def brier(sample: Sample) -> float:
+    """Mean squared difference of probability and outcome.
+
+    Brier, Monthly Weather Review 78 (1950).
+    """
+    return _mean(sample.ranking.squared_errors, sample)
+
+
+def calibration_bins(sample: Sample) -> list[dict[str, float]]:
+    """Ten bins of equal size by probability, highest first: rows, mean probability, churn rate."""
+    ranking, drawn = sample.ranking, sample.weight
+    rows = np.bincount(ranking.bins, drawn, BINS)
+    predicted = np.bincount(ranking.bins, drawn * ranking.probability, BINS)
+    churned = np.bincount(ranking.bins, drawn * ranking.label, BINS)
+    return [
+        {"rows": rows[i], "probability": predicted[i] / rows[i], "churn_rate": churned[i] / rows[i]}
+        for i in range(BINS)
+        if rows[i]
+    ]
+
+
+def calibration_error(sample: Sample) -> float:
+    """Mean over bins, by size, of |mean probability - churn rate|.
+
+    The expected calibration error of Naeini et al. (AAAI 2015), with bins of equal size. Noise of
+    the churn rates adds to it: a perfect probability has one above 0, and a resampled set a larger
+    one than the set it was drawn from, so it has no interval (Roelofs et al., AISTATS 2022).
+    """
+    bins = calibration_bins(sample)
+    total = sum(b["rows"] for b in bins)
+    if not total:
+        return float("nan")
+    gaps = sum(b["rows"] * abs(b["probability"] - b["churn_rate"]) for b in bins)
+    return float(gaps / total)
+
+
+def calibration_slope(sample: Sample) -> float:
+    """b of the logistic recalibration logit(churn rate) = a + b logit(probability), fitted by
+    maximum likelihood: 1 if right, below 1 if probabilities are too extreme.
+
+    Cox, Biometrika 45 (1958), 562-565. Undefined where a class is missing, where all probabilities
+    are one, and where these tell the classes apart without an error.
+    """
+    log_odds, churned, stayed = _by_logit(sample)
+    return float(_logistic_fit(np.stack([np.ones_like(log_odds), log_odds]), churned, stayed)[1])
+
+
+def calibration_intercept(sample: Sample) -> float:
+    """a of the same with b at 1, calibration in the large: 0 if right, above 0 if fewer churners
+    were predicted than there are.
+
+    Van Calster et al., BMC Medicine 17:230 (2019). Undefined where a class is missing.
+    """
+    log_odds, churned, stayed = _by_logit(sample)
+    return float(_logistic_fit(np.ones((1, log_odds.size)), churned, stayed, log_odds)[0])
+
+
+def _by_logit(sample: Sample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    first, log_odds = sample.ranking.logit_bins
+    return (
+        log_odds,
+        np.add.reduceat(sample.positive, first),
+        np.add.reduceat(sample.negative, first),
+    )
+
+
+def _logistic_fit(
+    inputs: np.ndarray, churned: np.ndarray, stayed: np.ndarray, offset: np.ndarray | float = 0.0
+) -> np.ndarray:
+    """(inputs,) coefficients of (inputs, bins), the first of ones, for counts by bin, by Newton's
+    method; nan where the likelihood has no maximum."""
+    found, undefined = np.zeros(len(inputs)), np.full(len(inputs), np.nan)
+    if not churned.sum() or not stayed.sum():
+        return undefined
+    drawn = churned + stayed
+    # near the answer: far from it, a step can lead away
+    found[0] = np.log(churned.sum() / stayed.sum()) - (drawn * offset).sum() / drawn.sum()
+    for _ in range(NEWTON_STEPS):
+        p = 1 / (1 + np.exp(-np.clip(found @ inputs + offset, -500, 500)))
+        information = (inputs * (drawn * p * (1 - p))) @ inputs.T
+        if not np.linalg.cond(information) < 1e12:
+            return undefined
+        change = np.linalg.solve(information, inputs @ (churned - drawn * p))
+        found = found + change
+        if np.abs(change).max() < 1e-9:
+            return found
+    return undefined
+
+
+def curve(ranking: Ranking, points: int = CURVE_POINTS) -> list[dict[str, float]]:
+    """The ranking from the highest probability down, for ROC, precision-recall, lift and profit.
+
+    Up to `points` + 1 places to stop at, closer together at the top, each with the share of rows
+    that lie above it, recall (true positive rate), false positive rate and precision, all 0 to 1.
+    Rows of one probability are taken together. Empty where a class is missing.
+    """
+    sample = ranking.sample()
+    hits, misses = sample.hits, sample.misses
+    if not hits[-1] or not misses[-1]:
+        return []
+    wanted = np.linspace(0, 1, points + 1) ** 2 * ranking.label.size
+    stops = np.unique(np.searchsorted(hits + misses, wanted))
+    return [
+        {
+            "share": (hits[i] + misses[i]) / ranking.label.size,
+            "recall": hits[i] / hits[-1],
+            "false_positive_rate": misses[i] / misses[-1],
+            "precision": hits[i] / max(hits[i] + misses[i], 1.0),
+        }
+        for i in stops
+    ]
+
+
+def figures(sample: Sample) -> dict[str, float]:
+    """Every figure that has an interval, by name, in the order in which they are reported."""
+    found = {
+        "base_rate": _mean(sample.ranking.label, sample),
+        "roc_auc": roc_auc(sample),
+        "pr_auc": pr_auc(sample),
+    }
+    for percent in TOP_PERCENTS:
+        found[f"lift_at_{percent}_percent"] = lift_at(sample, percent)
+        found[f"recall_at_{percent}_percent"] = recall_at(sample, percent)
+    found["log_loss"] = log_loss(sample)
+    found["brier"] = brier(sample)
+    found["calibration_slope"] = calibration_slope(sample)
+    found["calibration_intercept"] = calibration_intercept(sample)
+    return found
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its bootstrap 95 % interval; nan where undefined."""
+
+    value: float
+    low: float
+    high: float
+
+
+def user_weights(user: np.ndarray, replicates: int, seed: int) -> np.ndarray:
+    """(replicates, rows) draw counts of a bootstrap that resamples users with replacement.
+
+    `user` numbers the user of each row from 0. A user's rows are drawn together: their labels
+    overlap, so resampling rows would make intervals far too narrow (cluster bootstrap, Davison and
+    Hinkley 1997, section 3.8).
+    """
+    users = int(user.max()) + 1 if user.size else 0
+    generator = np.random.default_rng(seed)
+    counts = generator.multinomial(users, np.full(users, 1 / max(users, 1)), size=replicates)
+    return counts[:, user].astype(np.float32)
+
+
+def figures_with_intervals(
+    label: np.ndarray,
+    probability: np.ndarray,
+    user: np.ndarray,
+    replicates: int = 200,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Figures of (rows,) arrays with the 2.5 and 97.5 percentiles over resampled users, and the
+    calibration error, which has none."""
+    ranking = Ranking.of(label, probability)
+    point = figures(ranking.sample())
+    _, codes = np.unique(user, return_inverse=True)
+    # one replicate at a time: memory stays at a few arrays of the size of the test set
+    seeds = np.random.SeedSequence(seed).generate_state(replicates)
+    drawn = [figures(ranking.sample(user_weights(codes, 1, int(s))[0])) for s in seeds]
+    found = {
+        name: Interval(value, *_percentiles([replicate[name] for replicate in drawn]))
+        for name, value in point.items()
+    }
+    error = calibration_error(ranking.sample())
+    return found | {"calibration_error": Interval(error, float("nan"), float("nan"))}
+
+
+def strongest_single_feature(label: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(features,) ROC AUC of each column of (rows, features) alone, at best, from 0.5 to 1.
+
+    The better direction counts, and nulls (nan) count as lowest or highest, whichever tells more.
+    """
+    best = np.full(values.shape[1], 0.5)
+    for j in range(values.shape[1]):
+        column = values[:, j]
+        for fill in (-np.inf, np.inf) if np.isnan(column).any() else (0.0,):
+            ranking = Ranking.of(label, np.where(np.isnan(column), fill, column))
+            auc = roc_auc(ranking.sample())
+            if not np.isnan(auc):
+                best[j] = max(best[j], auc, 1 - auc)
+    return best
+
+
+def _mean(values: np.ndarray, sample: Sample) -> float:
+    return float(np.average(values, weights=sample.weight)) if sample.weight.sum() else float("nan")
+
+
+def _percentiles(values: list[float]) -> tuple[float, float]:
+    known = [value for value in values if not np.isnan(value)]
+    if not known:
+        return float("nan"), float("nan")
+    low, high = np.percentile(known, [2.5, 97.5])
+    return float(low), float(high)
