@@ -16,6 +16,8 @@ EPILOG = """examples:
   python -m ml score                         score today's users with the model in use
   python -m ml evaluate                      the model in use on days after its fit
   python -m ml evaluate --first 2019-03-01   the same on snapshots since then
+  python -m ml score --first 2019-02-01      all snapshots since then, which readers do not see
+  python -m ml explain 100468                what a user's score is made of
   python -m ml runs                          what was trained, and which run is in use
   python -m ml promote <run>                 put a run in use; then: python -m ml score
   python -m ml train --target emr            with the Spark settings of another dbt target
@@ -90,15 +92,18 @@ def parser() -> argparse.ArgumentParser:
             metavar="ID",
             help="model run, a folder of --artifacts (default: the one in use)",
         )
-    evaluate.add_argument(
-        "--first", type=_date, metavar="DATE", help="first snapshot (default: the first possible)"
-    )
-    evaluate.add_argument(
-        "--last",
-        type=_date,
-        metavar="DATE",
-        help="last snapshot (default: the last with a known outcome)",
-    )
+    for one, (first, last) in (
+        (evaluate, ("the first after its fit", "the last with a known outcome")),
+        (score, ("today; with --last, the first there is", "today")),
+    ):
+        one.add_argument(
+            "--first", type=_date, metavar="DATE", help=f"first snapshot (default: {first})"
+        )
+        one.add_argument(
+            "--last", type=_date, metavar="DATE", help=f"last snapshot (default: {last})"
+        )
+    explain = command("explain", "what the score of a user that readers see is made of")
+    explain.add_argument("user", metavar="USER", help="user_id as in churn_risk")
     command("runs", "what was trained, with its figures, and which run is in use", files)
     promote = command("promote", "put a run in use, for evaluate and score", files)
     promote.add_argument("run", metavar="RUN", help="model run, a folder of --artifacts")
@@ -133,7 +138,7 @@ def _run(options: argparse.Namespace, console: Console) -> None:
         store.put_in_use(artifacts, options.run)
         console.print(f"Run {options.run} is in use. Show its scores: python -m ml score")
         return
-    if options.command != "train":
+    if options.command in ("evaluate", "score"):
         store.run_folder(artifacts, options.run)
     with steps(console)("start Spark"):
         spark, target = spark_session(options.target, options.profiles_dir)
@@ -147,10 +152,13 @@ def _run(options: argparse.Namespace, console: Console) -> None:
 
         evaluate(spark, target, artifacts, options.run, (options.first, options.last), console)
     else:
-        from ml.score import score
+        from ml.score import explain, score
 
-        score(spark, target, artifacts, options.run, console)
-        console.print(f"Readers see them in {target.published}.churn_risk.")
+        if options.command == "explain":
+            explain(spark, target, options.user, console)
+        else:
+            period = (options.first, options.last)
+            score(spark, target, artifacts, options.run, period, console)
 
 
 def _positive(text: str) -> int:

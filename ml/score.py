@@ -1,4 +1,4 @@
-"""Score today's active users with the chosen model: `python -m ml score`."""
+"""Score active users with the model in use, and explain a score: `python -m ml score | explain`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from rich.table import Table
 
 import ml
 from ml import store
-from ml.features import HORIZON_DAYS, KEYS, assert_finite, encode
-from ml.reasons import SCORED, Explained
+from ml.features import HORIZON_DAYS, KEYS, THEMES, assert_finite, encode
+from ml.reasons import SCORED, THEME_COLUMNS, Explained
 from warehouse.console import Console, steps
 from warehouse.errors import ProjectError
 from warehouse.session import Target
@@ -39,7 +39,7 @@ def scores_of(features: DataFrame, explained: Explained, run_id: str) -> DataFra
 
 
 def checked(scores: DataFrame, otherwise: str) -> int:
-    """The number of users.
+    """The number of users and snapshots.
 
     Raises ProjectError, which begins with `otherwise`, unless each has one row, with a
     probability and reasons.
@@ -48,7 +48,7 @@ def checked(scores: DataFrame, otherwise: str) -> int:
     for reason in ("reason_1", "reason_2", "reason_3"):
         is_whole &= F.length(reason) > 0
     row = scores.agg(
-        F.count_distinct("user_id").alias("users"),
+        F.count_distinct("snapshot_date", "user_id").alias("users"),
         F.count("*").alias("rows"),
         F.count_if(F.coalesce(is_whole, F.lit(False))).alias("whole"),
     ).collect()[0]
@@ -66,51 +66,83 @@ def score(
     target: Target,
     artifacts: Path,
     run_id: str | None,
+    period: tuple[date | None, date | None],
     console: Console,
 ) -> int:
-    """Write a churn probability and three reasons for every active user of today's snapshot, and
-    make them those that `churn_risk` shows: readers see them at once.
+    """Write a churn probability, log odds by theme and three reasons for every active user of
+    today's snapshot, and make them those that `churn_risk` shows: readers see them at once.
 
-    Returns the number of users. Repeating it replaces the same rows. What was written is read back
-    and checked before it is shown, so a failure or a kill leaves readers at the scores they saw.
+    With a `period` it scores all its snapshots, and readers see what they saw: their outcomes say
+    how good the model is. Returns the number of scores. Repeating it replaces the same rows. What
+    was written is read back and checked before it is shown, so a failure or a kill leaves readers
+    at the scores they saw.
 
-    Raises ProjectError, before anything is written, when there is no model, no row at today's
-    snapshot, a feature with NaN or infinity, or a score that is none; and, with readers where they
-    were, when the table does not hold the scores.
+    Raises ProjectError, before anything is written, when there is no model, no row at a snapshot,
+    a feature with NaN or infinity, or a score that is none; and, with readers where they were,
+    when the table does not hold the scores.
     """
     step = steps(console)
     folder = store.run_folder(artifacts, run_id)
     run = store.read_run(folder)
     store.assert_writable(spark, target)
-    day = store.current_snapshot_date(spark, target)
+    today = store.current_snapshot_date(spark, target)
     features = store.published_features(spark, target, run["features"])
-    today = features.where(F.col("snapshot_date") == F.lit(day))
-    if today.isEmpty():
+    days = [today] if period == (None, None) else _days(features, period, today)
+    scored_rows = features.where(F.col("snapshot_date").isin(*days))
+    if scored_rows.isEmpty():
         raise ProjectError(
-            f"churn_features has no row for today's snapshot {day}: run `dbt build` on logs that "
+            f"churn_features has no row for today's snapshot {today}: run `dbt build` on logs that "
             "reach it."
         )
-    assert_finite(encode(today))
-    with step(f"score the users of {day} with {run['chosen']}"):
+    assert_finite(encode(scored_rows))
+    which = f"{days[0]}" if len(days) == 1 else f"{len(days)} snapshots to {days[-1]}"
+    with step(f"score the users of {which} with {run['chosen']}"):
         explained = store.read_model(folder)
         scored_at = datetime.now(timezone.utc).replace(microsecond=0)
         # computed once; a MERGE takes no source with Python code in its plan
-        scores = scores_of(today, explained, run["model_run_id"]).localCheckpoint()
+        scores = scores_of(scored_rows, explained, run["model_run_id"]).localCheckpoint()
         scores = scores.withColumn("scored_at", F.lit(scored_at))
         # rows that readers see already are replaced by the write
         users = checked(scores, "Nothing was written")
     with step(f"write {users:,} scores to {target.ml}.churn_scores"):
-        store.replace_scores(spark, target, scores, run["model_run_id"], day)
-        written = store.written_scores(spark, target, run["model_run_id"], day)
+        store.replace_scores(spark, target, scores, run["model_run_id"], days)
+        written = store.written_scores(spark, target, run["model_run_id"], days)
         if checked(written, "Not shown to readers") != users:
             raise ProjectError(
                 f"Not shown to readers: {target.ml}.churn_scores has not the {users:,} users of "
-                f"{day} that were scored. Score again when nothing else writes to it."
+                f"{which} that were scored. Score again when nothing else writes to it."
             )
-        store.serve(spark, target, run["model_run_id"], day, scored_at)
-    top = scores.orderBy(F.desc("churn_probability"), "user_id").limit(TOP).collect()
-    console.print(likeliest([row.asDict() for row in top], day))
+        if days == [today]:
+            store.serve(spark, target, run["model_run_id"], today, scored_at)
+    if days == [today]:
+        top = scores.orderBy(F.desc("churn_probability"), "user_id").limit(TOP).collect()
+        console.print(likeliest([row.asDict() for row in top], today))
+        console.print(f"Readers see them in {target.published}.churn_risk.")
+    elif days[0] <= date.fromisoformat(run["fit"]["last"]):
+        console.print(
+            f"The model was fitted on snapshots up to {run['fit']['last']}: of these it has seen "
+            "the outcome, so they flatter it."
+        )
     return users
+
+
+def _days(features: DataFrame, period: tuple[date | None, date | None], today: date) -> list[date]:
+    """All snapshot dates of a period, in order.
+
+    Raises ProjectError where there is none.
+    """
+    first, last = period[0] or date.min, period[1] or today
+    found = features.select("snapshot_date").distinct().collect()
+    days = sorted(row["snapshot_date"] for row in found)
+    chosen = [day for day in days if first <= day <= last]
+    if not chosen:
+        raise ProjectError(
+            f"No snapshot from {first} to {last} in churn_features, which has those of "
+            f"{days[0]} to {days[-1]}."
+            if days
+            else "churn_features is empty: run `dbt build`."
+        )
+    return chosen
 
 
 def likeliest(top: Sequence[Mapping[str, Any]], day: date) -> Table:
@@ -126,3 +158,30 @@ def likeliest(top: Sequence[Mapping[str, Any]], day: date) -> Table:
             "\n".join(reasons),
         )
     return table
+
+
+def explain(spark: SparkSession, target: Target, user_id: str, console: Console) -> None:
+    """Print what readers see of a user, and what each theme adds to the log odds.
+
+    Raises ProjectError where the user is not among the scores that are shown.
+    """
+    found = store.served_scores(spark, target).where(F.col("user_id") == user_id).collect()
+    if not found:
+        raise ProjectError(
+            f"User {user_id} is not in {target.published}.churn_risk: no active user of its "
+            "snapshot, or nobody is scored yet (python -m ml score)."
+        )
+    row = found[0].asDict()
+    console.print(
+        f"User {printable(user_id)} on {row['snapshot_date']}, by model run "
+        f"{row['model_run_id']}: {row['churn_probability']:.1%} to cancel within {HORIZON_DAYS} "
+        "days. Log odds that each theme adds, against the mean user of the fit:"
+    )
+    table = Table()
+    table.add_column("theme")
+    table.add_column("adds", justify="right")
+    for theme, column in zip(THEMES, THEME_COLUMNS, strict=True):
+        table.add_row(theme, "" if row[column] is None else f"{row[column]:+.2f}")
+    console.print(table)
+    for reason in dict.fromkeys(printable(row[f"reason_{i}"]) for i in (1, 2, 3)):
+        console.print(reason, soft_wrap=True)

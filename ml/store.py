@@ -63,31 +63,40 @@ def replace_model_runs(spark: SparkSession, target: Target, rows: Sequence[tuple
         spark,
         f"{target.ml}.model_runs",
         new,
-        scope={"model_run_id": f"'{run_id}'"},
-        keys=("model_name", "cohort", "metric"),
+        scope=f"t.model_run_id = '{run_id}'",
+        keys=("model_run_id", "model_name", "cohort", "metric"),
         ignored="trained_at",
     )
 
 
 def replace_scores(
-    spark: SparkSession, target: Target, scores: DataFrame, run_id: str, day: date
+    spark: SparkSession, target: Target, scores: DataFrame, run_id: str, days: Sequence[date]
 ) -> None:
-    """Write the scores of one model and snapshot date in place of those it had before."""
+    """Write the scores of one model and some snapshot dates in place of those it had before."""
     _replace(
         spark,
         f"{target.ml}.churn_scores",
         scores,
-        scope={"model_run_id": f"'{run_id}'", "snapshot_date": f"date '{day}'"},
-        keys=("user_id",),
+        scope=f"t.model_run_id = '{run_id}' and t.snapshot_date in ({_listed(days)})",
+        keys=("model_run_id", "snapshot_date", "user_id"),
         ignored="scored_at",
     )
 
 
-def written_scores(spark: SparkSession, target: Target, run_id: str, day: date) -> DataFrame:
-    """The rows of churn_scores of one model and snapshot date, as the table has them now."""
+def written_scores(
+    spark: SparkSession, target: Target, run_id: str, days: Sequence[date]
+) -> DataFrame:
+    """The rows of churn_scores of one model and some snapshot dates, as the table has them now."""
     return spark.table(f"{target.ml}.churn_scores").where(
-        (F.col("model_run_id") == run_id) & (F.col("snapshot_date") == F.lit(day))
+        (F.col("model_run_id") == run_id) & F.col("snapshot_date").isin(*days)
     )
+
+
+def served_scores(spark: SparkSession, target: Target) -> DataFrame:
+    """The rows of churn_scores that readers see."""
+    scores = _table(spark, f"{target.ml}.churn_scores", "dbt has not made it yet")
+    served = spark.table(f"{target.ml}.served_model")
+    return scores.join(served, ["model_run_id", "snapshot_date"], "left_semi")
 
 
 def serve(spark: SparkSession, target: Target, run_id: str, day: date, served_at: datetime) -> None:
@@ -113,18 +122,18 @@ def _replace(
     spark: SparkSession,
     table: str,
     new: DataFrame,
-    scope: Mapping[str, str],
+    scope: str,
     keys: tuple[str, ...],
     ignored: str,
 ) -> None:
-    """One MERGE, so one commit: a killed or repeated run never leaves rows twice or half.
+    """Write rows in place of those of `scope`, a condition on the table `t`.
 
-    Rows of the scope that are no longer there are marked and deleted in the same statement; rows
-    that would only change in the timestamp `ignored` are left alone. `new` is read twice: cache it
-    where it is costly. Where the scope has a key twice, which no MERGE of ours leaves behind, it is
-    emptied first: MERGE would keep both rows.
+    One MERGE, so one commit: a killed or repeated run never leaves rows twice or half. Rows of the
+    scope that are no longer there are marked and deleted in the same statement; rows that would
+    only change in the timestamp `ignored` are left alone. `new` is read twice: cache it where it is
+    costly. Where the scope has a key twice, which no MERGE of ours leaves behind, it is emptied
+    first: MERGE would keep both rows.
     """
-    within = " and ".join(f"t.{column} = {value}" for column, value in scope.items())
     same_key = " and ".join(f"t.{key} = s.{key}" for key in keys)
     old = spark.table(table).alias("t")
     for field in new.schema:
@@ -140,13 +149,13 @@ def _replace(
             for c in old.columns
         )
     )
-    if not old.where(within).groupBy(*keys).count().where("count > 1").isEmpty():
-        spark.sql(f"delete from {table} as t where {within}")
+    if not old.where(scope).groupBy(*keys).count().where("count > 1").isEmpty():
+        spark.sql(f"delete from {table} as t where {scope}")
     columns = ", ".join(new.columns)
     changed = " or ".join(
         f"not (t.{column} <=> s.{column})"
         for column in new.columns
-        if column not in (*keys, *scope, ignored)
+        if column not in (*keys, ignored)
     )
     view = "ml_new_rows"
     new.createOrReplaceTempView(view)
@@ -160,9 +169,9 @@ def _replace(
                 select {", ".join(f"t.{c}" for c in new.columns)}, true as is_gone
                 from {table} as t
                 left anti join {view} as s on {same_key}
-                where {within}
+                where {scope}
             ) as s
-            on {within} and {same_key}
+            on {scope} and {same_key}
             when matched and s.is_gone then delete
             when matched and ({changed}) then update set
                 {", ".join(f"t.{c} = s.{c}" for c in new.columns)}
@@ -172,6 +181,10 @@ def _replace(
         )
     finally:
         spark.catalog.dropTempView(view)
+
+
+def _listed(days: Sequence[date]) -> str:
+    return ", ".join(f"date '{day}'" for day in days)
 
 
 def _table(spark: SparkSession, name: str, otherwise: str) -> DataFrame:

@@ -854,6 +854,47 @@ def test_score_replaces_and_never_appends(
     assert {r["user_id"]: r for r in written(spark, "churn_scores")} == first
 
 
+def test_past_snapshots_are_scored_and_readers_see_what_they_saw(
+    spark: SparkSession, artifacts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["score", "--artifacts", str(artifacts)]
+    assert main(command) == 0
+    shown, of_today = written(spark, "served_model"), written(spark, "churn_scores")
+    first, last = FIRST + timedelta(days=45), FIRST + timedelta(days=47)
+    period = ["--first", str(first), "--last", str(last)]
+    for _ in range(2):
+        assert main([*command, *period]) == 0
+        past = [row for row in written(spark, "churn_scores") if row not in of_today]
+        assert {row["snapshot_date"] for row in past} == {
+            first + timedelta(days=i) for i in range(3)
+        }
+        active = spark.table("mltest_published.churn_features").where(
+            f"snapshot_date between '{first}' and '{last}'"
+        )
+        assert len(past) == active.count()
+    assert written(spark, "served_model") == shown
+    assert "it has seen the outcome" not in capsys.readouterr().out
+    assert main([*command, "--first", str(FIRST), "--last", str(FIRST)]) == 0
+    assert "it has seen the outcome" in " ".join(capsys.readouterr().out.split())
+    assert main([*command, "--first", "2020-01-01"]) == 1
+    assert "No snapshot from 2020-01-01 to" in capsys.readouterr().err
+    spark.sql(f"delete from mltest_ml.churn_scores where snapshot_date <= date '{last}'")
+
+
+def test_a_score_is_explained(
+    spark: SparkSession, artifacts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["score", "--artifacts", str(artifacts)]) == 0
+    row = written(spark, "churn_scores")[0]
+    capsys.readouterr()
+    assert main(["explain", row["user_id"]]) == 0
+    told = capsys.readouterr().out
+    assert f"{row['churn_probability']:.1%} to cancel" in told and row["reason_1"] in told
+    assert f"{row['habits_log_odds']:+.2f}" in told
+    assert main(["explain", "nobody"]) == 1
+    assert "User nobody is not in" in capsys.readouterr().err
+
+
 def churn_risk(spark: SparkSession) -> list[str]:
     """Model runs that the mart, which is a view, shows now."""
     sql = (PROJECT_DIR / "models" / "marts" / "churn" / "churn_risk.sql").read_text()
