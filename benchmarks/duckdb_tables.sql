@@ -386,6 +386,7 @@ select
     landed.file_bytes,
     landed.file_modified_at,
     loaded.loaded_at,
+    1::bigint as file_versions,
     coalesce(loaded.lines, 0) as lines,
     coalesce(loaded.lines, 0) - coalesce(loaded.rejected_lines, 0)
     - coalesce(duplicates.duplicate_lines, 0) as staged_events,

@@ -1,5 +1,7 @@
 """Folders whose names mean something in SQL, in a pattern of file names, in a URI or to Spark."""
 
+import re
+import subprocess
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -7,7 +9,14 @@ import pytest
 
 from tests.conftest import MakeProject
 from tests.make_log import make_log, write_log
-from tests.warehouse import NO_UNIT_TESTS, STAGING, copy_of_project, run_process
+from tests.warehouse import (
+    NO_UNIT_TESTS,
+    ROOT,
+    STAGING,
+    copy_of_project,
+    run_process,
+    user_environment,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.spark]
 
@@ -54,3 +63,26 @@ def test_the_project_can_be_in_any_folder(tmp_path: Path, monkeypatch: pytest.Mo
         "python", "-m", "warehouse", "query", count_users, CHURN_WAREHOUSE=str(warehouse)
     )
     assert found.ok().lines_with(f"{count} ")
+
+
+@pytest.mark.thorough
+@pytest.mark.nightly
+def test_what_contributors_are_told_to_run_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One command after the other: before there is a warehouse, and when a file has landed."""
+    root = copy_of_project(tmp_path / "project", small=True)
+    for name in ("CHURN_WAREHOUSE", "CHURN_SCHEMA", "DBT_PROFILES_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    fence = text[text.index("## Work on a model") :].split("```")[1]
+    commands = [line for line in fence.splitlines() if line]
+    assert len(commands) > 4 and all(re.match(r"dbt \w+ ", f"{line} ") for line in commands)
+    log = make_log(users=10, days=6, seed=1)
+    for part in (log[: len(log) // 2], log[len(log) // 2 :]):
+        write_log(part, root / "data" / "raw" / str(len(part)))
+        for line in commands:
+            done = subprocess.run(
+                line, shell=True, cwd=root, env=user_environment(), capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stdout
