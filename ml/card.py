@@ -230,7 +230,7 @@ def model_card(run: Mapping, metrics: Mapping) -> str:
         f"- Label: `{run['label']}`, a cancellation in the {horizon} days from the snapshot on. "
         "A downgrade is not a churn.",
         f"- Features: {len(run['features'])} columns of `churn_features`, all from events before "
-        "the snapshot (ml/features.py lists them with units).",
+        "the snapshot (churn_features.yml lists them with units).",
         f"- Fit: {fit['rows']:,} rows of {run['snapshots']} snapshot dates from {fit['first']} to "
         f"{fit['last']}, of {run['user_share']:.0%} of the users, to bound the cost. Snapshots of "
         "the first 28 days of the log, whose windows its start cuts, are left out only where 90 "

@@ -1,26 +1,33 @@
-"""The feature schema: the one place that names the columns of `churn_features`.
+"""The features of the churn model: columns of `churn_features`, as its yml describes them.
 
 Grain of the table: one row per user_id and snapshot_date. A feature counts only events before the
-snapshot; the label is null until the horizon after the snapshot has passed.
+snapshot; the label is null until the horizon after the snapshot has passed. Theme, unit and words
+of a feature are its `meta` in models/marts/churn/churn_features.yml; a column without is none.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import product
+from dataclasses import dataclass, field
 from typing import Any
 
+import yaml
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, StructType
 
 from warehouse.errors import ProjectError
+from warehouse.session import PROJECT_DIR
 
 TABLE = "churn_features"
 LABEL = "is_churned_next_10_days"
 HORIZON_DAYS = 10
+KEYS = {"user_id": "string", "snapshot_date": "date"}
+LABELS = {LABEL: "boolean"}
+
+THEMES = ("habits", "activity", "recency", "plan", "tenure")
 
 # Values of last_event_category that get a column of their own; every other value is 'other'.
 CATEGORIES = (
@@ -37,6 +44,8 @@ CATEGORIES = (
 )
 CATEGORY_COLUMN = "last_event_category"
 
+Phrase = Callable[[Any, "float | None"], str]
+
 
 @dataclass(frozen=True)
 class Feature:
@@ -45,26 +54,16 @@ class Feature:
     Attributes:
         name: column name.
         spark_type: type as Spark spells it (`bigint`, `double`, `boolean`, `int`, `string`).
-        unit: unit of the value.
-        null_means: what a null says, or '' where nulls are not expected.
         theme: one of THEMES; features of one theme are one reason, and add up.
+        words: what is counted or measured.
         phrase: plain words for a value and the typical value (both maybe None).
-        is_skewed: counts and durations, for which linear models take log(1 + x), and -log(1 - x)
-            below 0: the order of the values stays, and none becomes a missing one.
     """
 
     name: str
     spark_type: str
-    unit: str
-    null_means: str
     theme: str
-    phrase: Callable[[Any, float | None], str]
-    is_skewed: bool = True
-
-    @property
-    def is_nullable(self) -> bool:
-        """Whether a null carries meaning, so that models get a flag for it."""
-        return bool(self.null_means)
+    words: str
+    phrase: Phrase = field(repr=False, compare=False)
 
 
 # --- plain words ---------------------------------------------------------------------------------
@@ -88,239 +87,93 @@ def duration(hours: float) -> str:
     return f"{amount} {unit}{'' if amount == 1 else 's'}"
 
 
+def _days(days: float) -> str:
+    return f"{days:,.0f} day{'' if round(days) == 1 else 's'}"
+
+
 def _typical(typical: float | None, shown: Callable[[float], str] = number) -> str:
     return "" if typical is None or math.isnan(typical) else f" (typical: {shown(typical)})"
 
 
-def _counted(words: str, period: str) -> Callable[[float | None, float | None], str]:
-    def phrase(value: float | None, typical: float | None) -> str:
-        start = "No" if not value else number(value)
-        return f"{start} {words} {period}{_typical(typical)}"
+def _phrase(name: str, spark_type: str, meta: Mapping[str, Any]) -> Phrase:
+    """What makes words of a value, by type, name and unit of a feature."""
+    words, unit = meta.get("words", ""), meta["unit"]
+    days = re.search(r"_last_(\d+)_days$", name)
+    period = f"in the last {days[1]} days" if days else "so far"
+    hours = {"milliseconds": 1 / 3_600_000, "seconds": 1 / 3600}.get(unit)
 
-    return phrase
+    def plan(value: float | None, typical: float | None) -> str:
+        return "On the paid plan" if value else "On the free plan"
 
+    def last_action(value: str | None, typical: float | None) -> str:
+        return f"Last action: {(value or 'unknown').replace('_', ' ')}"
 
-def _timed(words: str, period: str, hours_per_unit: float) -> Callable[..., str]:
-    def phrase(value: float | None, typical: float | None) -> str:
+    def since(value: float | None, typical: float | None) -> str:
+        # A long silence is the news where the act is wanted; how recent it was where it is not.
+        if value is None:
+            return f"Never a {words}" if words[0] not in "aeiou" else f"Never an {words}"
+        if meta.get("is_wanted", True) and value >= 24:
+            return f"No {words} for {duration(value)}{_typical(typical, duration)}"
+        return f"Last {words} {duration(value)} ago{_typical(typical, duration)}"
+
+    def trend(value: float | None, typical: float | None) -> str:
+        if value is None:
+            return f"No {words} in the 3 weeks before the last 7 days"
+        start = f"{words.capitalize()} of the last 7 days at {value:.0%}"
+        return f"{start} of a week in the 3 weeks before{_typical(typical, '{:.0%}'.format)}"
+
+    def aged(value: float | None, typical: float | None) -> str:
+        if value is None:
+            return f"{words} at an unknown date"
+        when = f"{_days(value)} ago" if value >= 0 else f"{_days(-value)} after the snapshot"
+        return f"{words} {when}{_typical(typical, _days)}"
+
+    def rated(value: float | None, typical: float | None) -> str:
+        if value is None:
+            return f"{meta['null_means'].capitalize()} {period}"
+        scale = meta.get("scale", 1)
+        of_most = _typical(None if typical is None else typical * scale)
+        return f"{words} {number(value * scale)} {meta['per']} {period}{of_most}"
+
+    def timed(value: float | None, typical: float | None) -> str:
         def shown(amount: float) -> str:
-            return duration(amount * hours_per_unit)
+            return duration(amount * (hours or 1))
 
         start = "No" if not value else f"{shown(value)} of"
         return f"{start} {words} {period}{_typical(typical, shown)}"
 
-    return phrase
+    def counted(value: float | None, typical: float | None) -> str:
+        return f"{number(value) if value else 'No'} {words} {period}{_typical(typical)}"
 
-
-def _since(words: str, is_wanted: bool) -> Callable[[float | None, float | None], str]:
-    # A long silence is the news where the act is wanted; how recent it was where it is not.
-    def phrase(value: float | None, typical: float | None) -> str:
-        if value is None:
-            return f"Never a {words}" if words[0] not in "aeiou" else f"Never an {words}"
-        if is_wanted and value >= 24:
-            return f"No {words} for {duration(value)}{_typical(typical, duration)}"
-        return f"Last {words} {duration(value)} ago{_typical(typical, duration)}"
-
-    return phrase
-
-
-def _rated(words: str, scale: float, per: str, none: str) -> Callable[..., str]:
-    def phrase(value: float | None, typical: float | None) -> str:
-        if value is None:
-            return none
-        typical = None if typical is None else typical * scale
-        return f"{words} {number(value * scale)} {per}{_typical(typical)}"
-
-    return phrase
-
-
-def _compared(words: str) -> Callable[[float | None, float | None], str]:
-    def phrase(value: float | None, typical: float | None) -> str:
-        if value is None:
-            return f"No {words} in the 3 weeks before the last 7 days"
-
-        def shown(ratio: float) -> str:
-            return f"{ratio:.0%}"
-
-        start = f"{words.capitalize()} of the last 7 days at {shown(value)}"
-        return f"{start} of a week in the 3 weeks before{_typical(typical, shown)}"
-
-    return phrase
-
-
-def _aged(words: str) -> Callable[[float | None, float | None], str]:
-    def phrase(value: float | None, typical: float | None) -> str:
-        if value is None:
-            return f"{words} at an unknown date"
-
-        def shown(days: float) -> str:
-            return f"{days:,.0f} day{'' if round(days) == 1 else 's'}"
-
-        when = f"{shown(value)} ago" if value >= 0 else f"{shown(-value)} after the snapshot"
-        return f"{words} {when}{_typical(typical, shown)}"
-
-    return phrase
-
-
-def _plan(value: float | None, typical: float | None) -> str:
-    return "On the paid plan" if value else "On the free plan"
-
-
-def _last_action(value: str | None, typical: float | None) -> str:
-    return f"Last action: {(value or 'unknown').replace('_', ' ')}"
+    if spark_type == "boolean":
+        return plan
+    if spark_type == "string":
+        return last_action
+    by_unit = {"hours": since, "days": aged, "milliseconds": timed, "seconds": timed}
+    if unit == "ratio":
+        return rated if "per" in meta else trend
+    return by_unit.get(unit, counted)
 
 
 # --- the schema ----------------------------------------------------------------------------------
 
-WINDOWS = (7, 28)
-_ALL_WINDOWS = {  # measure: (words, theme)
-    "active_days": ("active days", "activity"),
-    "sessions": ("sessions", "activity"),
-    "songs": ("songs", "activity"),
-    "listening_milliseconds": ("listening", "activity"),
-    "thumbs_up": ("thumbs up", "habits"),
-    "thumbs_down": ("thumbs down", "habits"),
-    "adverts": ("adverts", "habits"),
-    "errors": ("errors", "habits"),
-}
-_LONGEST_WINDOW = {
-    "playlist_adds": ("songs added to a playlist", "habits"),
-    "friend_adds": ("friends added", "habits"),
-    "help_visits": ("visits to the help page", "habits"),
-    "home_visits": ("visits to the home page", "habits"),
-    "settings_visits": ("visits to the settings", "habits"),
-    "logouts": ("logouts", "habits"),
-    "downgrade_visits": ("visits to the downgrade page", "habits"),
-    "upgrade_visits": ("visits to the upgrade page", "habits"),
-}
-_TO_DATE = {
-    "events": ("actions", "activity"),
-    "active_days": ("active days", "activity"),
-    "sessions": ("sessions", "activity"),
-    "songs": ("songs", "activity"),
-    "adverts": ("adverts", "habits"),
-    "thumbs_up": ("thumbs up", "habits"),
-    "thumbs_down": ("thumbs down", "habits"),
-    "errors": ("errors", "habits"),
-    "friend_adds": ("friends added", "habits"),
-    "playlist_adds": ("songs added to a playlist", "habits"),
-    "paid_events": ("actions on the paid plan", "plan"),
-    "free_events": ("actions on the free plan", "plan"),
-    "events_after_song_paid": ("actions after a song on the paid plan", "activity"),
-    "events_after_song_free": ("actions after a song on the free plan", "activity"),
-    "adverts_after_song_paid": ("adverts after a song on the paid plan", "habits"),
-    "adverts_after_song_free": ("adverts after a song on the free plan", "habits"),
-    "thumbs_up_after_song_paid": ("thumbs up after a song on the paid plan", "habits"),
-    "thumbs_up_after_song_free": ("thumbs up after a song on the free plan", "habits"),
-    "thumbs_down_after_song_paid": ("thumbs down after a song on the paid plan", "habits"),
-    "thumbs_down_after_song_free": ("thumbs down after a song on the free plan", "habits"),
-    "session_ends_after_song_paid": (
-        "sessions ended after a song on the paid plan",
-        "habits",
-    ),
-    "session_ends_after_song_free": (
-        "sessions ended after a song on the free plan",
-        "habits",
-    ),
-    "session_ends_after_advert": ("sessions ended after an advert", "habits"),
-    "upgrade_visits_after_song_free": ("upgrade visits after a song", "habits"),
-    "downgrade_visits_after_song_paid": ("downgrade visits after a song", "habits"),
-}
-_RECENCY = {  # column without 'hours_since_last_': (words, theme, wanted)
-    "event": ("activity", "recency", True),
-    "session_start": ("new session", "recency", True),
-    "song": ("song", "recency", True),
-    "advert": ("advert", "habits", False),
-    "thumbs_down": ("thumbs down", "habits", False),
-    "error": ("error", "habits", False),
-    "downgrade_visit": ("visit to the downgrade page", "habits", False),
-    "upgrade_visit": ("visit to the upgrade page", "habits", False),
-}
-_RATIOS = {  # column: (words, scale, per, theme, what a null means)
-    "thumbs_up_per_song": ("Thumbs up", 100, "per 100 songs", "habits", "no songs"),
-    "thumbs_down_per_song": ("Thumbs down", 100, "per 100 songs", "habits", "no songs"),
-    "adverts_per_song": ("Adverts", 100, "per 100 songs", "habits", "no songs"),
-    "songs_per_session": ("Songs", 1, "per session", "activity", "no sessions"),
-}
-_RATIOS_TO_DATE = {
-    **_RATIOS,
-    "session_ends_per_song": ("Session ends", 100, "per 100 songs", "habits", "no songs"),
-    "session_ends_per_advert": ("Session ends", 100, "per 100 adverts", "habits", "no adverts"),
-    "upgrade_visits_per_free_song": (
-        "Upgrade visits",
-        100,
-        "per 100 actions after a song on the free plan",
-        "habits",
-        "nothing yet after a song on the free plan",
-    ),
-    "downgrade_visits_per_paid_song": (
-        "Downgrade visits",
-        100,
-        "per 100 actions after a song on the paid plan",
-        "habits",
-        "nothing yet after a song on the paid plan",
-    ),
-    "idle_hours_per_session": ("Idle", 1, "hours between sessions", "recency", "only one session"),
-}
+
+def _features() -> tuple[Feature, ...]:
+    file = PROJECT_DIR / "models" / "marts" / "churn" / f"{TABLE}.yml"
+    (model,) = yaml.safe_load(file.read_text(encoding="utf-8"))["models"]
+    found = []
+    for column in model["columns"]:
+        meta = column.get("config", {}).get("meta", {})
+        if "theme" in meta:
+            name, kind = column["name"], column["data_type"]
+            words = meta.get("words", "")
+            found.append(Feature(name, kind, meta["theme"], words, _phrase(name, kind, meta)))
+    return tuple(found)
 
 
-def _period(days: int) -> str:
-    return f"in the last {days} days"
-
-
-def _count(name: str, words: str, period: str, theme: str) -> Feature:
-    if "milliseconds" in name:
-        phrase = _timed(words, period, hours_per_unit=1 / 3_600_000)
-        return Feature(name, "bigint", "milliseconds", "", theme, phrase)
-    return Feature(name, "bigint", "count", "", theme, _counted(words, period))
-
-
-def _ratio(name: str, suffix: str, period: str, spec: tuple[str, float, str, str, str]) -> Feature:
-    words, scale, per, theme, null_means = spec
-    phrase = _rated(words, scale, f"{per} {period}", f"{null_means.capitalize()} {period}")
-    return Feature(
-        f"{name}{suffix}", "double", "ratio", null_means, theme, phrase, is_skewed=scale == 1
-    )
-
-
-def _build() -> tuple[Feature, ...]:
-    features = [
-        Feature("is_paid", "boolean", "yes or no", "", "plan", _plan, is_skewed=False),
-        # below 0 where the events came before the registration: to the models newer than new
-        Feature("tenure_days", "int", "days", "no registration", "tenure", _aged("Registered")),
-        Feature("days_since_first_event", "int", "days", "", "tenure", _aged("First seen")),
-        Feature(CATEGORY_COLUMN, "string", "page category", "", "recency", _last_action, False),
-    ]
-    for event, (words, theme, is_wanted) in _RECENCY.items():
-        name = f"hours_since_last_{event}"
-        never = f"never a {words}"
-        features.append(Feature(name, "double", "hours", never, theme, _since(words, is_wanted)))
-    for (measure, (words, theme)), days in product(_ALL_WINDOWS.items(), WINDOWS):
-        name = f"{measure}_last_{days}_days"
-        features.append(_count(name, words, _period(days), theme))
-    for measure, (words, theme) in _LONGEST_WINDOW.items():
-        features.append(_count(f"{measure}_last_28_days", words, _period(28), theme))
-    for name, spec in _RATIOS.items():
-        features.append(_ratio(name, "_last_28_days", _period(28), spec))
-    for measure in ("songs", "sessions"):
-        name, none = f"{measure}_trend_7_over_21_days", f"no {measure} in the 3 weeks before"
-        features.append(
-            Feature(name, "double", "ratio", none, "activity", _compared(measure), is_skewed=True)
-        )
-    for measure, (words, theme) in _TO_DATE.items():
-        features.append(_count(f"{measure}_to_date", words, "so far", theme))
-    idle = _timed("idle time between actions", "so far", hours_per_unit=1 / 3600)
-    features.append(Feature("idle_seconds_to_date", "bigint", "seconds", "", "recency", idle))
-    for name, spec in _RATIOS_TO_DATE.items():
-        features.append(_ratio(name, "_to_date", "so far", spec))
-    return tuple(features)
-
-
-FEATURES: tuple[Feature, ...] = _build()
-THEMES = ("habits", "activity", "recency", "plan", "tenure")
+FEATURES: tuple[Feature, ...] = _features()
 BY_NAME: dict[str, Feature] = {feature.name: feature for feature in FEATURES}
 TYPES: dict[str, str] = {feature.name: feature.spark_type for feature in FEATURES}
-KEYS = {"user_id": "string", "snapshot_date": "date"}
-LABELS = {LABEL: "boolean"}
 
 # What users do next, as counts to the snapshot: outcomes by the count of all draws. A new page that
 # is counted so is part of it.
@@ -332,7 +185,6 @@ DRAWS: dict[str, tuple[str, ...]] = {
     )
     for plan in ("paid", "free")
 } | {"adverts_to_date": ("session_ends_after_advert_to_date",)}
-WORDS = {f"{name}_to_date": words for name, (words, _) in _TO_DATE.items()}
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -369,7 +221,7 @@ def assert_schema(
     """
     errors = schema_errors(features.schema, types)
     if errors:
-        wanted = "ml/features.py" if types == TYPES else "the model run"
+        wanted = "churn_features.yml" if types == TYPES else "the model run"
         raise ProjectError(
             f"{table} does not have the features that {wanted} needs ({'; '.join(errors)}). "
             "Run `dbt build` to publish the mart as this version of the project defines it"

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ml.features import BY_NAME, CATEGORIES, CATEGORY_COLUMN, HORIZON_DAYS, THEMES, WORDS, number
+from ml.features import BY_NAME, CATEGORIES, CATEGORY_COLUMN, HORIZON_DAYS, THEMES, number
 from ml.models import LISTENER, SESSION_RATE, Model, load, sessions_per_day
 
 Array = NDArray[np.float64]
@@ -215,8 +215,8 @@ def _listeners(model: Model, rows: pd.DataFrame) -> tuple[str, ...]:
         name, ratio = model.mixture.most_unusual(of_type)
         rate = np.average(rows["label"], weights=types[:, of_type])
         sentences.append(
-            f"{number(ratio)} times as many {WORDS[name]} as most; of such users {rate:.0%} "
-            f"cancel within {HORIZON_DAYS} days"
+            f"{number(ratio)} times as many {BY_NAME[name].words} as most; of such users "
+            f"{rate:.0%} cancel within {HORIZON_DAYS} days"
         )
     return tuple(sentences)
 

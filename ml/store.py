@@ -267,7 +267,7 @@ def read_run(folder: Path) -> dict:
     if "features" not in run or not (folder / "model.json").is_file():
         what = "by an earlier version of this project"
     elif gone := [name for name in run["features"] if name not in BY_NAME]:
-        what = f"on {', '.join(gone)}, which ml/features.py no longer has"
+        what = f"on {', '.join(gone)}, which churn_features.yml no longer has"
     elif run["categories"] != list(CATEGORIES):
         what = "with other categories of the last event than ml/features.py has"
     else:

@@ -536,7 +536,7 @@ def test_a_run_without_a_model_says_what_to_do(
     ("change", "text"),
     [
         ({"features": None}, "trained by an earlier version of this project: run"),
-        ({"features": {"tenure_days": "int", "songs_ever": "bigint"}}, "songs_ever, which ml/fea"),
+        ({"features": {"tenure_days": "int", "songs_ever": "bigint"}}, "songs_ever, which churn_fea"),
         ({"categories": ["song", "other"]}, "other categories of the last event"),
     ],
 )
@@ -1045,7 +1045,7 @@ def test_a_run_needs_its_own_features_and_no_others(
     for name in ("score", "evaluate"):
         assert main([name, *command]) == 1
         told = capsys.readouterr().err
-        assert "trained on songs_to_date, which ml/features.py no longer has" in told
+        assert "trained on songs_to_date, which churn_features.yml no longer has" in told
 
 
 def test_nan_and_infinity_are_named_before_anything_is_fitted_or_written(
