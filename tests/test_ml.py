@@ -536,7 +536,7 @@ def test_a_run_without_a_model_says_what_to_do(
     ("change", "text"),
     [
         ({"features": None}, "trained by an earlier version of this project: run"),
-        ({"features": {"tenure_days": "int", "songs_ever": "bigint"}}, "songs_ever, which churn_fea"),
+        ({"features": {"tenure_days": "int", "songs_ever": "bigint"}}, "songs_ever, which churn_f"),
         ({"categories": ["song", "other"]}, "other categories of the last event"),
     ],
 )
