@@ -510,6 +510,7 @@ class Look:
     events: set[int]
 
 
+@pytest.mark.nightly
 def test_readers_and_another_build_while_one_builds(built: Growing, disk: Path) -> None:
     """Each look at a mart is a whole build; looks at two builds end with the publishing."""
     project, catalog = built.project, Catalog(disk, built.project)

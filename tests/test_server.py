@@ -52,6 +52,7 @@ from tests.warehouse import (
     Seen,
     active_spark,
     assert_same_rows,
+    copy_of_project,
     user_environment,
 )
 
@@ -684,9 +685,14 @@ def writable_server(sample: Project, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="module")
-def served(writable_server: Server, make_project: MakeProject) -> Served:
-    """The sample through Connect, and at once the first of its files through Thrift."""
-    connect, thrift = make_project("by_connect", raw=SAMPLE), make_project("by_thrift")
+def served(
+    writable_server: Server, make_project: MakeProject, tmp_path_factory: pytest.TempPathFactory
+) -> Served:
+    """The sample through Connect, and at once the first of its files, in a small project, through
+    Thrift."""
+    small = copy_of_project(tmp_path_factory.mktemp("small"), small=True)
+    connect = make_project("by_connect", raw=SAMPLE)
+    thrift = make_project("by_thrift", root=small)
     shutil.copy2(FIRST_FILE, thrift.raw)
     build = ("build", *NO_UNIT_TESTS, "--target")
     with (
@@ -748,7 +754,7 @@ def test_a_killed_client_holds_the_lock_until_it_is_freed_or_its_lease_ran_out(
     project.operate("unlock", killed, "--target", "thrift", fresh=True).ok()
     leave_lock("killed", until=1)
     assert "Published" in project.dbt(*build, fresh=True, wait_seconds=0).ok().output
-    for name in sample.nodes():
+    for name in project.nodes():
         assert_same_rows(sample.table(name), project.table(name), name, LOAD_TIMES)
 
 
