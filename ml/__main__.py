@@ -13,6 +13,7 @@ from warehouse.errors import ProjectError
 
 EPILOG = """examples:
   python -m ml train                         judge all candidates, fit the one that is chosen
+  python -m ml train --leak                  how good the popular way looks, and why
   python -m ml score                         score today's users with the model in use
   python -m ml evaluate                      the model in use on days after its fit
   python -m ml evaluate --first 2019-03-01   the same on snapshots since then
@@ -82,6 +83,12 @@ def parser() -> argparse.ArgumentParser:
         default=200,
         help="bootstrap replicates for the intervals (default: %(default)s)",
     )
+    train.add_argument(
+        "--leak",
+        action="store_true",
+        help="train nothing; show how good the popular way looks, of whole histories, and why it "
+        "is worth nothing",
+    )
     evaluate = command("evaluate", "figures of a model on snapshots after its fit")
     score = command(
         "score", "write today's churn probabilities and reasons, and show them to readers"
@@ -142,7 +149,12 @@ def _run(options: argparse.Namespace, console: Console) -> None:
         store.run_folder(artifacts, options.run)
     with steps(console)("start Spark"):
         spark, target = spark_session(options.target, options.profiles_dir)
-    if options.command == "train":
+    if options.command == "train" and options.leak:
+        from ml.leak import show_leak
+
+        honest = card.auc_in_use(artifacts)
+        show_leak(spark, target, honest, options.max_rows, console)
+    elif options.command == "train":
         from ml.train import Settings, train
 
         train(spark, target, artifacts, Settings(options.max_rows, options.replicates), console)

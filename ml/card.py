@@ -191,6 +191,16 @@ def print_runs(console: Console, artifacts: Path) -> None:
     console.print(table)
 
 
+def auc_in_use(artifacts: Path) -> float | None:
+    """ROC AUC, in its backtest, of the run in use; None where there is none."""
+    run_id = store.run_in_use(artifacts)
+    if run_id not in store.runs(artifacts):
+        return None
+    metrics = json.loads((artifacts / run_id / "metrics.json").read_text(encoding="utf-8"))
+    value: float | None = metrics["figures"][metrics["chosen"]]["all"]["roc_auc"]["value"]
+    return value
+
+
 def alarms(run: Mapping, figures: Figures, suspect_auc: float) -> list[str]:
     """What speaks against using the run: a sentence each."""
     chosen = figures[run["chosen"]]["all"]

@@ -39,8 +39,15 @@ def published_features(
 
     Raises ProjectError when nothing is published yet, or without one of the features.
     """
-    name = f"{target.published}.{TABLE}"
-    return assert_schema(_table(spark, name, "nothing is published yet"), name, types)
+    return assert_schema(published(spark, target, TABLE), f"{target.published}.{TABLE}", types)
+
+
+def published(spark: SparkSession, target: Target, mart: str) -> DataFrame:
+    """A mart as readers see it.
+
+    Raises ProjectError when nothing is published yet.
+    """
+    return _table(spark, f"{target.published}.{mart}", "nothing is published yet")
 
 
 def current_snapshot_date(spark: SparkSession, target: Target) -> date:

@@ -33,6 +33,7 @@ from ml import features as schema
 from ml.__main__ import main
 from ml.errors import LeakAlarm, TooLittleData
 from ml.figures import Ranking
+from ml.leak import COUNTS
 from ml.score import checked
 from ml.split import MAX_TEST_DAYS, min_days, origins, ranges, thinned, warm_start
 from ml.train import LEAK_AUC, Snapshots, backtest, check_leaks
@@ -893,6 +894,34 @@ def test_a_score_is_explained(
     assert f"{row['habits_log_odds']:+.2f}" in told
     assert main(["explain", "nobody"]) == 1
     assert "User nobody is not in" in capsys.readouterr().err
+
+
+def test_the_popular_way_is_shown_to_know_the_end(
+    spark: SparkSession, artifacts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Users who all do the same, but for those who cancel and do no more."""
+    counts = ", ".join(f"{i + 1}L + pmod(hash(user, day), 3) as {n}" for i, n in enumerate(COUNTS))
+    spark.sql(
+        f"""
+        create table mltest_published.fct_user_days as
+        select
+            string(user) as user_id, date_add(date '{FIRST}', day) as activity_date, {counts},
+            timestamp '2018-09-01' as registered_at,
+            if(user % 3 = 0 and day = user % 17, 1L, 0L) as cancellations
+        from range(300) as u (user) cross join range(40) as d (day)
+        where user % 3 <> 0 or day <= user % 17
+        """
+    )
+    assert main(["train", "--leak", "--artifacts", str(artifacts)]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    auc = float(re.search(r"the user ever did (\d\.\d+)", told)[1])
+    assert auc > 0.95
+    in_use = card.auc_in_use(artifacts)
+    assert f"judged on later days {in_use:.3f}" in told
+    assert "Of 300 users, 100 of whom cancelled" in told
+    assert "days_from_first_to_last_event 1.00" in told
+    assert len(store.runs(artifacts)) == 1
+    spark.sql("drop table mltest_published.fct_user_days")
 
 
 def churn_risk(spark: SparkSession) -> list[str]:
