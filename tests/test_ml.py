@@ -24,6 +24,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import Row, SparkSession
+from pyspark.sql.functions import lit
 from rich.table import Table
 from sklearn import metrics as sklearn_metrics
 from sklearn.linear_model import LogisticRegression
@@ -886,7 +887,8 @@ def test_a_score_is_explained(
     spark: SparkSession, artifacts: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["score", "--artifacts", str(artifacts)]) == 0
-    row = written(spark, "churn_scores")[0]
+    today = FIRST + timedelta(days=DAYS - 1)
+    row = next(r for r in written(spark, "churn_scores") if r["snapshot_date"] == today)
     capsys.readouterr()
     assert main(["explain", row["user_id"]]) == 0
     told = capsys.readouterr().out
@@ -905,7 +907,7 @@ def test_the_popular_way_is_shown_to_know_the_end(
         f"""
         create table mltest_published.fct_user_days as
         select
-            string(user) as user_id, date_add(date '{FIRST}', day) as activity_date, {counts},
+            string(user) as user_id, date_add(date '{FIRST}', int(day)) as activity_date, {counts},
             timestamp '2018-09-01' as registered_at,
             if(user % 3 = 0 and day = user % 17, 1L, 0L) as cancellations
         from range(300) as u (user) cross join range(40) as d (day)
@@ -1100,8 +1102,9 @@ def test_nan_and_infinity_are_named_before_anything_is_fitted_or_written(
 
 def test_a_score_that_is_none_is_not_written(spark: SparkSession) -> None:
     rows = [("a", 0.2, "x", "y", "z"), ("b", 0.0, "x", "y", "z")]
+    day = lit(FIRST).alias("snapshot_date")
     names = ["user_id", "churn_probability", "reason_1", "reason_2", "reason_3"]
-    assert checked(spark.createDataFrame(rows, names), "Nothing was written") == 2
+    assert checked(spark.createDataFrame(rows, names).select("*", day), "Nothing was written") == 2
     for bad in (
         ("b", 0.3, "x", "y", "z"),
         ("c", float("nan"), "x", "y", "z"),
@@ -1109,7 +1112,9 @@ def test_a_score_that_is_none_is_not_written(spark: SparkSession) -> None:
         ("c", 0.3, "x", "", "z"),
     ):
         with pytest.raises(ProjectError, match="Nothing was written: of 3 scores"):
-            checked(spark.createDataFrame([*rows, bad], names), "Nothing was written")
+            checked(
+                spark.createDataFrame([*rows, bad], names).select("*", day), "Nothing was written"
+            )
 
 
 def made_up_rows(users: int = 200, days: int = 40) -> pd.DataFrame:
