@@ -176,11 +176,8 @@ def print_runs(console: Console, artifacts: Path) -> None:
     for name in ("run", "model", "fitted up to", "roc auc", "log loss", ""):
         table.add_column(name, no_wrap=True)
     for name in found:
-        run, metrics = (
-            json.loads((artifacts / name / file).read_text(encoding="utf-8"))
-            for file in ("run.json", "metrics.json")
-        )
-        figures = metrics["figures"][run["chosen"]]["all"]
+        run = json.loads((artifacts / name / "run.json").read_text(encoding="utf-8"))
+        figures = _figures_of_chosen(artifacts / name)
         table.add_row(
             name,
             run["chosen"],
@@ -196,9 +193,15 @@ def auc_in_use(artifacts: Path) -> float | None:
     run_id = store.run_in_use(artifacts)
     if run_id not in store.runs(artifacts):
         return None
-    metrics = json.loads((artifacts / run_id / "metrics.json").read_text(encoding="utf-8"))
-    value: float | None = metrics["figures"][metrics["chosen"]]["all"]["roc_auc"]["value"]
+    value: float | None = _figures_of_chosen(artifacts / run_id)["roc_auc"]["value"]
     return value
+
+
+def _figures_of_chosen(folder: Path) -> dict[str, dict[str, float | None]]:
+    """Figures on all users, by name, of the model that a run has chosen."""
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    found: dict[str, dict[str, float | None]] = metrics["figures"][metrics["chosen"]]["all"]
+    return found
 
 
 def alarms(run: Mapping, figures: Figures, suspect_auc: float) -> list[str]:

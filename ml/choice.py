@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ml.figures import user_weights
+from ml.figures import row_losses, user_weights
 
 SEED = 20
 
@@ -26,12 +26,6 @@ class Loss:
     def is_as_good(self) -> bool:
         """Within one standard error of the best."""
         return self.above_best <= self.standard_error
-
-
-def row_losses(label: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """(rows,) -log of the probability given to what happened (natural log, cut at 1e-15)."""
-    p = np.clip(probability, 1e-15, 1 - 1e-15)
-    return -np.where(label > 0, np.log(p), np.log1p(-p))
 
 
 def losses(predictions: pd.DataFrame, names: list[str], replicates: int) -> dict[str, Loss]:

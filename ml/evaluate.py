@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def evaluate(
 
 
 def _snapshots(
-    run: dict, per_day: store.Mapping[date, int], period: tuple[date | None, date | None]
+    run: dict, per_day: Mapping[date, int], period: tuple[date | None, date | None]
 ) -> Snapshots:
     earliest = date.fromisoformat(run["fit"]["last"]) + timedelta(days=run["horizon_days"])
     for option, day in zip(("--first", "--last"), period, strict=True):

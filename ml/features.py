@@ -100,7 +100,6 @@ def _phrase(name: str, spark_type: str, meta: Mapping[str, Any]) -> Phrase:
     words, unit = meta.get("words", ""), meta["unit"]
     days = re.search(r"_last_(\d+)_days$", name)
     period = f"in the last {days[1]} days" if days else "so far"
-    hours = {"milliseconds": 1 / 3_600_000, "seconds": 1 / 3600}.get(unit)
 
     def plan(value: float | None, typical: float | None) -> str:
         return "On the paid plan" if value else "On the free plan"
@@ -136,8 +135,10 @@ def _phrase(name: str, spark_type: str, meta: Mapping[str, Any]) -> Phrase:
         return f"{words} {number(value * scale)} {meta['per']} {period}{of_most}"
 
     def timed(value: float | None, typical: float | None) -> str:
+        hours = {"milliseconds": 1 / 3_600_000, "seconds": 1 / 3600}[unit]
+
         def shown(amount: float) -> str:
-            return duration(amount * (hours or 1))
+            return duration(amount * hours)
 
         start = "No" if not value else f"{shown(value)} of"
         return f"{start} {words} {period}{_typical(typical, shown)}"

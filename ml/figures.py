@@ -64,14 +64,19 @@ class Ranking:
 
     @cached_property
     def log_losses(self) -> np.ndarray:
-        """(rows,) -log of the probability given to what happened (natural log, cut at 1e-15)."""
-        p = np.clip(self.probability, 1e-15, 1 - 1e-15)
-        return -np.where(self.label > 0, np.log(p), np.log1p(-p))
+        """(rows,) those of `row_losses`."""
+        return row_losses(self.label, self.probability)
 
     @cached_property
     def squared_errors(self) -> np.ndarray:
         """(rows,) squared difference of probability and outcome."""
         return (self.probability - self.label) ** 2
+
+
+def row_losses(label: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """(rows,) -log of the probability given to what happened (natural log, cut at 1e-15)."""
+    p = np.clip(probability, 1e-15, 1 - 1e-15)
+    return -np.where(label > 0, np.log(p), np.log1p(-p))
 
 
 @dataclass(frozen=True)

@@ -100,9 +100,7 @@ def fit(rows: pd.DataFrame, types: int) -> Mixture:
     # each set of counts once, in order: the sums come in one order, whatever that of the rows
     drawn, users = np.unique(counts(last), axis=0, return_counts=True)
     outcomes = tuple((t, o) for t, names in DRAWS.items() for o in (*names, REST))
-    starts = np.flatnonzero(
-        [i == 0 or outcomes[i - 1][0] != t for i, (t, _) in enumerate(outcomes)]
-    )
+    starts = np.cumsum([0, *(len(names) + 1 for names in DRAWS.values())])[:-1]
     pooled = _shares((users @ drawn)[None] + 1, starts)[0]
     prior = PSEUDO_COUNTS * pooled
     random = np.random.default_rng(SEED)

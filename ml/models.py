@@ -182,14 +182,10 @@ def fit_mixture(rows: pd.DataFrame, types: int) -> Inputs:
 
 
 @dataclass(frozen=True)
-class Logistic(Model):
-    """Ridge-penalised logistic regression on standardised inputs, all (inputs,) but `intercept`."""
+class OnInputs(Model):
+    """A classifier of inputs."""
 
     inputs: Inputs
-    mean: Array
-    deviation: Array
-    coefficients: Array
-    intercept: float
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -199,15 +195,27 @@ class Logistic(Model):
     def mixture(self) -> Mixture | None:
         return self.inputs.mixture
 
+    def to_json(self) -> dict[str, Any]:
+        return {"mixture": self.mixture.to_json() if self.mixture else None}
+
+
+@dataclass(frozen=True)
+class Logistic(OnInputs):
+    """Ridge-penalised logistic regression on standardised inputs, all (inputs,) but `intercept`."""
+
+    mean: Array
+    deviation: Array
+    coefficients: Array
+    intercept: float
+
     def parts(self, rows: pd.DataFrame) -> Parts:
         values = _filled(self.inputs.matrix(rows), self.mean)
         values = (values - self.mean) / self.deviation * self.coefficients
         return Parts(self.inputs.owners, values, np.full(len(rows), self.intercept))
 
     def to_json(self) -> dict[str, Any]:
-        return {
+        return super().to_json() | {
             "kind": "logistic",
-            "mixture": self.mixture.to_json() if self.mixture else None,
             "mean": self.mean.tolist(),
             "deviation": self.deviation.tolist(),
             "coefficients": self.coefficients.tolist(),
@@ -232,19 +240,10 @@ def fit_logistic(rows: pd.DataFrame, inputs: Inputs) -> Logistic:
 
 
 @dataclass(frozen=True)
-class Boosted(Model):
+class Boosted(OnInputs):
     """Gradient-boosted trees of xgboost, as its own JSON."""
 
-    inputs: Inputs
     booster: str
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return self.inputs.reads
-
-    @property
-    def mixture(self) -> Mixture | None:
-        return self.inputs.mixture
 
     def parts(self, rows: pd.DataFrame) -> Parts:
         """By TreeSHAP (Lundberg et al., Nature Machine Intelligence 2, 2020)."""
@@ -264,11 +263,7 @@ class Boosted(Model):
         return np.asarray(found, dtype=float)
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "kind": "boosted",
-            "mixture": self.mixture.to_json() if self.mixture else None,
-            "booster": json.loads(self.booster),
-        }
+        return super().to_json() | {"kind": "boosted", "booster": json.loads(self.booster)}
 
 
 def fit_boosted(rows: pd.DataFrame, inputs: Inputs) -> Boosted:
@@ -290,13 +285,11 @@ def _matrix_of(inputs: Inputs, rows: pd.DataFrame, with_label: bool = False) -> 
 
 def load(fields: Mapping[str, Any]) -> Model:
     """The model that `to_json` wrote."""
-    fields = dict(fields)
-    kind = fields.pop("kind")
-    if kind == "rates":
+    if fields["kind"] == "rates":
         return Rates(tuple(fields["edges"]), tuple(fields["rates"]))
-    found = fields.pop("mixture")
+    found = fields["mixture"]
     inputs = Inputs(Mixture.from_json(found) if found else None)
-    if kind == "boosted":
+    if fields["kind"] == "boosted":
         return Boosted(inputs, json.dumps(fields["booster"]))
     mean, deviation, coefficients = (
         np.array(fields[name]) for name in ("mean", "deviation", "coefficients")

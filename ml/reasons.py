@@ -158,7 +158,7 @@ class Explained:
         return self.model.reads
 
     def to_json(self) -> dict[str, Any]:
-        """The inverse of `read`."""
+        """What `from_json` makes it from again."""
         return {
             "center": self.center,
             "typical": {k: None if np.isnan(v) else v for k, v in self.typical.items()},

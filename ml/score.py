@@ -151,13 +151,15 @@ def likeliest(top: Sequence[Mapping[str, Any]], day: date) -> Table:
     for heading in ("user", "probability", "reasons"):
         table.add_column(heading, justify="right" if heading == "probability" else "left")
     for row in top:
-        reasons = dict.fromkeys(printable(row[f"reason_{i}"]) for i in (1, 2, 3))
         table.add_row(
-            printable(row["user_id"]),
-            f"{row['churn_probability']:.1%}",
-            "\n".join(reasons),
+            printable(row["user_id"]), f"{row['churn_probability']:.1%}", "\n".join(_reasons(row))
         )
     return table
+
+
+def _reasons(row: Mapping[str, Any]) -> list[str]:
+    """Those of a row of churn_scores, each once, as text of the console."""
+    return list(dict.fromkeys(printable(row[f"reason_{i}"]) for i in (1, 2, 3)))
 
 
 def explain(spark: SparkSession, target: Target, user_id: str, console: Console) -> None:
@@ -183,5 +185,5 @@ def explain(spark: SparkSession, target: Target, user_id: str, console: Console)
     for theme, column in zip(THEMES, THEME_COLUMNS, strict=True):
         table.add_row(theme, "" if row[column] is None else f"{row[column]:+.2f}")
     console.print(table)
-    for reason in dict.fromkeys(printable(row[f"reason_{i}"]) for i in (1, 2, 3)):
+    for reason in _reasons(row):
         console.print(reason, soft_wrap=True)

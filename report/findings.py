@@ -358,7 +358,7 @@ def precision_recall(rows: pd.DataFrame) -> str:
     """Average precision beside the base rate."""
     figure, base = _chosen(rows, "pr_auc"), _chosen(rows, "base_rate")
     if figure is None or base is None:
-        return "The test part has one class only."
+        return "The backtest has one class only."
     return (
         f"Precision over all recalls (PR AUC) is {_interval(figure)}, where a guess has the base "
         f"rate "
@@ -391,7 +391,7 @@ def lift(rows: pd.DataFrame) -> str:
     """Lift and recall in the top tenth."""
     figure, recall = _chosen(rows, "lift_at_10_percent"), _chosen(rows, "recall_at_10_percent")
     if figure is None or recall is None:
-        return "The test part has one class only."
+        return "The backtest has one class only."
     return (
         f"The first tenth of the list cancels {_interval(figure, 1)} times as often as all "
         f"users, and "

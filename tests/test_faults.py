@@ -213,9 +213,10 @@ def started(
     `before` is called in the new process.
     """
     log = project.folder / "output.txt"
-    program = [str(BIN / "dbt"), *project.command(*arguments, **variables)]
     if arguments[0] == "warehouse":
         program = [sys.executable, "-m", *arguments]
+    else:
+        program = [str(BIN / "dbt"), *project.command(*arguments, **variables)]
     with log.open("w") as output:
         process = subprocess.Popen(
             program,
