@@ -1,8 +1,9 @@
 {#-
     Each table knows what it was made from. The commit that writes its rows has a summary property,
-    `churn.made_from.<table>`, of five words: the checksum of its code, the snapshot of `base_events`, and
-    of the log's calendar the first, the last and the last complete date; `-` where there is none. What is
-    to be made again follows from this alone. So builds that failed, were killed, were of a part only or
+    `churn.made_from.<table>`, of words: the checksum of its code, the snapshot of `base_events`, and of the
+    log's calendar the first, the last and the last complete date; `-` where there is none. A sixth word is
+    what else of the landing folder it shows: the folder that files were loaded from, or which files the
+    ledger compared. What is to be made again follows from this alone. So builds that failed, were killed, were of a part only or
     were taken back need no rule of their own.
 -#}
 
@@ -64,7 +65,7 @@
 {% endmacro %}
 
 
-{#- What a version of a table was made from, five words; none where nobody can tell, as after a change by
+{#- What a version of a table was made from; none where nobody can tell, as after a change by
     hand. A compaction changes no row. Of tables that are loaded from files only the code counts. -#}
 {% macro origin_of(id, tag='main') %}
     {% for snapshot in ancestors(id, tag) %}
@@ -82,20 +83,23 @@
 {#- What a node would be made from now; for a tag, what its parents were made from then. Of several parents
     the oldest counts: what is made of a stale table is stale. -#}
 {% macro origin_from_parents(node, tag='main') %}
-    {% set bases, calendars = [], [] %}
-    {% for id in table_parents(node) if id.startswith('model.') %}
-        {% if id == model_id('base_events') %}
+    {% set bases, calendars, listings = [], [], [] %}
+    {% for id in table_parents(node) %}
+        {% if id.startswith('source.') %}
+            {% do listings.append(graph.run.listing) if id.endswith('.raw.files') %}
+        {% elif id == model_id('base_events') %}
             {% do bases.append(graph.run.versions[id].tags.get(tag, 'unknown')) %}
-        {% elif not is_loaded(id) %}
+        {% elif id.startswith('model.') and not is_loaded(id) %}
             {% set origin = origin_of(id, tag) or ['unknown'] * 5 %}
             {% do bases.append(origin[1]) %}
-            {% set calendar = calendar_words(tag) if id == model_id('log_calendar') else origin[2:] %}
+            {% do listings.extend(origin[5:]) %}
+            {% set calendar = calendar_words(tag) if id == model_id('log_calendar') else origin[2:5] %}
             {% if calendar[0] != '-' %}{% do calendars.append(calendar) %}{% endif %}
         {% endif %}
     {% endfor %}
     {% set calendar = calendars[0] if calendars else ['-'] * 3 %}
     {% for other in calendars if other != calendar %}{% do bases.append('unknown') %}{% endfor %}
-    {{ return([code_of(node), oldest(bases)] + calendar) }}
+    {{ return([code_of(node), oldest(bases)] + calendar + listings[:1]) }}
 {% endmacro %}
 
 
@@ -124,7 +128,7 @@
 {% macro calendar_words(tag='main') %}
     {% for id in graph.run.versions if tag != 'main' %}
         {% set origin = origin_of(id, tag) if 'model.' in id else none %}
-        {% if origin and origin[2] != '-' %}{{ return(origin[2:]) }}{% endif %}
+        {% if origin and origin[2] != '-' %}{{ return(origin[2:5]) }}{% endif %}
     {% endfor %}
     {% set dates = log_dates() %}
     {% set complete = dates | selectattr('2') | list %}
@@ -152,10 +156,8 @@
     {% set parts = [own_code(node)] %}
     {% for id in node.depends_on.nodes | sort %}
         {% set parent = graph.nodes.get(id) or graph.sources[id] %}
-        {% if parent.source_name == 'raw' %}
-            {#- the ledger compares the files that are there with those that are loaded -#}
-            {% do parts.append(graph.run.listing if parent.name == 'files' and not is_loaded(node.unique_id)) %}
-        {% elif parent.resource_type == 'source' %}
+        {% if parent.resource_type == 'source' %}
+            {#- which raw files there are is no code -#}
             {% do parts.append(graph.run.versions.get(id, {'tags': {}}).tags.get('main')) %}
         {% elif parent.config.materialized != 'view' %}
             {% do parts.append((origin_of(id) or [none])[0]) %}

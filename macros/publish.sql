@@ -51,7 +51,7 @@
 
 {#- Marts that are views have no tag: of a publish that was killed on its way, theirs may be what is left. -#}
 {% macro are_mart_views_shown() %}
-    {% set shown = run_query("show views in " ~ published_schema()).rows | map(attribute=1) | list %}
+    {% set shown = run_query("show views in " ~ published_schema()).rows | rejectattr(2) | map(attribute=1) | list %}
     {% for node in mart_nodes() if node.config.materialized == 'view' %}
         {% set view = published_schema() ~ "." ~ node.alias %}
         {% if node.alias not in shown

@@ -90,6 +90,8 @@ def test_one_more_day_loads_its_file_and_reopens_few_snapshots(days: Days) -> No
     days.land_later_days()
     assert days.project.build().ok().lines_with("Published")
     days.assert_complete()
+    compiled = list((days.project.folder / "target" / "compiled").rglob("events_are_conserved.sql"))
+    assert compiled and not any("where true" in file.read_text() for file in compiled)
     before, after = (
         {row.file_path for row in files.where("partition.snapshot_date < '2018-12-01'").collect()}
         for files in (

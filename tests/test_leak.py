@@ -104,7 +104,9 @@ def unbounded_frame(project: Project) -> DataFrame:
         features.replace(project.relation("churn_running_totals"), "leaking_totals")
     )
     # evaluated before the next project puts another view in this one's place
-    return spark.createDataFrame(leaking.collect(), leaking.schema)
+    rows = leaking.collect()
+    spark.catalog.dropTempView("leaking_totals")
+    return spark.createDataFrame(rows, leaking.schema)
 
 
 @pytest.mark.parametrize("leak", [whole_history, a_day_ahead, unbounded_frame])
