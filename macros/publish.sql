@@ -51,11 +51,8 @@
 
 {#- Marts that are views have no tag: of a publish that was killed on its way, theirs may be what is left. -#}
 {% macro are_mart_views_shown() %}
-    {% set shown = run_query("show views in " ~ published_schema()).rows | rejectattr(2) | map(attribute=1) | list %}
     {% for node in mart_nodes() if node.config.materialized == 'view' %}
-        {% set view = published_schema() ~ "." ~ node.alias %}
-        {% if node.alias not in shown
-                or run_query("show tblproperties " ~ view ~ " ('churn.code')").rows[0][1] != own_code(node) %}
+        {% if view_code(api.Relation.create(schema=published_schema(), identifier=node.alias)) != own_code(node) %}
             {{ return(false) }}
         {% endif %}
     {% endfor %}
@@ -70,8 +67,8 @@
     {% for node in mart_nodes() if node.config.materialized != 'view' %}{% do shown.extend(show_readers(node)) %}{% endfor %}
     {#- of a mart that is a view, the same query of what is published -#}
     {% for result in results if is_mart(result.node) and result.node.config.materialized == 'view' %}
-        {% do shown.append(reader_view(graph.nodes[result.node.unique_id], result.node.compiled_code
-            | replace(marts_schema() ~ '.', published_schema() ~ '.'))) %}
+        {% do shown.append(reader_view(graph.nodes[result.node.unique_id], in_order(result.node,
+            result.node.compiled_code | replace(marts_schema() ~ '.', published_schema() ~ '.')))) %}
     {% endfor %}
     {% do run_in_turn(["create schema if not exists " ~ published_schema()] + tagged) %}
     {% do say_published(build, 'dbt ' ~ flags.WHICH) %}
@@ -136,15 +133,10 @@
 {% endmacro %}
 
 
-{#- With the descriptions of the mart and its columns, for readers who have a SQL client and not dbt's docs. An
-    example query is for the docs alone. -#}
+{#- The statement that lets readers see a query in place of a mart. -#}
 {% macro reader_view(node, query, names=none) %}
-    {% set columns = [] %}
-    {% for name in names or node.columns %}
-        {% do columns.append("`" ~ name ~ "`" ~ comment(node.columns.get(name, {}).get('description'), 255)) %}
-    {% endfor %}
-    {{ return("create or replace view " ~ published_schema() ~ "." ~ node.alias ~ " (" ~ columns | join(', ') ~ ")"
-        ~ comment(node.description.split('```')[0]) ~ (" tblproperties ('churn.code' = '" ~ own_code(node) ~ "')" if node.config.materialized == 'view') ~ " as " ~ query) }}
+    {{ return(view_statement(published_schema() ~ "." ~ node.alias, node, query,
+        own_code(node) if node.config.materialized == 'view', names)) }}
 {% endmacro %}
 
 

@@ -53,6 +53,54 @@
 {% endmacro %}
 
 
+{#- dbt's own makes a view at each build, which takes Spark longer than many a table. -#}
+{% materialization view, adapter='spark' %}
+    {% do renew_lock() %}
+    {% set query = in_order(model, compiled_code) %}
+    {% set code = local_md5(view_statement(this, model, query)) %}
+    {% if is_made_of_built(model) or flags.FULL_REFRESH or view_code(this) != code %}
+        {% set there = load_relation(this) %}
+        {% if there and there.is_table %}{% do adapter.drop_relation(there) %}{% endif %}
+        {{ get_assert_columns_equivalent(compiled_code) }}
+        {% call statement('main') %}{{ view_statement(this, model, query, code) }}{% endcall %}
+        {% do graph.run.built.append(model.unique_id) %}
+    {% else %}
+        {% do store_raw_result('main', message='unchanged', code='OK', rows_affected='') %}
+    {% endif %}
+    {{ return({'relations': [this]}) }}
+{% endmaterialization %}
+
+
+{#- Whether this run built what a node reads: its columns may be others. -#}
+{% macro is_made_of_built(node) %}
+    {{ return(node.depends_on.nodes | select('in', graph.run.built) | list | length > 0) }}
+{% endmacro %}
+
+
+{#- What a view says of the code that it was made by; none where there is no such view. -#}
+{% macro view_code(view) %}
+    {% for row in run_query("show views in " ~ view.schema ~ " like '" ~ view.identifier ~ "'").rows if not row[2] %}
+        {{ return(run_query("show tblproperties " ~ view.schema ~ "." ~ view.identifier ~ " ('churn.code')").rows[0][1]) }}
+    {% endfor %}
+{% endmacro %}
+
+
+{#- A query with the columns of a model in the order of its contract. -#}
+{% macro in_order(node, query) %}{{ return("select " ~ node.columns | join(', ') ~ " from (" ~ query ~ "\n)") }}{% endmacro %}
+
+
+{#- With the descriptions of the model and its columns, for readers who have a SQL client and not dbt's docs. An
+    example query is for the docs alone. -#}
+{% macro view_statement(view, node, query, code=none, names=none) %}
+    {% set columns = [] %}
+    {% for name in names or node.columns %}
+        {% do columns.append("`" ~ name ~ "`" ~ comment(node.columns.get(name, {}).get('description'), 255)) %}
+    {% endfor %}
+    {{ return("create or replace view " ~ view ~ " (" ~ columns | join(', ') ~ ")" ~ comment(node.description.split('```')[0])
+        ~ (" tblproperties ('churn.code' = '" ~ code ~ "')" if code) ~ " as " ~ query) }}
+{% endmacro %}
+
+
 {#- Each node of dbt has a session of its own over Thrift; else all share one. -#}
 {% macro set_origin(node, origin) %}
     {% do run_query("set `spark.sql.iceberg.snapshot-property." ~ origin_key(node) ~ "` = " ~ origin | join(' ')) %}

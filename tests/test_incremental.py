@@ -81,6 +81,10 @@ def test_without_news_nothing_is_committed(days: Days) -> None:
     again = days.project.build().ok()
     sentence = f"Nothing new in .*, so nothing was built. Readers still see {days.first}"
     assert again.lines_with(sentence)
+    results = json.loads((days.project.folder / "target" / "run_results.json").read_text())
+    built = {each["unique_id"]: each["message"] for each in results["results"]}
+    models = {name: message for name, message in built.items() if name.startswith("model.")}
+    assert models and {*models.values()} == {"unchanged"}
     assert every_version(days.project) == days.versions
     assert days.project.published() == days.published
 
