@@ -49,10 +49,11 @@ ROUNDS = 150
 
 @dataclass(frozen=True)
 class Parts:
-    """The log odds of each row as a sum: `bias` (rows,) and `values` (rows, parts), of which part i
-    belongs to the feature `owners[i]`."""
+    """The log odds of each row as a sum: `bias` (rows,) and `values` (rows, parts). Part i belongs
+    to the feature `owners[i]`, and was made of `inputs[:, i]`, nan where a user has no value."""
 
     owners: tuple[str, ...]
+    inputs: Array
     values: Array
     bias: Array
 
@@ -106,9 +107,9 @@ class Rates(Model):
         return (RECENCY,)
 
     def parts(self, rows: pd.DataFrame) -> Parts:
-        found = np.searchsorted(self.edges, rows[RECENCY].to_numpy(dtype=float), side="left")
-        log_odds = _logit(np.array(self.rates))[found]
-        return Parts((RECENCY,), log_odds[:, None], np.zeros(len(rows)))
+        hours = rows[[RECENCY]].to_numpy(dtype=float)
+        log_odds = _logit(np.array(self.rates))[np.searchsorted(self.edges, hours, side="left")]
+        return Parts((RECENCY,), hours, log_odds, np.zeros(len(rows)))
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": "rates", "edges": self.edges, "rates": self.rates}
@@ -161,16 +162,13 @@ class Inputs:
         """(rows, inputs); nan where a feature has no value."""
         if self.mixture is None:
             return rows[list(self.reads)].to_numpy(dtype=float)
-        types, is_paid = self.mixture.probabilities(rows), rows["is_paid"].to_numpy(dtype=float)
-        return np.column_stack([types, np.log(sessions_per_day(rows)), is_paid])
-
-
-def sessions_per_day(rows: pd.DataFrame) -> Array:
-    """(rows,) sessions a day since the first event, drawn to half a session a day where the user is
-    new."""
-    days = rows["days_since_first_event"].to_numpy(dtype=float)
-    rate: Array = (rows["sessions_to_date"].to_numpy(dtype=float) + 2) / (days + 4)
-    return rate
+        sessions, days, is_paid = (
+            rows[name].to_numpy(dtype=float)
+            for name in ("sessions_to_date", "days_since_first_event", "is_paid")
+        )
+        # drawn to half a session a day where the user is new
+        log_rate = np.log((sessions + 2) / (days + 4))
+        return np.column_stack([self.mixture.probabilities(rows), log_rate, is_paid])
 
 
 def fit_mixture(rows: pd.DataFrame, types: int) -> Inputs:
@@ -209,9 +207,9 @@ class Logistic(OnInputs):
     intercept: float
 
     def parts(self, rows: pd.DataFrame) -> Parts:
-        values = _filled(self.inputs.matrix(rows), self.mean)
-        values = (values - self.mean) / self.deviation * self.coefficients
-        return Parts(self.inputs.owners, values, np.full(len(rows), self.intercept))
+        inputs = self.inputs.matrix(rows)
+        values = (_filled(inputs, self.mean) - self.mean) / self.deviation * self.coefficients
+        return Parts(self.inputs.owners, inputs, values, np.full(len(rows), self.intercept))
 
     def to_json(self) -> dict[str, Any]:
         return super().to_json() | {
@@ -247,19 +245,20 @@ class Boosted(OnInputs):
 
     def parts(self, rows: pd.DataFrame) -> Parts:
         """By TreeSHAP (Lundberg et al., Nature Machine Intelligence 2, 2020)."""
-        found = self._predicted(rows, pred_contribs=True)
-        return Parts(self.inputs.owners, found[:, :-1], found[:, -1])
+        inputs = self.inputs.matrix(rows)
+        found = self._predicted(inputs, pred_contribs=True)
+        return Parts(self.inputs.owners, inputs, found[:, :-1], found[:, -1])
 
     def probability(self, rows: pd.DataFrame) -> Array:
         """The same without the parts, which cost the most."""
-        return self._predicted(rows)
+        return self._predicted(self.inputs.matrix(rows))
 
-    def _predicted(self, rows: pd.DataFrame, **options: bool) -> Array:
+    def _predicted(self, inputs: Array, **options: bool) -> Array:
         import xgboost
 
         booster = xgboost.Booster({"nthread": 1})
         booster.load_model(bytearray(self.booster, "utf-8"))
-        found = booster.predict(_matrix_of(self.inputs, rows), **options)
+        found = booster.predict(xgboost.DMatrix(inputs, nthread=1), **options)
         return np.asarray(found, dtype=float)
 
     def to_json(self) -> dict[str, Any]:
@@ -272,15 +271,8 @@ def fit_boosted(rows: pd.DataFrame, inputs: Inputs) -> Boosted:
 
     # rows are drawn by position
     rows = rows.sort_values(["user_id", "snapshot_date"])
-    booster = xgboost.train(XGBOOST, _matrix_of(inputs, rows, with_label=True), ROUNDS)
-    return Boosted(inputs, booster.save_raw("json").decode())
-
-
-def _matrix_of(inputs: Inputs, rows: pd.DataFrame, with_label: bool = False) -> Any:
-    import xgboost
-
-    label = rows["label"].to_numpy() if with_label else None
-    return xgboost.DMatrix(inputs.matrix(rows), label=label, nthread=1)
+    data = xgboost.DMatrix(inputs.matrix(rows), label=rows["label"].to_numpy(), nthread=1)
+    return Boosted(inputs, xgboost.train(XGBOOST, data, ROUNDS).save_raw("json").decode())
 
 
 def load(fields: Mapping[str, Any]) -> Model:

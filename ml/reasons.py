@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ml.features import BY_NAME, CATEGORIES, CATEGORY_COLUMN, HORIZON_DAYS, THEMES, number
-from ml.models import LISTENER, SESSION_RATE, Model, load, sessions_per_day
+from ml.models import LISTENER, SESSION_RATE, Model, Parts, load
 
 Array = NDArray[np.float64]
 
@@ -36,6 +36,7 @@ class Explained:
         model: the fitted model.
         center: mean part of each of the model's parts, log odds.
         typical: median by owner of a part; nan where there is none.
+        strength: by owner, the mean of |log odds| that it adds to those of the mean user.
         direction: by owner, above 0 where more of it raises the risk, below 0 where less does.
         listeners: a sentence for each type of a mixture.
     """
@@ -43,6 +44,7 @@ class Explained:
     model: Model
     center: tuple[float, ...]
     typical: Mapping[str, float]
+    strength: Mapping[str, float]
     direction: Mapping[str, float]
     listeners: tuple[str, ...]
 
@@ -51,12 +53,13 @@ class Explained:
         """Explain a model by the rows that it was fitted on."""
         last = rows[rows["snapshot_date"] == rows["snapshot_date"].max()]
         parts = model.parts(last)
-        by_owner = _by_owner(parts.owners, parts.values)
-        values = {owner: _values(model, owner, last) for owner in by_owner}
+        center = parts.values.mean(axis=0)
+        values, by_owner = _values(parts), _by_owner(parts.owners, parts.values - center)
         return cls(
             model,
-            tuple(parts.values.mean(axis=0).tolist()),
+            tuple(center.tolist()),
             {owner: _median(each) for owner, each in values.items()},
+            {owner: float(np.abs(part).mean()) for owner, part in by_owner.items()},
             {owner: _correlation(values[owner], part) for owner, part in by_owner.items()},
             _listeners(model, rows),
         )
@@ -71,7 +74,7 @@ class Explained:
         by_owner = _by_owner(parts.owners, parts.values - self.center)
         owners = list(by_owner)
         of_owner = np.column_stack([by_owner[owner] for owner in owners])
-        values = [_values(self.model, owner, rows) for owner in owners]
+        values = list(_values(parts).values())
         theme_of = np.array([THEMES.index(_theme(owner)) for owner in owners])
         of_theme = np.zeros((len(rows), len(THEMES)))
         speaker = np.zeros((len(rows), len(THEMES)), dtype=int)
@@ -109,18 +112,17 @@ class Explained:
             found[f"reason_{place + 1}"] = texts
         return found
 
-    def strengths(self, rows: pd.DataFrame) -> list[dict[str, Any]]:
-        """How much each feature moves the log odds of the rows, strongest first: the mean of
-        |contribution|, and the direction, -1 to 1, None where there is none."""
-        parts = self.model.parts(rows)
+    def strengths(self) -> list[dict[str, Any]]:
+        """How much each feature moves the log odds, strongest first, and the direction, -1 to 1,
+        None where there is none."""
         found = [
             {
                 "feature": owner,
                 "theme": _theme(owner),
-                "mean_log_odds": float(np.abs(part).mean()),
+                "mean_log_odds": strength,
                 "direction": self.direction[owner] or None,
             }
-            for owner, part in _by_owner(parts.owners, parts.values - self.center).items()
+            for owner, strength in self.strength.items()
         ]
         return sorted(found, key=lambda each: (-each["mean_log_odds"], each["feature"]))
 
@@ -162,6 +164,7 @@ class Explained:
         return {
             "center": self.center,
             "typical": {k: None if np.isnan(v) else v for k, v in self.typical.items()},
+            "strength": dict(self.strength),
             "direction": dict(self.direction),
             "listeners": self.listeners,
             "model": self.model.to_json(),
@@ -175,6 +178,7 @@ class Explained:
             load(fields["model"]),
             tuple(fields["center"]),
             typical,
+            fields["strength"],
             fields["direction"],
             tuple(fields["listeners"]),
         )
@@ -193,17 +197,16 @@ def _by_owner(owners: Sequence[str], values: Array) -> dict[str, Array]:
     return found
 
 
-def _values(model: Model, owner: str, rows: pd.DataFrame) -> Array:
-    """(rows,) what a sentence is about; nan where a user has no value."""
-    if owner == SESSION_RATE:
-        return sessions_per_day(rows)
-    if owner == CATEGORY_COLUMN:
-        names = [f"{CATEGORY_COLUMN}_is_{category}" for category in CATEGORIES]
-        return np.argmax(rows[names].to_numpy(dtype=float), axis=1).astype(float)
-    if owner == LISTENER:
-        assert model.mixture
-        return np.argmax(model.mixture.probabilities(rows), axis=1).astype(float)
-    return rows[owner].to_numpy(dtype=float)
+def _values(parts: Parts) -> dict[str, Array]:
+    """(rows,) what a sentence about an owner says; nan where a user has no value."""
+    found: dict[str, Array] = {}
+    for owner in dict.fromkeys(parts.owners):
+        inputs = parts.inputs[:, [each == owner for each in parts.owners]]
+        if owner in (LISTENER, CATEGORY_COLUMN):
+            found[owner] = np.argmax(inputs, axis=1).astype(float)
+        else:
+            found[owner] = np.exp(inputs[:, 0]) if owner == SESSION_RATE else inputs[:, 0]
+    return found
 
 
 def _listeners(model: Model, rows: pd.DataFrame) -> tuple[str, ...]:

@@ -31,6 +31,8 @@ SERVED_MODEL = "model_run_id string, snapshot_date date, served_at timestamp"
 
 # --- tables --------------------------------------------------------------------------------------
 
+EARLIER = "by an earlier version of this project"
+
 
 def published_features(
     spark: SparkSession, target: Target, types: Mapping[str, str] = TYPES
@@ -272,18 +274,26 @@ def read_run(folder: Path) -> dict:
     """
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     if "features" not in run or not (folder / "model.json").is_file():
-        what = "by an earlier version of this project"
+        what = EARLIER
     elif gone := [name for name in run["features"] if name not in BY_NAME]:
         what = f"on {', '.join(gone)}, which churn_features.yml no longer has"
     elif run["categories"] != list(CATEGORIES):
         what = "with other categories of the last event than ml/features.py has"
     else:
         return run
-    raise ProjectError(
-        f"The model run {folder.name} was trained {what}: run `python -m ml train` again."
-    )
+    raise _train_again(folder, what)
 
 
 def read_model(folder: Path) -> Explained:
-    """The model of a run."""
-    return Explained.from_json(json.loads((folder / "model.json").read_text(encoding="utf-8")))
+    """The model of a run. Raises ProjectError where it has another form than today's."""
+    fields = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    try:
+        return Explained.from_json(fields)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _train_again(folder, EARLIER) from error
+
+
+def _train_again(folder: Path, what: str) -> ProjectError:
+    return ProjectError(
+        f"The model run {folder.name} was trained {what}: run `python -m ml train` again."
+    )

@@ -202,7 +202,7 @@ def train(
         "features": TYPES,
         "categories": CATEGORIES,
     }
-    metrics = card.metrics_json(run, predictions, found, explained.strengths(rows))
+    metrics = card.metrics_json(run, predictions, found, explained.strengths())
     with step("save model and figures"):
         folder = store.save_run(
             artifacts,
@@ -245,6 +245,7 @@ def _worse(
     folder = store.run_folder(artifacts, in_use)
     try:
         fitted_to = date.fromisoformat(store.read_run(folder)["fit"]["last"])
+        other = store.read_model(folder).model
     except ProjectError:
         return []  # of an earlier version
     unseen = predictions["snapshot_date"] >= fitted_to + timedelta(days=HORIZON_DAYS)
@@ -252,7 +253,7 @@ def _worse(
         return []
     common = predictions[unseen].copy()
     judged = common[list(KEYS)].merge(rows, on=list(KEYS), how="left", validate="1:1")
-    common[in_use] = store.read_model(folder).model.probability(judged)
+    common[in_use] = other.probability(judged)
     names = [run["chosen"], in_use]
     losses = choice.losses(common, names, run["settings"]["replicates"])
     if losses[run["chosen"]].is_as_good:

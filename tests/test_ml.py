@@ -463,7 +463,8 @@ class Made(models.Model):
         self.values = np.array(values)
 
     def parts(self, rows: pd.DataFrame) -> models.Parts:
-        return models.Parts(self.owners, self.values, np.full(len(rows), -2.0))
+        inputs = rows[list(self.owners)].to_numpy()
+        return models.Parts(self.owners, inputs, self.values, np.full(len(rows), -2.0))
 
     def to_json(self) -> dict[str, Any]:
         raise NotImplementedError
@@ -493,6 +494,7 @@ def test_reasons_are_themes_that_raise_the_risk_strongest_first() -> None:
         Made(parts),
         center=(0.0,) * 5,
         typical=typical | {"hours_since_last_song": np.nan},
+        strength={},
         direction=dict.fromkeys(Made.reads, 0.5),
         listeners=(),
     )
@@ -511,7 +513,12 @@ def test_reasons_are_themes_that_raise_the_risk_strongest_first() -> None:
 
 
 GUESS = reasons.Explained(
-    models.Rates((), (0.1,)), (0.5,), {models.RECENCY: 3.0}, {models.RECENCY: 0.0}, ()
+    models.Rates((), (0.1,)),
+    center=(0.5,),
+    typical={models.RECENCY: 3.0},
+    strength={models.RECENCY: 0.5},
+    direction={models.RECENCY: 0.0},
+    listeners=(),
 )
 
 
@@ -553,6 +560,16 @@ def test_a_run_that_cannot_be_applied_any_more_says_so(
     (tmp_path / "run.json").write_text(json.dumps(changed))
     with pytest.raises(ProjectError, match=re.escape(text)):
         store.read_run(tmp_path)
+
+
+def test_a_model_of_another_form_says_what_to_do(tmp_path: Path) -> None:
+    fields = GUESS.to_json()
+    (tmp_path / "model.json").write_text(json.dumps(fields))
+    assert store.read_model(tmp_path) == GUESS
+    del fields["strength"]
+    (tmp_path / "model.json").write_text(json.dumps(fields))
+    with pytest.raises(ProjectError, match="by an earlier version of this project: run"):
+        store.read_model(tmp_path)
 
 
 @pytest.mark.parametrize(
