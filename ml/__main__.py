@@ -13,6 +13,7 @@ from warehouse.errors import ProjectError
 
 EPILOG = """examples:
   python -m ml train                         judge all candidates, fit the one that is chosen
+  python -m ml train --compare               also judge the classifiers of public notebooks
   python -m ml train --leak                  how good the popular way looks, and why
   python -m ml score                         score today's users with the model in use
   python -m ml evaluate                      the model in use on days after its fit
@@ -82,6 +83,12 @@ def parser() -> argparse.ArgumentParser:
         type=_positive,
         default=200,
         help="bootstrap replicates for the intervals (default: %(default)s)",
+    )
+    train.add_argument(
+        "--compare",
+        action="store_true",
+        help="judge the classifiers of public notebooks in the same backtest; none of them is "
+        "chosen",
     )
     train.add_argument(
         "--leak",
@@ -157,7 +164,8 @@ def _run(options: argparse.Namespace, console: Console) -> None:
     elif options.command == "train":
         from ml.train import Settings, train
 
-        train(spark, target, artifacts, Settings(options.max_rows, options.replicates), console)
+        settings = Settings(options.max_rows, options.replicates, options.compare)
+        train(spark, target, artifacts, settings, console)
         console.print("Next: python -m ml score")
     elif options.command == "evaluate":
         from ml.evaluate import evaluate

@@ -11,7 +11,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -61,6 +61,14 @@ class Parts:
     def probability(self) -> Array:
         """(rows,) probability to churn."""
         return _sigmoid(self.values.sum(axis=1) + self.bias)
+
+
+class Predictor(Protocol):
+    """What a backtest judges."""
+
+    def probability(self, rows: pd.DataFrame) -> Array:
+        """(rows,) probability to churn."""
+        ...
 
 
 class Model(ABC):
@@ -291,18 +299,19 @@ def load(fields: Mapping[str, Any]) -> Model:
 
 # --- the candidates ------------------------------------------------------------------------------
 
-Fit = Callable[[pd.DataFrame], Model]
+Fit = Callable[[pd.DataFrame], Predictor]
+Candidate = Callable[[pd.DataFrame], Model]
 TYPES = (3, 4, 5)
 
 
-def _of_types(types: int) -> Fit:
+def _of_types(types: int) -> Candidate:
     return lambda rows: fit_logistic(rows, fit_mixture(rows, types))
 
 
 # What a model has to beat to be worth its keep.
-BASELINES: dict[str, Fit] = {"base_rate": fit_base_rate, "recency": fit_recency}
+BASELINES: dict[str, Candidate] = {"base_rate": fit_base_rate, "recency": fit_recency}
 # From the simplest to the least simple: the first within one standard error of the best is chosen.
-CANDIDATES: dict[str, Fit] = {
+CANDIDATES: dict[str, Candidate] = {
     **{f"mixture_of_{types}_types": _of_types(types) for types in TYPES},
     "xgboost_on_4_types": lambda rows: fit_boosted(rows, fit_mixture(rows, 4)),
     "xgboost": lambda rows: fit_boosted(rows, Inputs()),

@@ -19,6 +19,7 @@ from warehouse.session import PROJECT_DIR, Target
 
 ARTIFACTS = PROJECT_DIR / "artifacts"
 IN_USE = "in_use"  # the file that names the run that `score` and `evaluate` use
+EARLIER = "by an earlier version of this project"
 
 MODEL_RUNS = (
     "model_run_id string, model_name string, trained_at timestamp, horizon_days int, "
@@ -30,8 +31,6 @@ SERVED_MODEL = "model_run_id string, snapshot_date date, served_at timestamp"
 
 
 # --- tables --------------------------------------------------------------------------------------
-
-EARLIER = "by an earlier version of this project"
 
 
 def published_features(

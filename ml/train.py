@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ml import card, choice, figures, reasons, store
+from ml.classics import classics
 from ml.errors import Alarm, LeakAlarm, TooLittleData
 from ml.features import (
     CATEGORIES,
@@ -43,6 +44,7 @@ class Settings:
 
     max_rows: int = 100_000
     replicates: int = 200
+    compare: bool = False  # with the classifiers of public notebooks
 
 
 def rows_per_day(features: DataFrame) -> Mapping[date, int]:
@@ -170,9 +172,12 @@ def train(
         check_classes(rows[rows["snapshot_date"] >= steps_back[0].test_first], "last", 1)
     with step("look for leaks, one feature at a time"):
         check_leaks(first_fit)
-    with step(f"backtest of {len(CANDIDATES)} candidates from {len(steps_back)} dates"):
-        predictions = backtest(rows, steps_back, BASELINES | CANDIDATES)
-        names = [*BASELINES, *CANDIDATES]
+    judged: dict[str, Fit] = {**BASELINES, **CANDIDATES}
+    if settings.compare:
+        judged |= classics()
+    names = [*judged]
+    with step(f"backtest of {len(names)} models from {len(steps_back)} dates"):
+        predictions = backtest(rows, steps_back, judged)
         losses = choice.losses(predictions, list(CANDIDATES), settings.replicates)
         chosen = choice.simplest(losses)
     with step(f"figures with {settings.replicates} bootstrap replicates over users"):

@@ -29,7 +29,7 @@ from rich.table import Table
 from sklearn import metrics as sklearn_metrics
 from sklearn.linear_model import LogisticRegression
 
-from ml import card, choice, figures, mixture, models, reasons, store
+from ml import card, choice, classics, figures, mixture, models, reasons, store
 from ml import features as schema
 from ml.__main__ import main
 from ml.errors import LeakAlarm, TooLittleData
@@ -1180,6 +1180,17 @@ def test_a_model_is_the_same_from_its_file_and_its_parts_add_up(
         found.iloc[[5]].reset_index(drop=True),
     )
     # the order of the rows makes no other model
+    shuffled = fit(rows.sample(frac=1, random_state=1))
+    assert shuffled.probability(some) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", [*classics.classics()])
+def test_a_classic_is_the_same_from_rows_in_another_order(rows: pd.DataFrame, name: str) -> None:
+    fit, some = classics.classics()[name], rows.iloc[::7]
+    expected = fit(rows).probability(some)
+    assert ((expected >= 0) & (expected <= 1)).all()
+    auc = figures.roc_auc(figures.Ranking.of(some["label"].to_numpy(), expected).sample())
+    assert auc > 0.6
     shuffled = fit(rows.sample(frac=1, random_state=1))
     assert shuffled.probability(some) == pytest.approx(expected, abs=1e-9)
 

@@ -183,9 +183,7 @@ def artifacts(
     folder = tmp_path_factory.mktemp("artifacts")
     run, metrics, rows = made_up_run()
     texts = {"run.json": json.dumps(run), "metrics.json": json.dumps(metrics)}
-    model = Explained(
-        Rates((), (0.1,)), (0.0,), {RECENCY: 1.0}, {RECENCY: 0.0}, {RECENCY: 0.0}, ()
-    )
+    model = Explained(Rates((), (0.1,)), (0.0,), {RECENCY: 1.0}, {RECENCY: 0.0}, {RECENCY: 0.0}, ())
     store.save_run(folder, RUN, model, texts)
     spark = active_spark()
     with environment({"CHURN_SCHEMA": SCHEMA}):
