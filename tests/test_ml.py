@@ -812,9 +812,12 @@ def test_a_run_is_judged_on_days_after_its_fit_and_a_better_one_takes_its_place(
     assert "the log loss of the run in use is lower" in told
     assert f"Still in use: {earlier.name}" in told
     assert store.run_in_use(tmp_path) == earlier.name
-    assert main([*SMALL_TRAINING, *options]) == 0
+    assert main([*SMALL_TRAINING, "--compare", *options]) == 0
     assert store.run_in_use(tmp_path) != earlier.name
-    capsys.readouterr()
+    run = json.loads((store.run_folder(tmp_path) / "run.json").read_text())
+    assert {*run["models"]} == {*models.BASELINES, *models.CANDIDATES, *classics.classics()}
+    assert {*run["losses"]} == {*models.CANDIDATES}
+    assert "random forest" in capsys.readouterr().out
     assert main(["runs", *options]) == 0
     shown = capsys.readouterr().out
     assert shown.count("in use") == 1 and earlier.name in shown
