@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
@@ -12,20 +11,26 @@ import numpy as np
 import pandas as pd
 from rich import box
 from rich.table import Table
-from rich.text import Text
 
 from ml import store
 from ml.figures import Interval, Ranking, calibration_bins, curve, figures_with_intervals
-from ml.models import BASELINES
+from ml.models import BASELINES, model_name
 from warehouse.console import Console
 from warehouse.errors import ProjectError
 
 Figures = dict[str, dict[str, dict[str, Interval]]]  # model -> cohort -> figure
 
-PRINTED: tuple[str, ...] = ("roc_auc", "pr_auc", "lift_at_10_percent", "recall_at_10_percent")
-# a terminal has room for no more
-PRINTED += ("log_loss", "calibration_slope", "calibration_intercept")
-SHOWN = (*PRINTED, "brier", "calibration_error")
+SHOWN: tuple[str, ...] = ("roc_auc", "pr_auc", "lift_at_10_percent", "recall_at_10_percent")
+SHOWN += ("log_loss", "calibration_slope", "calibration_intercept", "brier", "calibration_error")
+# The rest is in the model card: a line of a terminal has 80 characters. Heading and digits.
+PRINTED = {
+    "base_rate": ("base rate", 3),
+    "roc_auc": ("ROC AUC (95 % interval)", 3),
+    "pr_auc": ("PR AUC", 3),
+    "lift_at_10_percent": ("lift 10 %", 1),
+    "log_loss": ("log loss", 4),
+    "calibration_slope": ("slope", 2),
+}
 
 
 def cohorts(predictions: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -137,31 +142,30 @@ def said(run: Mapping) -> str:
     """What a run did, in two sentences."""
     backtest, fit = run["backtest"], run["fit"]
     return (
-        f"\nRun {run['model_run_id']}: a backtest on snapshots {backtest[0]['test_first']} to "
-        f"{backtest[-1]['test_last']} ({run['backtest_rows']:,} rows), each model fitted on days "
-        f"that lie {run['horizon_days']} days earlier. Chosen, as the simplest within one standard "
-        f"error of the lowest log loss: {run['chosen']}; fitted on {fit['first']} to {fit['last']} "
-        f"({fit['rows']:,} rows)."
+        f"\nThe backtest judged {len(run['models'])} models on {run['backtest_rows']:,} snapshots "
+        f"of {backtest[0]['test_first']} to {backtest[-1]['test_last']}, each fitted on snapshots "
+        f"at least {run['horizon_days']} days earlier. Chosen is the simplest candidate within one "
+        f"standard error of the lowest log loss: {model_name(run['chosen'])}. It was then fitted "
+        f"on all {fit['rows']:,} snapshots of {fit['first']} to {fit['last']}."
     )
 
 
 def print_figures(console: Console, chosen: str, figures: Figures) -> None:
-    """Tables of every model on all and on new users, and of the chosen by segment."""
-    for cohort, title in (
-        ("all", "All users"),
-        ("new_users", "One user in five, in no fit of a backtest"),
-    ):
-        rows = {
-            f"* {m}" if m == chosen else m: by_cohort[cohort]
-            for m, by_cohort in figures.items()
-            if cohort in by_cohort
-        }
-        if rows:
-            base = next(iter(rows.values()))["base_rate"].value
-            title = f"{title} (base rate {base:.4f}; below each figure its 95 % interval)"
-            console.print(_table(title, "model", rows))
-    segments = {c: f for c, f in figures[chosen].items() if c not in ("all", "new_users")}
-    console.print(_table(f"{chosen} by segment", "segment", segments))
+    """Tables of every model on all users, and of the chosen one by segment."""
+    models = {
+        model_name(model) + (" (chosen)" if model == chosen else ""): by_cohort["all"]
+        for model, by_cohort in figures.items()
+    }
+    base = figures[chosen]["all"]["base_rate"].value
+    console.print(_table(f"All users, base rate {base:.3f}", "model", models, {"base_rate"}))
+    names = {"new_users": "in no fit of the backtest"}
+    segments = {
+        names.get(cohort, cohort.replace("_", " ")): of_cohort
+        for cohort, of_cohort in figures[chosen].items()
+        if cohort != "all"
+    }
+    without = {"pr_auc", "calibration_slope"}
+    console.print(_table(f"{model_name(chosen)}, by segment", "users", segments, without))
 
 
 def print_runs(console: Console, artifacts: Path) -> None:
@@ -173,14 +177,14 @@ def print_runs(console: Console, artifacts: Path) -> None:
     if not (found := store.runs(artifacts)):
         raise ProjectError(f"No model run in {artifacts}: run `python -m ml train` first.")
     table = Table(box=box.SIMPLE_HEAD)
-    for name in ("run", "model", "fitted up to", "roc auc", "log loss", ""):
+    for name in ("run", "model", "fitted up to", "ROC AUC", "log loss", ""):
         table.add_column(name, no_wrap=True)
     for name in found:
         run = json.loads((artifacts / name / "run.json").read_text(encoding="utf-8"))
         figures = _figures_of_chosen(artifacts / name)
         table.add_row(
             name,
-            run["chosen"],
+            model_name(run["chosen"]),
             run["fit"]["last"] if "backtest" in run else "earlier version",
             *(f"{figures[figure]['value']:.3f}" for figure in ("roc_auc", "log_loss")),
             "in use" if name == in_use else "",
@@ -206,17 +210,17 @@ def _figures_of_chosen(folder: Path) -> dict[str, dict[str, float | None]]:
 
 def alarms(run: Mapping, figures: Figures, suspect_auc: float) -> list[str]:
     """What speaks against using the run: a sentence each."""
-    chosen = figures[run["chosen"]]["all"]
+    name, chosen = model_name(run["chosen"]), figures[run["chosen"]]["all"]
     found = []
     if chosen["roc_auc"].low > suspect_auc:
         found.append(
-            f"The ROC AUC of {run['chosen']} in the backtest is {chosen['roc_auc'].value:.3f}, for "
+            f"The ROC AUC of {name} in the backtest is {chosen['roc_auc'].value:.3f}, for "
             f"certain above {suspect_auc}: a leak until shown otherwise."
         )
     loss, base = chosen["log_loss"].value, figures["base_rate"]["all"]["log_loss"].value
     if loss >= base:
         found.append(
-            f"{run['chosen']} is no better than the base rate in the backtest (log loss {loss:.4f} "
+            f"{name} is no better than the base rate in the backtest (log loss {loss:.4f} "
             f"and {base:.4f}): more data is needed."
         )
     return found
@@ -229,7 +233,7 @@ def model_card(run: Mapping, metrics: Mapping) -> str:
     lines = [
         f"# Churn model {run['model_run_id']}",
         "",
-        f"Chosen: **{chosen}**. Trained {run['trained_at']}.",
+        f"Chosen: **{model_name(chosen)}** (`{chosen}`). Trained {run['trained_at']}.",
         "",
         "## Intended use",
         f"Rank the active users of a day by the chance that they cancel within {horizon} days, so "
@@ -266,21 +270,22 @@ def model_card(run: Mapping, metrics: Mapping) -> str:
         "| candidate, simplest first | log loss | above the lowest | standard error |",
         "|---|---|---|---|",
         *(
-            f"| {name} | {loss['log_loss']:.4f} | {loss['above_best']:.4f} "
+            f"| {model_name(name)} | {loss['log_loss']:.4f} | {loss['above_best']:.4f} "
             f"| {loss['standard_error']:.4f} |"
             for name, loss in run["losses"].items()
         ),
         "",
         "## Figures of the backtest",
         "With 95 % intervals of a bootstrap over users "
-        f"({run['settings']['replicates']} replicates). Baselines: {', '.join(BASELINES)}.",
+        f"({run['settings']['replicates']} replicates). Baselines: "
+        f"{', '.join(map(model_name, BASELINES))}.",
     ]
     for cohort in ("all", "new_users"):
         if cohort in figures[chosen]:
             lines += ["", f"### {cohort} ({_size(metrics, cohort)})", ""]
-            named = {m: f[cohort] for m, f in figures.items()}
-            lines += _markdown("model", named, bold=chosen)
-    lines += ["", f"### {chosen} at the top of the list", ""]
+            named = {model_name(m): f[cohort] for m, f in figures.items()}
+            lines += _markdown("model", named, bold=model_name(chosen))
+    lines += ["", f"### {model_name(chosen)}, at the top of the list", ""]
     lines += ["| share looked at | lift | recall |", "|---|---|---|"]
     lines += [
         f"| {p} % | {_shown(figures[chosen]['all'][f'lift_at_{p}_percent'])} "
@@ -292,10 +297,10 @@ def model_card(run: Mapping, metrics: Mapping) -> str:
         for c, f in figures[chosen].items()
         if c not in ("all", "new_users")
     }
-    lines += ["", f"### {chosen} by segment", "", *_markdown("segment", segments)]
+    lines += ["", f"### {model_name(chosen)}, by segment", "", *_markdown("segment", segments)]
     lines += [
         "",
-        f"### Calibration of {chosen}",
+        f"### Calibration of {model_name(chosen)}",
         "",
         "The slope is that of a logistic regression of the outcome on the log odds of the "
         "probability (Cox, Biometrika 45, 1958): 1 if right, below 1 where probabilities are too "
@@ -337,7 +342,11 @@ def _size(metrics: Mapping, cohort: str) -> str:
     )
 
 
-def _shown(figure: Interval | Mapping[str, float | None]) -> str:
+def _shown(
+    figure: Interval | Mapping[str, float | None],
+    digits: int | None = None,
+    has_interval: bool = True,
+) -> str:
     value, low, high = (
         (figure.value, figure.low, figure.high)
         if isinstance(figure, Interval)
@@ -345,38 +354,22 @@ def _shown(figure: Interval | Mapping[str, float | None]) -> str:
     )
     if value is None or _known(value) is None:
         return "-"
-    digits = 1 if abs(value) >= 2 else 3
-    if _known(low) is None:
+    digits = digits if digits is not None else 1 if abs(value) >= 2 else 3
+    if not has_interval or _known(low) is None:
         return f"{value:.{digits}f}"
     return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
-def _compact(figure: Interval, digits: int) -> Text:
-    def short(value: float) -> str:
-        # no minus before a zero
-        return re.sub(r"^(-?)0\.", r"\1.", f"{round(value, digits) + 0.0:.{digits}f}")
-
-    if _known(figure.value) is None:
-        return Text("-")
-    if _known(figure.low) is None:
-        return Text(short(figure.value))
-    to = " to " if figure.low < 0 else "-"
-    return Text.assemble(
-        short(figure.value), ("\n" + short(figure.low) + to + short(figure.high), "dim")
-    )
-
-
-def _table(title: str, first: str, rows: Mapping[str, Mapping[str, Interval]]) -> Table:
+def _table(
+    title: str, first: str, rows: Mapping[str, Mapping[str, Interval]], without: set[str]
+) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column(first)
-    # the base rate is one for all models
-    shown = PRINTED if first == "model" else ("base_rate", *PRINTED)
+    shown = [name for name in PRINTED if name not in without]
     for name in shown:
-        heading = name.replace("_percent", "%").replace("calibration", "calibr.").replace("_", " ")
-        table.add_column(heading, justify="right")
-    digits = {name: 1 if "lift" in name else 2 if "calibration" in name else 3 for name in shown}
-    for name, figures in rows.items():
-        table.add_row(name.replace("_", " "), *(_compact(figures[n], digits[n]) for n in shown))
+        table.add_column(PRINTED[name][0], justify="right", no_wrap=True)
+    for label, figures in rows.items():
+        table.add_row(label, *(_shown(figures[n], PRINTED[n][1], n == "roc_auc") for n in shown))
     return table
 
 

@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from ml import card, store
 from ml.errors import TooLittleData
-from ml.models import fit_base_rate
+from ml.models import fit_base_rate, model_name
 from ml.train import Snapshots, check_classes, rows_per_day
 from warehouse.console import Console, steps
 from warehouse.errors import ProjectError
@@ -47,7 +47,7 @@ def evaluate(
     with step(f"figures with {replicates} bootstrap replicates over users"):
         figures = card.all_figures(rows, ["base_rate", run["chosen"]], run["chosen"], replicates)
     console.print(
-        f"Run {run['model_run_id']}, {run['chosen']}, fitted on snapshots up to "
+        f"Run {run['model_run_id']}, {model_name(run['chosen'])}, fitted on snapshots up to "
         f"{run['fit']['last']}, on those of {min(snapshots.days)} to {max(snapshots.days)} "
         f"({len(rows):,} rows)."
     )

@@ -318,6 +318,17 @@ CANDIDATES: dict[str, Candidate] = {
 }
 
 
+def model_name(name: str) -> str:
+    """A model of a table of figures as people call it."""
+    titles = {f"mixture_of_{types}_types": f"{types} types of users" for types in TYPES}
+    titles |= {
+        "xgboost": "XGBoost, all features",
+        "xgboost_on_4_types": "XGBoost, 4 types",
+        "linear_svm": "linear SVM",
+    }
+    return titles.get(name, name.replace("_", " "))
+
+
 def _filled(matrix: Array, mean: Array) -> Array:
     return np.where(np.isnan(matrix), mean, matrix)
 

@@ -16,6 +16,7 @@ from rich.table import Table
 import ml
 from ml import store
 from ml.features import HORIZON_DAYS, KEYS, THEMES, assert_finite, encode
+from ml.models import model_name
 from ml.reasons import SCORED, THEME_COLUMNS, Explained
 from warehouse.console import Console, steps
 from warehouse.errors import ProjectError
@@ -96,7 +97,7 @@ def score(
         )
     assert_finite(encode(scored_rows))
     which = f"{days[0]}" if len(days) == 1 else f"{len(days)} snapshots to {days[-1]}"
-    with step(f"score the users of {which} with {run['chosen']}"):
+    with step(f"score the users of {which} with {model_name(run['chosen'])}"):
         explained = store.read_model(folder)
         scored_at = datetime.now(timezone.utc).replace(microsecond=0)
         # computed once; a MERGE takes no source with Python code in its plan

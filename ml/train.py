@@ -26,7 +26,7 @@ from ml.features import (
     columns,
     encode,
 )
-from ml.models import BASELINES, CANDIDATES, Fit
+from ml.models import BASELINES, CANDIDATES, Fit, model_name
 from ml.split import Origin, in_user_sample, is_new_user, origins, ranges, thinned, warm_start
 from warehouse.console import Console, steps
 from warehouse.errors import ProjectError
@@ -182,7 +182,7 @@ def train(
         chosen = choice.simplest(losses)
     with step(f"figures with {settings.replicates} bootstrap replicates over users"):
         found = card.all_figures(predictions, names, chosen, settings.replicates)
-    with step(f"fit {chosen.replace('_', ' ')} on all days and users"):
+    with step(f"fit {model_name(chosen)} on all days and users"):
         model = CANDIDATES[chosen](rows)
         explained = reasons.Explained.of(model, rows)
 

@@ -13,6 +13,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from ml.models import model_name
 from report import places
 from report.svg import COLOUR, DIVERGING, MUCH
 from report.words import (
@@ -21,7 +22,6 @@ from report.words import (
     feature_name,
     group_name,
     hours,
-    model_name,
     number,
     percent,
     several,

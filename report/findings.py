@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from ml.models import model_name
 from report.charts import FEW_USERS, direction, page_ratios
 from report.profit import Assumptions
 from report.words import (
@@ -12,7 +13,6 @@ from report.words import (
     feature_name,
     group_name,
     listed,
-    model_name,
     number,
     percent,
     several,

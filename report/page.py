@@ -16,10 +16,11 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from ml.models import model_name
 from report import charts, findings, places, svg
 from report.data import NO_MODEL, Answer, Data
 from report.profit import Assumptions, profit_curve
-from report.words import METRICS, NOTHING, PAGES, feature_name, hours, model_name, number, percent
+from report.words import METRICS, NOTHING, PAGES, feature_name, hours, number, percent
 
 FOLDER = Path(__file__).resolve().parent
 WIDE, HALF, PHONE = 760, 362, 328  # pixels; a chart of half a column fits a phone as it is

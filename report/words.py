@@ -43,11 +43,6 @@ _FEATURES = {
     "last_event_category": "last action",
     "idle_seconds_to_date": "idle time so far",
 }
-_MODELS = {
-    "xgboost": "XGBoost, all features",
-    "xgboost_on_4_types": "XGBoost, 4 types of users",
-    **{f"mixture_of_{types}_types": f"{types} types of users" for types in (3, 4, 5)},
-}
 _GENDERS = {"F": "women", "M": "men"}
 
 
@@ -92,11 +87,6 @@ def feature_name(name: str) -> str:
     name = re.sub(r"_to_date$", " so far", name)
     name = name.replace("milliseconds", "time")
     return name.replace("_", " ")
-
-
-def model_name(name: str) -> str:
-    """A model of ml/models.py as it is called elsewhere."""
-    return _MODELS.get(name, name.replace("_", " "))
 
 
 def group_name(gender: object, level: object) -> str:

@@ -31,7 +31,7 @@ from scipy.stats import binomtest
 
 from ml import card, store
 from ml.features import FEATURES
-from ml.models import RECENCY, Rates
+from ml.models import RECENCY, Rates, model_name
 from ml.reasons import Explained
 from report import charts, data, findings, page, places, svg
 from report.__main__ import main
@@ -664,14 +664,14 @@ def test_every_figure_of_the_models_stands_beside_its_name(
     shown = next(iter(chart["datasets"].values()))
     wanted = rows[(rows["cohort"] == "all") & (rows["metric"] == "roc_auc")]
     assert {(row["name"].removesuffix(" (chosen)"), row["value"]) for row in shown} == {
-        (charts.model_name(row.model_name), row.value) for row in wanted.itertuples()
+        (model_name(row.model_name), row.value) for row in wanted.itertuples()
     }
     listed = figures_table(rows, "all")
     for row in wanted.itertuples():
-        cells = next(c for c in listed.rows if c[0] == charts.model_name(row.model_name))
+        cells = next(c for c in listed.rows if c[0] == model_name(row.model_name))
         column = listed.headings.index("ROC AUC")
         assert cells[column].startswith(f"{row.value:.3f}")
-    chosen = next(c for c in listed.rows if c[0] == charts.model_name("xgboost"))
+    chosen = next(c for c in listed.rows if c[0] == model_name("xgboost"))
     by_name = dict(zip(listed.headings, chosen, strict=True))
     assert "–" in by_name["Calibration slope"] and "–" in by_name["Calibration intercept"]
     assert "–" not in by_name["Calibration error"]
