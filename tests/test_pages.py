@@ -258,7 +258,7 @@ def test_commands_that_need_only_a_warehouse_run(
     assert len(lines) >= 9
     in_warehouse = {"CHURN_WAREHOUSE": str(tmp_path), "DBT_TARGET_PATH": str(tmp_path / "target")}
     for line in ("dbt build", rebuild, "dbt build", *lines):
-        done = run_process("sh", "-c", line, **in_warehouse)
+        done = run_process("/bin/sh", "-c", line, **in_warehouse)
         assert done.status == 0, f"{line}\n{done.output}"
 
 
