@@ -62,7 +62,7 @@ def answer(metrics: Sequence[str], by: Sequence[str], only_sql: bool) -> None:
     """
     dbt = [str(Path(sys.executable).parent / "dbt"), "--quiet", "parse"]
     if subprocess.run(dbt, cwd=ROOT).returncode:
-        raise ReaderError("dbt cannot parse the project: mend what it says above.")
+        raise ReaderError("dbt cannot parse the project: fix what it says above.")
     manifest = ROOT / "target" / "semantic_manifest.json"
     if not metrics:
         for metric in json.loads(manifest.read_text())["metrics"]:
