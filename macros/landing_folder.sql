@@ -226,7 +226,7 @@
         {{ stop("No raw logs in " ~ raw_location() ~ " (looked for " ~ var('raw_file_glob') ~ " in it and below). Put "
             ~ "the log files there, or name their folder: dbt build --vars '{raw_path: /path/to/logs}'") }}
     {% elif origin | length > 5 and origin[5] != raw_location() | urlencode and not var('landing_folder_moved') %}
-        {{ stop("This warehouse was loaded from " ~ modules.re.sub('%20', ' ', origin[5]) ~ ", and not from " ~ raw_location()
+        {{ stop("This warehouse was loaded from " ~ modules.re.sub('%20', ' ', origin[5]) ~ ", not from " ~ raw_location()
             ~ ". Build other logs in a warehouse of their own: CHURN_WAREHOUSE=/path/to/warehouse dbt build, or in a schema "
             ~ "of their own: CHURN_SCHEMA=other dbt build. If the folder was moved: dbt build --vars "
             ~ "'{raw_path: " ~ raw_location() ~ ", landing_folder_moved: true}'") }}
@@ -243,9 +243,9 @@
     {% set what = vanished | map(attribute=1) | sum ~ " line(s) of " ~ vanished | length ~ " file(s) that are no longer in "
         ~ raw_location() ~ " (" ~ some_of(vanished | map(attribute=0) | list) ~ ")" %}
     {% if vanished and flags.FULL_REFRESH and not var('drop_lines_of_vanished_files') %}
-        {{ stop("--full-refresh would lose " ~ what ~ ". Put the files back, build without --full-refresh, or give the "
-            ~ "lines up: dbt build --full-refresh --vars '{drop_lines_of_vanished_files: true}'") }}
+        {{ stop("--full-refresh would lose " ~ what ~ ". Put the files back, build without --full-refresh, or accept "
+            ~ "the loss: dbt build --full-refresh --vars '{drop_lines_of_vanished_files: true}'") }}
     {% elif vanished and not flags.FULL_REFRESH %}
-        {% do log("base_events is made by new code. " ~ what ~ " stay as the old code made them.", info=True) %}
+        {% do log("base_events is rebuilt with new code. " ~ what ~ " stay as the old code made them.", info=True) %}
     {% endif %}
 {% endmacro %}

@@ -47,8 +47,8 @@
 {% macro wait_for(holder, seconds) %}
     {% if seconds >= var('wait_seconds') %}
         {{ exceptions.raise_compiler_error(
-            "At work on this warehouse is " ~ said(holder) ~ ". Nothing was changed; try again when it has ended, or, "
-            ~ "if it was killed: python -m warehouse unlock " ~ holder.invocation
+            said(holder)[0] | upper ~ said(holder)[1:] ~ " is at work on this warehouse. Nothing was changed. Try again when "
+            ~ "it has ended. If it was killed: python -m warehouse unlock " ~ holder.invocation
         ) }}
     {% elif seconds == 0 %}
         {% do log("Waiting up to " ~ var('wait_seconds') ~ " s for " ~ said(holder) ~ ".", info=True) %}
@@ -110,8 +110,8 @@
     {% do graph.update({'lock_renewed_at': now}) %}
     {% if lock_holder().get('invocation') != invocation_id %}
         {{ exceptions.raise_compiler_error(
-            "Another command took this warehouse over, as a node of this one ran for more than "
-            ~ var('lease_seconds') ~ " s: raise the var lease_seconds, and build again."
+            "Another command took over this warehouse, because a node of this one ran for more than "
+            ~ var('lease_seconds') ~ " s. Raise the var lease_seconds, and build again."
         ) }}
     {% endif %}
     {% do run_query("comment on table " ~ lock_table() ~ " is " ~ lock_text(this_process())) %}
@@ -134,8 +134,8 @@
     {% set is_dbt = holder.command in ['build', 'run', 'seed', 'test', 'freshness'] %}
     {{ return(
         ("another dbt " if is_dbt else "another command, ") ~ holder.command ~ " (process " ~ holder.process ~ " on "
-        ~ holder.host.split('/')[0] ~ ", since " ~ holder.since ~ " UTC, until "
-        ~ modules.datetime.datetime.utcfromtimestamp(holder.until | int) ~ " UTC if it says nothing more)"
+        ~ holder.host.split('/')[0] ~ ", since " ~ holder.since ~ " UTC, its lease lasts until "
+        ~ modules.datetime.datetime.utcfromtimestamp(holder.until | int) ~ " UTC)"
     ) }}
 {% endmacro %}
 

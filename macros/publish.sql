@@ -18,7 +18,7 @@
     {% if failed %}
         {% do log("Not published: " ~ first_failure(results, findings) ~ ". " ~ what_readers_see(), info=True) %}
     {% elif missing %}
-        {% do log("Not published: a build publishes when it is whole, and this one left out " ~ missing | length
+        {% do log("Not published: only a whole build publishes, and this one left out " ~ missing | length
             ~ " of its models and tests, " ~ missing[0].split('.')[2] ~ " among them. " ~ what_readers_see()
             ~ " Publish with: dbt build", info=True) %}
     {% elif is_published() %}
@@ -113,7 +113,7 @@
     {% endfor %}
     {% if statements %}
         {% do run_in_turn(statements) %}
-        {% do log("Readers see " ~ build ~ ": what was killed while it showed it to them is finished.", info=True) %}
+        {% do log("Finished an interrupted publication: readers now see " ~ build ~ ".", info=True) %}
     {% endif %}
 {% endmacro %}
 
@@ -156,7 +156,7 @@
         {% if relation_exists({'schema': marts_schema(), 'alias': name}) %}
             {% do statements.append("alter table " ~ marts_schema() ~ "." ~ name ~ " drop tag if exists published") %}
         {% endif %}
-        {% do log(published_schema() ~ "." ~ name ~ " is no mart any more: readers no longer see it.", info=True) %}
+        {% do log(published_schema() ~ "." ~ name ~ " is no longer a mart, so readers no longer see it.", info=True) %}
     {% endfor %}
     {{ return(statements) }}
 {% endmacro %}

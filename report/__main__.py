@@ -23,7 +23,7 @@ EPILOG = """examples:
   python -m report --saved-value 120 --save-rate 0.3    other assumptions of the profit curve
 
 Needs a `dbt build` that published; a trained model and scores are shown where there are any.
-Exit status: 0 written, 1 a problem that the message says how to mend, 2 wrong usage.
+Exit status: 0 written, 1 a problem that the message explains, 2 wrong usage.
 """
 
 

@@ -204,7 +204,7 @@ def read(spark: SparkSession, target: Target, artifacts: Path, step: Step) -> Da
 
     Raises ReportError when nothing, or no event, is published.
     """
-    # a session that remembers tables could meet two builds for longer (README, "Publish")
+    # a session that remembers tables could see two builds for longer (docs/operations.md)
     catalog = spark.conf.get("spark.sql.defaultCatalog", "lake")
     spark.conf.set(f"spark.sql.catalog.{catalog}.cache-enabled", "false")
     names = sorted(path.stem for path in QUERIES.glob("*.sql"))

@@ -26,29 +26,29 @@ MOST_DAYS = 3_660
 MOST_DIRT = 0.4
 
 DESCRIPTION = """\
-Write an event log of made-up users of a music streaming service, in the raw Sparkify format: one
-JSON object a line, in the order of time, one file a day. The same options give the same bytes,
+Write an event log of simulated users of a music-streaming service, in the raw Sparkify format: one
+JSON object per line, in order of time, one file per day. The same options give the same bytes,
 however many processes write them.
 """
 EPILOG = """\
 examples:
-  a small set, some 260,000 events, in a few seconds:
+  a small set of about 260,000 events, in a few seconds:
     python -m simulator --users 230 --start 2018-10-01 --end 2018-12-01 --seed 1 --out data/mini
   the size of the full Sparkify set, 12 GB:
     python -m simulator --users 23000 --start 2018-10-01 --end 2018-11-30 --seed 1 --out data/full
-  one line in a hundred is dirt, each listed in manifest.csv:
+  one line in a hundred is a bad line, and manifest.csv lists each:
     python -m simulator --users 230 --start 2018-10-01 --end 2018-12-01 --seed 1 --out data/dirty \\
       --dirt 0.01
 
-what is written to DIR:
+files in DIR:
   events-2018-10-01.json, ...               (--layout flat), or
   date=2018-10-01/events.json, ...          (--layout dated)
-  truth.csv      one row per account: its hidden type and rates, what became of it; churned_at can
-                 lie before the log, which then has no event of the account
-  manifest.csv   with --dirt, one row per injected line: file, line_number, kind, expected_outcome
-                 (staged, duplicate, or rejected:<reason>)
+  truth.csv      one row per account: its hidden type, its rates and its outcome; if churned_at lies
+                 before the log, the log has no event of the account
+  manifest.csv   with --dirt: one row per injected line, with file, line_number, kind and
+                 expected_outcome (staged, duplicate, or rejected:<reason>)
 
-About three accounts in a hundred have no event in two months, so N users give 0.97 N in the log.
+About three in a hundred accounts have no event in two months, so N accounts give 0.97 N users.
 """
 
 
@@ -65,12 +65,12 @@ def main(arguments: list[str] | None = None) -> int:
             report = write_log(settings, options.out, options.workers, told)
     except OSError as error:
         reason = error.strerror or error
-        print(f"simulator: the log was not written to {options.out}: {reason}. Nothing was kept; "
-              "free some space or choose another folder.", file=sys.stderr)  # fmt: skip
+        print(f"simulator: the log was not written to {options.out}: {reason}. Nothing was kept. "
+              "Free some space or choose another folder.", file=sys.stderr)  # fmt: skip
         return 1
     except BrokenProcessPool:
-        print("simulator: one of its processes was killed, for want of memory perhaps. Nothing was "
-              "kept; try fewer --workers.", file=sys.stderr)  # fmt: skip
+        print("simulator: one of its processes was killed, perhaps for lack of memory. Nothing was "
+              "kept. Try fewer --workers.", file=sys.stderr)  # fmt: skip
         return 1
     except KeyboardInterrupt:
         print("simulator: interrupted, nothing was kept.", file=sys.stderr)
@@ -101,23 +101,31 @@ def _parser() -> argparse.ArgumentParser:
     add("--users", type=int, required=True, metavar="N", help="number of accounts")
     add("--start", type=_date, required=True, metavar="D", help="first day, like 2018-10-01 (UTC)")
     add("--end", type=_date, required=True, metavar="D", help="last day")
-    add("--seed", type=int, required=True, metavar="S", help="another seed gives another log")
-    add("--out", type=Path, required=True, metavar="DIR", help="a folder that is absent or empty")
+    add(
+        "--seed",
+        type=int,
+        required=True,
+        metavar="S",
+        help="random seed: another seed gives another log",
+    )
+    add("--out", type=Path, required=True, metavar="DIR", help="a new or an empty folder")
     add("--format", choices=FORMATS, default="json", help="default: json")
     add("--layout", choices=LAYOUTS, default="flat",
         help="all files in DIR, or each in a folder date=<day>; default: flat")  # fmt: skip
     add("--dirt", type=float, default=0.0, metavar="RATE",
-        help="share of lines that are injected dirt, 0 to 0.4; besides, one file is delivered "
-        "twice; default: 0")  # fmt: skip
+        help="share of bad lines to inject, 0 to 0.4; one file is also delivered twice; "
+        "default: 0")  # fmt: skip
     add("--scenario", choices=scenarios(), default="baseline",
-        help="what happens from a date on: cancellations of paid accounts rise (price_rise), "
+        help="what changes from a date on: more cancellations of paid accounts (price_rise), "
         "twice the adverts (free_tier_ads), two days of errors (outage); default: baseline, "
-        "nothing")  # fmt: skip
-    add("--scenario-from", type=_date, metavar="D", help="that date; default: the middle")
+        "no change")  # fmt: skip
+    add(
+        "--scenario-from", type=_date, metavar="D", help="that date; default: the middle of the log"
+    )
     add("--workers", type=int, default=os.cpu_count() or 1, metavar="N",
         help="number of processes; default: one per core")  # fmt: skip
     add("--anonymous-user-id", default="", metavar="ID",
-        help="userId of visitors, such as 1261737 in the full set; default: empty")  # fmt: skip
+        help="userId of anonymous visitors, 1261737 in the full set; default: empty")  # fmt: skip
     return parser
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import MakeProject
 from tests.make_log import make_log, write_log
+from tests.pages import blocks, shell_lines
 from tests.warehouse import (
     NO_UNIT_TESTS,
     ROOT,
@@ -74,9 +75,8 @@ def test_what_contributors_are_told_to_run_works(
     root = copy_of_project(tmp_path / "project", small=True)
     for name in ("CHURN_WAREHOUSE", "CHURN_SCHEMA", "DBT_PROFILES_DIR"):
         monkeypatch.delenv(name, raising=False)
-    text = (ROOT / "CONTRIBUTING.md").read_text()
-    fence = text[text.index("## Work on a model") :].split("```")[1]
-    commands = [line for line in fence.splitlines() if line]
+    first = blocks(ROOT / "CONTRIBUTING.md", "sh")[1]
+    commands = list(shell_lines(first))
     assert len(commands) > 4 and all(re.match(r"dbt \w+ ", f"{line} ") for line in commands)
     log = make_log(users=10, days=6, seed=1)
     for part in (log[: len(log) // 2], log[len(log) // 2 :]):

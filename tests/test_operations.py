@@ -350,7 +350,7 @@ def test_a_publication_that_was_cut_is_finished_forward(made: Warehouse) -> None
     assert status.lines_with(f"readers see +{SECOND}, since 2026-11-22 10:20:00 UTC by dbt build")
     assert status.lines_with("2 marts do not show")
     run = project.operate("reload", "nothing.json")
-    assert run.lines_with(f"^Finished the dbt build of {SECOND}, which was cut on the way")
+    assert run.lines_with(f"^Finished the dbt build of {SECOND}, which was interrupted")
     assert run.lines_with("^Nothing was loaded from nothing.json, so nothing was changed")
     assert made.seen() == columns_of(2)
     again = project.operate("reload", "nothing.json")
@@ -458,7 +458,7 @@ def test_tables_go_back(made: Warehouse) -> None:
 def test_a_warehouse_of_before_the_list_of_publications(made: Warehouse) -> None:
     finished(made)
     made.sql("drop table {s}_audit.publications")
-    sentence = "without a list of publications: the next `dbt build` makes it"
+    sentence = "without a list of publications. The next `dbt build` makes it"
     assert made.project.operate("status").ok().lines_with(sentence)
     run = made.project.operate("rollback").ok()
     assert run.lines_with(sentence) and run.lines_with(f"Readers now see {FIRST}")
@@ -475,8 +475,8 @@ def test_a_second_command_waits_then_says_who_is_at_work(made: Warehouse) -> Non
     assert refused.status == 1
     assert refused.lines_with("^Waiting up to 1 s for rollback")
     assert refused.lines_with(
-        "^At work on this warehouse is rollback .process 1 on elsewhere, since 2026-11-20 10:15:00 "
-        "UTC, its lease lasts until 2100-01-01 00:00:00 UTC.. Nothing was changed; .*"
+        "^rollback .process 1 on elsewhere, since 2026-11-20 10:15:00 UTC, its lease lasts until "
+        "2100-01-01 00:00:00 UTC. is at work on this warehouse. Nothing was changed. .*"
         f"python -m warehouse unlock {NOBODY}$"
     )
     assert made.value("select count(*) from {s}_audit.publications") == before
@@ -487,15 +487,15 @@ def test_a_second_command_waits_then_says_who_is_at_work(made: Warehouse) -> Non
 
 def test_unlock_takes_the_holders_id_only(made: Warehouse) -> None:
     project = made.project
-    assert project.operate("unlock").ok().lines_with("^Nobody is at work.$")
-    assert project.operate("unlock", NOBODY).lines_with("^Nobody is at work, so")
+    assert project.operate("unlock").ok().lines_with("^No command is at work.$")
+    assert project.operate("unlock", NOBODY).lines_with("^No command is at work, so")
     made.lock(until=4102444800)
     assert project.operate("unlock").ok().lines_with(f"^At work: rollback .* Its id: {NOBODY}$")
     other = project.operate("unlock", FIRST)
     assert other.status == 1 and other.lines_with(f"python -m warehouse unlock {NOBODY}$")
     project.operate("unlock", NOBODY, "--dry-run").ok()
     assert made.is_locked()
-    assert project.operate("unlock", NOBODY).ok().lines_with("no longer holds anybody up")
+    assert project.operate("unlock", NOBODY).ok().lines_with("no longer holds the lock")
     assert not made.is_locked()
 
 
@@ -508,7 +508,7 @@ def test_a_lock_of_a_command_that_has_ended_is_taken_over(made: Warehouse, ended
         made.lock(until=1)
     else:
         made.lock(until=4102444800, process=gone.pid, host=str(host))
-    left = "at work +nobody; the next command takes over what was left by rollback"
+    left = "at work +no command; the next one takes over the lock of rollback"
     assert made.project.operate("status").ok().lines_with(left)
     made.project.operate("rollback", "--wait", "0").ok()
     assert made.spark.sql(f"show tables in {made.schema}_audit").count() == 1
@@ -577,9 +577,7 @@ def test_files_are_taken_back(made: Warehouse) -> None:
     assert dry.lines_with(r"^Would take back 2 lines of 1 file\(s\).$")
     assert made.value("select count(*) from {s}_staging.base_events") == 3
     reload = project.operate("reload", "a.json").ok()
-    assert reload.lines_with(
-        r"^Took back 2 lines of 1 file\(s\). Load what they hold now: dbt build$"
-    )
+    assert reload.lines_with(r"^Took back 2 lines of 1 file\(s\). Load them again: dbt build$")
     for table in ("base_events", "base_files"):
         assert (
             made.value(
@@ -631,9 +629,9 @@ def test_maintain_keeps_what_tables_were_made_from(made: Warehouse) -> None:
         "maintain", "--keep-hours", "0", "--builds-kept", "1", "--dry-run"
     ).ok()
     assert dry.lines_with("^Would compact 5 tables and expire snapshots before")
-    assert dry.lines_with(f"^Builds that could no longer be had back: {FIRST}$")
+    assert dry.lines_with(f"^Builds that rollback could no longer reach: {FIRST}$")
     run = made.project.operate("maintain", "--keep-hours", "0", "--builds-kept", "1").ok()
-    assert run.lines_with(f"^Builds that can no longer be had back: {FIRST}$")
+    assert run.lines_with(f"^Builds that rollback can no longer reach: {FIRST}$")
     assert run.lines_with(f"^{made.schema}_staging.base_events: ")
     left = [row[0] for row in made.spark.sql(snapshots.replace("{s}", made.schema)).collect()]
     # the first has the tag of the build that readers see

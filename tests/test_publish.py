@@ -155,7 +155,7 @@ def test_the_mended_build_publishes_the_new_schema(history: History) -> None:
 def test_a_build_of_a_part_publishes_nothing(history: History) -> None:
     step, before = history.steps["partial"], history.steps["mended"]
     (line,) = step.run.ok().lines_with("ublished")
-    assert "Not published: a build publishes when it is whole" in line
+    assert "Not published: only a whole build publishes" in line
     assert f"Readers still see {before.name}." in line
     assert step.published == before.published
     moved = [
@@ -219,7 +219,7 @@ def test_rollback_and_maintain(history: History, monkeypatch: pytest.MonkeyPatch
 
     status = project.operate("status").ok()
     assert status.lines_with(rf"readers see +{mended.name}")
-    assert status.lines_with("at work +nobody")
+    assert status.lines_with("at work +no command")
     for mart in project.marts():
         newest = "built, not published" if mart == "fct_user_days" else "published"
         assert status.lines_with(rf"^ +{mart} +{mended.name} +{newest} *$")
@@ -260,7 +260,7 @@ def test_rollback_and_maintain(history: History, monkeypatch: pytest.MonkeyPatch
     maintained = history.changed.operate("maintain", "--keep-hours", "0", "--builds-kept", "1").ok()
     assert not stray.exists()
     assert sum(not path.exists() for path in files) > 10
-    assert maintained.lines_with(f"Builds that can no longer be had back: {good.name}$")
+    assert maintained.lines_with(f"Builds that rollback can no longer reach: {good.name}$")
     assert maintained.lines_with(r"publish_audit\.model_builds: 5 files compacted into 1,")
     assert maintained.lines_with(r"publish_staging\.base_files: 2 files compacted into 1,")
     compacted = tags(project, "base_files")

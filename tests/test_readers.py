@@ -100,10 +100,10 @@ def test_instants_and_exact_sums(sample: Project, reader: duckdb.DuckDBPyConnect
     assert found[1] == expected[1]
 
 
-def test_the_lines_of_the_readme_for_pyiceberg_alone(
+def test_the_lines_of_the_docs_for_pyiceberg_alone(
     sample: Project, warehouse: Path, tmp_path: Path
 ) -> None:
-    blocks = (ROOT / "README.md").read_text().split("```python\n")[1:]
+    blocks = (ROOT / "docs" / "sql.md").read_text().split("```python\n")[1:]
     (lines,) = [each.partition("```")[0] for each in blocks if "pyiceberg" in each.splitlines()[0]]
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "warehouse").symlink_to(warehouse)

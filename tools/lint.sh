@@ -66,6 +66,7 @@ if [ "${1:-}" != manifest ]; then
     step ruff-format ruff format --check .
     step mypy mypy
     step yamllint yamllint --strict .
+    step words python -m tools.check_words
     step cfn-lint cfn-lint deploy/emr/template.yaml deploy/emr/cluster.yaml
     step sqlfluff sql
 fi

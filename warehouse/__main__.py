@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="python -m warehouse",
-    help="See what is published, go back, keep tidy, ask the published tables.",
+    help="See what is published, roll back, maintain tables, query what is published.",
     epilog="""Examples:
 
 - `python -m warehouse status`
-- `python -m warehouse compare` what a build that did not publish would change
-- `python -m warehouse rollback` readers go back to the build before
-- `python -m warehouse rollback <build> --tables` and all tables; then `dbt build`
-- `python -m warehouse reload <file>` forget what it held; then `dbt build`
+- `python -m warehouse compare` what the next publication would change for readers
+- `python -m warehouse rollback` readers go back to the previous build
+- `python -m warehouse rollback <build> --tables` all tables go back too; then `dbt build`
+- `python -m warehouse reload <file>` take back what was loaded from it; then `dbt build`
 
-Exit status: 0 done, 1 a problem that the message says how to mend, 2 wrong usage.
+Exit status: 0 done, 1 a problem that the message explains, 2 wrong usage.
 """,
     no_args_is_help=True,
     add_completion=False,
@@ -51,7 +51,7 @@ Profiles = Annotated[
     ),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")
+    bool, typer.Option("--dry-run", help="Print what would be done, and change nothing.")
 ]
 Wait = Annotated[
     Optional[int],  # noqa: UP045
@@ -71,7 +71,7 @@ def _date(text: str) -> Any:
 
 @app.command(epilog="Example: `python -m warehouse status --target thrift`")
 def status(target: Target = None, profiles_dir: Profiles = None) -> None:
-    """What readers see, since when and by which command; builds kept; who is at work."""
+    """Show which build readers see, which builds are kept, and which command is at work."""
     from warehouse.status import status as show
 
     with _connect(target, profiles_dir) as connection:
@@ -102,12 +102,12 @@ def compare(
     ] = None,
     marts: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option("--mart", help="A mart; more of them: --mart again (default: all)."),
+        typer.Option("--mart", help="A mart. Repeat for several (default: all)."),
     ] = None,
     target: Target = None,
     profiles_dir: Profiles = None,
 ) -> None:
-    """Rows added, removed and changed per mart and column, with examples."""
+    """Show the rows added, removed and changed per mart and column, with examples."""
     from warehouse.compare import compare as show
 
     with _connect(target, profiles_dir) as connection:
@@ -131,8 +131,8 @@ def rollback(
         bool,
         typer.Option(
             "--tables",
-            help="Set all tables back, too, but for those that ml/ writes. The next `dbt build` "
-            "loads again what came after.",
+            help="Set the tables back as well, except those that ml/ writes. The next `dbt build` "
+            "loads again what came later.",
         ),
     ] = False,
     dry_run: DryRun = False,
@@ -140,7 +140,7 @@ def rollback(
     target: Target = None,
     profiles_dir: Profiles = None,
 ) -> None:
-    """Let readers see an earlier build. If it is cut, the next command finishes it."""
+    """Let readers see an earlier build. If interrupted, the next command finishes it."""
     from warehouse.publications import rollback as go_back
 
     with _connect(target, profiles_dir) as connection:
@@ -159,8 +159,8 @@ def maintain(
         float,
         typer.Option(
             min=0,
-            help="Age from which snapshots go that no tag needs, and files that no snapshot needs, "
-            "these after a day at the earliest.",
+            help="Remove snapshots that no tag needs, and files that no snapshot needs, from this "
+            "age on. Files stay for at least a day.",
         ),
     ] = 72,
     builds_kept: Annotated[
@@ -176,7 +176,7 @@ def maintain(
     target: Target = None,
     profiles_dir: Profiles = None,
 ) -> None:
-    """Compact small files, drop the tags of old builds, expire snapshots, remove orphans."""
+    """Compact small files, drop tags of old builds, expire snapshots, remove orphan files."""
     from warehouse.maintain import maintain as tidy
 
     with _connect(target, profiles_dir) as connection:
@@ -193,9 +193,9 @@ def reload(
     target: Target = None,
     profiles_dir: Profiles = None,
 ) -> None:
-    """Take back what was loaded from files that changed or are gone; the next build loads them.
+    """Take back what was loaded from files. The next build loads those that are still there.
 
-    Readers see no difference until that build has passed.
+    Readers see no difference until that build is published.
     """
     from warehouse.changes import reload as take_back
 
@@ -215,7 +215,7 @@ def rebuild(
     target: Target = None,
     profiles_dir: Profiles = None,
 ) -> None:
-    """Let the next build make all rows of these dates again, as after a change by hand."""
+    """Let the next build make all rows of these dates again, for example after a manual change."""
     from warehouse.changes import rebuild as mark
 
     with _connect(target, profiles_dir) as connection:
@@ -235,25 +235,25 @@ def forget(
         Path,
         typer.Option(
             "--user-file",
-            help="Ids as in `dim_users.user_id`, one a line. A file, so that they are in no "
-            "history of a shell and no list of processes.",
+            help="Ids as in `dim_users.user_id`, one per line. A file keeps them out of shell "
+            "histories and process lists.",
             exists=True,
             dir_okay=False,
         ),
     ],
     variables: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--vars", metavar="YAML", help="Variables of the `dbt build` that it runs."),
+        typer.Option("--vars", metavar="YAML", help="Vars of the `dbt build` that it runs."),
     ] = None,
     dry_run: DryRun = False,
     wait: Wait = None,
     target: Target = None,
     profiles_dir: Profiles = None,
 ) -> None:
-    """Erase users for good: their lines, what was made of them, and all earlier builds.
+    """Erase users for good: their lines, all that was made from them, and all earlier builds.
 
-    Runs `dbt build`, which has to be published. Then no earlier build can be had back, queries that
-    still read one fail, and a load of the same raw files leaves these users out. Killed on the way,
+    Runs `dbt build`, which must publish. After that no earlier build can be restored, queries that
+    still read one fail, and loading the same raw files leaves these users out. If it was killed,
     run it again.
     """
     from warehouse.forget import dbt_build
@@ -269,20 +269,20 @@ def forget(
 @app.command(
     epilog="""Examples:
 
-- `python -m warehouse unlock` says who is at work
+- `python -m warehouse unlock` shows which command is at work
 - `python -m warehouse unlock 0a1b2c3d-0000-4000-8000-000000000000`
 """
 )
 def unlock(
     invocation: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Argument(help="Id of the command that was killed, as its refusals name it."),
+        typer.Argument(help="Invocation id of the killed command, as other commands print it."),
     ] = None,
     dry_run: DryRun = False,
     target: Target = None,
     profiles_dir: Profiles = None,
 ) -> None:
-    """Let others work at once where a command was killed, before its lease has ended."""
+    """Release the lock of a killed command before its lease ends."""
     from warehouse.lock import unlock as free
 
     # the first build may be the one that was killed
@@ -294,9 +294,9 @@ def unlock(
     epilog="""Example: `python -m warehouse query "select * from churn_published.weekly_kpis"`"""
 )
 def query(
-    sql: Annotated[str, typer.Argument(help="A query of the published views, in DuckDB's SQL.")],
+    sql: Annotated[str, typer.Argument(help="A query on the published views, in DuckDB's SQL.")],
 ) -> None:
-    """Ask the published marts without Spark or Java; of a warehouse of the target `local`."""
+    """Query the published marts without Spark or Java, in a warehouse on this machine."""
     with _duckdb():
         from warehouse.published import ask
 
@@ -314,21 +314,21 @@ def query(
 def metrics(
     names: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Argument(metavar="[METRIC]...", help="Names of metrics; none: list them."),
+        typer.Argument(metavar="[METRIC]...", help="Names of metrics. Without one: list them all."),
     ] = None,
     by: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(
             "--by",
-            help="A dimension: metric_time__day, metric_time__week, user__platform, ...; more of "
-            "them: --by again.",
+            help="A dimension: metric_time__day, metric_time__week, user__platform, ... Repeat for "
+            "several.",
         ),
     ] = None,
     sql: Annotated[
-        bool, typer.Option("--sql", help="Print the Spark SQL, and do not run it.")
+        bool, typer.Option("--sql", help="Print the Spark SQL instead of running it.")
     ] = False,
 ) -> None:
-    """Answer a question about metrics from the published marts, without Spark or Java."""
+    """Compute metrics from the published marts, without Spark or Java."""
     with _duckdb():
         from warehouse.metrics import answer
 

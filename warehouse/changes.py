@@ -40,7 +40,7 @@ def reload(
             return
         for table in (f"{staging}.base_events", f"{staging}.base_files"):
             connection.execute(f"delete from {table} where {condition}")
-        say(f"Took back {what}. Load what they hold now: dbt build")
+        say(f"Took back {what}. Load them again: dbt build")
 
 
 def rebuild(

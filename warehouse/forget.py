@@ -115,7 +115,7 @@ def forget(
     if not build():
         raise ProjectError(
             "The build was not published, so tables and earlier versions still hold what was made "
-            f"of the users' lines. Mend what dbt names above. {AGAIN}"
+            f"of the users' lines. Fix what dbt names above. {AGAIN}"
         )
     with at_work(connection, "forget", dry_run, say, wait):
         say(_drop_earlier_versions(connection, users))
@@ -155,8 +155,8 @@ def _known(connection: Connection) -> tuple[set[str], str]:
     audit = connection.target.audit
     if f"{audit}.forgotten_users" not in connection.tables(audit):
         raise ProjectError(
-            "This warehouse was built by a version of the project that forgot nobody: run "
-            "`dbt build` first."
+            "An earlier version of the project built this warehouse, and could not forget users. "
+            "Run `dbt build` first."
         )
     rows = connection.rows(f"select user_hash, salt from {audit}.forgotten_users")
     return {row[0] for row in rows}, rows[0][1] if rows else secrets.token_hex(16)
@@ -180,7 +180,7 @@ def _check_all_exist(file: Path, users: Users, found: Collection[str]) -> None:
     unknown = sorted(number for each, number in users.lines.items() if each not in found)
     if unknown:
         raise ProjectError(
-            f"{file}: no line of the warehouse is of the user on line "
+            f"{file}: the warehouse has no line of the user on line "
             f"{', '.join(map(str, unknown))}, so nothing was changed. Write ids as in "
             "dim_users.user_id."
         )
@@ -340,7 +340,7 @@ def _left_to_do(connection: Connection) -> list[str]:
     return [
         "Raw files that had lines of forgotten users when they were loaded: "
         + ", ".join(row[0] for row in rows),
-        "Not the warehouse's to change, and to be looked after by you: these files; reports, "
-        "exports and logs that were made before; backups. Files that a killed command left stay "
-        "for a day, until `python -m warehouse maintain --keep-hours 24`.",
+        "These are yours to clean up: these files; reports, exports and logs that were made "
+        "before; backups. Files that a killed command left behind stay for a day, until "
+        "`python -m warehouse maintain --keep-hours 24`.",
     ]

@@ -127,19 +127,19 @@ def unlock(connection: Connection, invocation: str | None, dry_run: bool, say: S
     """
     found = holder(connection)
     if invocation is None:
-        say(f"At work: {found}. Its id: {found.invocation}" if found else "Nobody is at work.")
+        say(f"At work: {found}. Its id: {found.invocation}" if found else "No command is at work.")
     elif found is None:
-        raise ProjectError(f"Nobody is at work, so {invocation} holds nothing up.")
+        raise ProjectError(f"No command is at work, so {invocation} holds no lock.")
     elif found.invocation != invocation:
         raise ProjectError(
-            f"{invocation} does not hold the lock. At work is {found}; to end its hold: "
+            f"{invocation} does not hold the lock. {found} holds it; to take it away: "
             f"python -m warehouse unlock {found.invocation}"
         )
     elif dry_run:
         say(f"Would take the lock from {found}.")
     else:
         release(connection, invocation)
-        say(f"{found} no longer holds anybody up.")
+        say(f"{found} no longer holds the lock.")
 
 
 def _take(connection: Connection, command: str, seconds: int, wait: int, say: Say) -> Holder:
@@ -165,8 +165,8 @@ def _take(connection: Connection, command: str, seconds: int, wait: int, say: Sa
             time.sleep(1)
         else:
             raise ProjectError(
-                f"At work on this warehouse is {found}. Nothing was changed; try again when it has "
-                f"ended or, if it was killed: python -m warehouse unlock {found.invocation}"
+                f"{found} is at work on this warehouse. Nothing was changed. Try again when it has "
+                f"ended. If it was killed: python -m warehouse unlock {found.invocation}"
             )
 
 

@@ -69,7 +69,7 @@ def maintain(
                 say(_tidy(connection, table, tags, origin, dropped, expired, orphans_older_than))
         if dropped:
             can = "could" if dry_run else "can"
-            say(f"Builds that {can} no longer be had back: {', '.join(dropped)}")
+            say(f"Builds that rollback {can} no longer reach: {', '.join(dropped)}")
 
 
 def all_tables(connection: Connection) -> list[str]:

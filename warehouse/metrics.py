@@ -60,10 +60,12 @@ def answer(metrics: Sequence[str], by: Sequence[str], only_sql: bool) -> None:
     Raises ReaderError where dbt cannot parse the project, for a name that is not there and where
     nothing is published.
     """
+    # a DBT_TARGET_PATH of the shell would lead dbt elsewhere
+    target = ROOT / "target"
     dbt = [str(Path(sys.executable).parent / "dbt"), "--quiet", "parse"]
-    if subprocess.run(dbt, cwd=ROOT).returncode:
-        raise ReaderError("dbt cannot parse the project: mend what it says above.")
-    manifest = ROOT / "target" / "semantic_manifest.json"
+    if subprocess.run([*dbt, "--target-path", str(target)], cwd=ROOT).returncode:
+        raise ReaderError("dbt cannot parse the project: fix what it says above.")
+    manifest = target / "semantic_manifest.json"
     if not metrics:
         for metric in json.loads(manifest.read_text())["metrics"]:
             print(f"{metric['name']:26}{metric['description']}")

@@ -23,8 +23,8 @@ Tags = Mapping[str, int]  # snapshot by the name of a tag, or `main`
 Versions = Mapping[str, Tags]  # by table
 
 NO_LIST = (
-    "This warehouse was built by a version of the project without a list of publications: the next "
-    "`dbt build` makes it."
+    "An earlier version of the project built this warehouse, without a list of publications. The "
+    "next `dbt build` makes it."
 )
 
 
@@ -132,7 +132,7 @@ def finish_publishing(connection: Connection, say: Say) -> bool:
     build, command = decisions[0].build, decisions[0].command
     if not show_readers(connection, build, say):
         return False
-    say(f"Finished the {command} of {build}, which was cut on the way: readers see it.")
+    say(f"Finished the {command} of {build}, which was interrupted: readers see it now.")
     return True
 
 
@@ -289,8 +289,8 @@ def _tables_to_take_back(versions: Versions, build: str) -> dict[str, int]:
         tags = versions[table]
         if build not in tags and builds_of({table: tags}):
             raise ProjectError(
-                f"{_name(table)} has no version of {build}, so nothing was changed. Go back to the "
-                "project's text of that build first, or leave out --tables."
+                f"{_name(table)} has no version of {build}, so nothing was changed. Check out "
+                "the code of that build first, or leave out --tables."
             )
         if build in tags and tags[build] != tags["main"]:
             back[table] = tags[build]

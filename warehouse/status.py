@@ -47,8 +47,9 @@ def status(connection: Connection, console: Console) -> None:
     unfinished = [mart for mart, tags in versions.items() if _is_behind(tags, current)]
     if decisions and unfinished:
         console.print(
-            f"{len(unfinished)} marts do not show {current} yet: the publication was cut, or is "
-            "on its way. The next `dbt build` or command that changes the warehouse finishes it.",
+            f"{len(unfinished)} marts do not show {current} yet: the publication was interrupted, "
+            "or is still running. The next `dbt build`, or command that changes the warehouse, "
+            "finishes it.",
             style="yellow",
             soft_wrap=True,
         )
@@ -57,11 +58,11 @@ def status(connection: Connection, console: Console) -> None:
 def _at_work(connection: Connection) -> str:
     found = holder(connection)
     if found is None:
-        return "nobody"
+        return "no command"
     # a server that is read-only does not tell of processes
     with suppress(SqlError):
         if not is_at_work(connection, found):
-            return f"nobody; the next command takes over what was left by {found}"
+            return f"no command; the next one takes over the lock of {found}"
     return str(found)
 
 

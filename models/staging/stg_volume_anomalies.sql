@@ -6,7 +6,7 @@ with
 
 dates as (
 
-    -- an accepted date is no measure for others
+    -- accepted dates are left out of the averages
     select
         event_date,
         is_complete,
