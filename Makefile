@@ -16,6 +16,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYSPARK_PYTHON := $(CURDIR)/.venv/bin/python
 unexport SPARK_HOME PYTHONHOME PYTHONPATH VIRTUAL_ENV
 READY := .venv/.ready
+READY_DEV := .venv/.ready-dev
 unexport JAVA_HOME
 
 RAW ?=
@@ -24,11 +25,15 @@ ARGS ?=
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(READY) ## Make .venv: Python packages, Java, jars (PYTHON=<path> chooses the Python)
+setup: $(READY_DEV) ## Make .venv with all: packages, Java, jars (PYTHON=<path> chooses the Python)
 
-$(READY): requirements.txt tools/preflight.sh tools/setup.sh tools/install_packages.py \
-		tools/setup_environment.py tools/jars.txt tools/comet_jars.txt tools/log4j2.properties
-	@PATH='$(SHELL_PATH)' JAVA_HOME='$(SHELL_JAVA_HOME)' PYTHON='$(PYTHON)' sh tools/setup.sh
+# What builds, the model and the report need; then what lint, tests and EMR need besides.
+SETUP = PATH='$(SHELL_PATH)' JAVA_HOME='$(SHELL_JAVA_HOME)' PYTHON='$(PYTHON)' sh tools/setup.sh
+$(READY): requirements.txt requirements-uv.txt tools/preflight.sh tools/setup.sh \
+		tools/install_packages.py tools/setup_environment.py tools/jars.txt tools/log4j2.properties
+	@$(SETUP)
+$(READY_DEV): requirements-dev.txt $(READY)
+	@$(SETUP) dev
 
 demo: $(READY) ## From raw logs to churn scores, in demo/ (RAW=<folder of logs>; else simulated)
 	@python -m tools.demo $(if $(findstring command,$(origin RAW))$(RAW),--raw "$$RAW") $(ARGS)
@@ -45,22 +50,22 @@ server-status: $(READY) ## Does the server run and answer, and where
 server-stop: $(READY) ## End the server
 	@python -m server stop
 
-test: $(READY) ## Run the test suite (ARGS='-k publish')
+test: $(READY_DEV) ## Run the test suite (ARGS='-k publish')
 	@pytest $(ARGS)
 
-test-fast: $(READY) ## The tests that need no Spark, in a minute
+test-fast: $(READY_DEV) ## The tests that need no Spark, in a minute
 	@pytest -m 'not spark' $(ARGS)
 
-test-thorough: $(READY) ## Builds day by day, in random parts, killed, through a server, on another engine
+test-thorough: $(READY_DEV) ## Builds day by day, in random parts, killed, through a server, on another engine
 	@pytest -m thorough $(ARGS)
 
-test-cluster: $(READY) ## EMR's steps on a cluster of processes that loses workers and files; compared
+test-cluster: $(READY_DEV) ## EMR's steps on a cluster of processes that loses workers and files; compared
 	@pytest -s -n 0 -m cluster $(ARGS)
 
-faults: $(READY) ## Kill 30 builds at random moments, then fill the disk, and more (some 35 minutes)
+faults: $(READY_DEV) ## Kill 30 builds at random moments, then fill the disk, and more (some 35 minutes)
 	@CHURN_FAULTS=30 pytest -s -n 0 -m thorough tests/test_faults.py $(ARGS)
 
-lint: $(READY) ## Check style, descriptions, contracts and grain tests
+lint: $(READY_DEV) ## Check style, descriptions, contracts and grain tests
 	@sh tools/lint.sh $(ARGS)
 
 train: $(READY) ## Train the churn model on what is published
@@ -87,51 +92,52 @@ status: $(READY) ## What is published, and since when; who is at work
 simulate: $(READY) ## Write made-up logs (ARGS='--users 230 --start ... --out <folder>'; --help)
 	@python -m simulator $(ARGS)
 
-calibrate: $(READY) ## Simulated figures beside the real ones
+calibrate: $(READY_DEV) ## Simulated figures beside the real ones
 	@python -m simulator.calibration $(ARGS)
 
-bench-build: $(READY) ## Time and memory of a full build, and its slowest nodes
+bench-build: $(READY_DEV) ## Time and memory of a full build, and its slowest nodes
 	@python -m benchmarks.build_time $(ARGS)
 
-bench-growth: $(READY) ## Builds of 0.1 to 2.5 GB, simulated: exponent, memory, disk (ARGS='--help')
+bench-growth: $(READY_DEV) ## Builds of 0.1 to 2.5 GB, simulated: exponent, memory, disk (ARGS='--help')
 	@python -m benchmarks.growth $(ARGS)
 
-bench-incremental: $(READY) ## One more day on top of a log: time and events read (ARGS='--raw <folder>')
+bench-incremental: $(READY_DEV) ## One more day on top of a log: time and events read (ARGS='--raw <folder>')
 	@python -m benchmarks.one_more_day $(ARGS)
 
-bench-daily: $(READY) ## 62 daily loads: does a day cost the same at the end? (ARGS='--days 62')
+bench-daily: $(READY_DEV) ## 62 daily loads: does a day cost the same at the end? (ARGS='--days 62')
 	@python -m benchmarks.daily_loads $(ARGS)
 
-bench-duckdb: $(READY) ## The same tables with DuckDB: rows compared, both timed
+bench-duckdb: $(READY_DEV) ## The same tables with DuckDB: rows compared, both timed
 	@python -m benchmarks.compare_duckdb $(ARGS)
 
-bench-seed: $(READY) ## A build beside features made by a query and a join each (ARGS='--raw <folder>')
+bench-seed: $(READY_DEV) ## A build beside features made by a query and a join each (ARGS='--raw <folder>')
 	@python -m benchmarks.seed_style $(ARGS)
 
-bench-shuffles: $(READY) ## Rows and bytes that each model shuffles, slowest stages (ARGS='--raw <folder>')
+bench-shuffles: $(READY_DEV) ## Rows and bytes that each model shuffles, slowest stages (ARGS='--raw <folder>')
 	@python -m benchmarks.shuffles $(ARGS)
 
-bench-server: $(READY) ## 20 clients on the SQL server while a build publishes (ARGS='--raw <folder>')
+bench-server: $(READY_DEV) ## 20 clients on the SQL server while a build publishes (ARGS='--raw <folder>')
 	@python -m benchmarks.server_load $(ARGS)
 
-emr-deploy: $(READY) ## Make the stack on AWS, and put the packed project there (ARGS=--dry-run; --help)
+emr-deploy: $(READY_DEV) ## Make the stack on AWS, and put the packed project there (ARGS=--dry-run; --help)
 	@python -m deploy.emr deploy $(ARGS)
 
-emr-run: $(READY) ## Build, train, score and report on EMR (ARGS='--raw <folder>'; --dry-run)
+emr-run: $(READY_DEV) ## Build, train, score and report on EMR (ARGS='--raw <folder>'; --dry-run)
 	@python -m deploy.emr run $(ARGS)
 
-emr-destroy: $(READY) ## Delete the stack; the data stays (ARGS=--with-data; --dry-run)
+emr-destroy: $(READY_DEV) ## Delete the stack; the data stays (ARGS=--with-data; --dry-run)
 	@python -m deploy.emr destroy $(ARGS)
 
-rehearse-emr: $(READY) ## The build of EMR on a cluster of processes here, S3 and Glue by moto; compared
+rehearse-emr: $(READY_DEV) ## The build of EMR on a cluster of processes here, S3 and Glue by moto; compared
 	@python -m deploy.emr.rehearse $(ARGS)
 
-lock: ## Write requirements.txt from requirements.in, here and in deploy/emr (needs uv)
-	@uv pip compile --no-python-downloads --no-strip-extras --universal --python-version 3.10 \
-		--generate-hashes --no-header requirements.in -o requirements.txt
-	@uv pip compile --no-python-downloads --python-platform x86_64-manylinux_2_28 --python-version 3.11 \
-		--generate-hashes --no-header --constraint requirements.txt deploy/emr/requirements.in \
-		-o deploy/emr/requirements.txt
+LOCK := uv pip compile --no-python-downloads --generate-hashes --no-header
+lock: $(READY) ## Write all requirements*.txt from requirements*.in, here and in deploy/emr
+	@$(LOCK) --universal --python-version 3.10 --no-strip-extras requirements.in -o requirements.txt
+	@$(LOCK) --universal --python-version 3.10 --no-strip-extras requirements-dev.in -o requirements-dev.txt
+	@echo uv | $(LOCK) --universal --python-version 3.10 --no-strip-extras - -o requirements-uv.txt
+	@$(LOCK) --python-platform x86_64-manylinux_2_28 --python-version 3.11 \
+		--constraint requirements.txt deploy/emr/requirements.in -o deploy/emr/requirements.txt
 
 clean: ## Remove build output (target, logs, caches, demo); keeps .venv and the tables
 	rm -rf target logs demo .pytest_cache .ruff_cache .hypothesis

@@ -287,7 +287,7 @@ def _events(event_log: Path) -> Iterator[dict]:
 
 def default_target() -> str:
     """Target of dbt where none is named; CHURN_TARGET chooses another."""
-    return os.environ.get("CHURN_TARGET", "local")
+    return os.environ.get("CHURN_TARGET", "comet")
 
 
 def dbt_environment(work_folder: Path) -> dict[str, str]:

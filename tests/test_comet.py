@@ -18,8 +18,8 @@ from tests.warehouse import (
 from tools import setup_environment
 from warehouse.session import load_target
 
-has_comet = setup_environment.DEFAULT_TARGET.is_file()
-DEFAULT = os.environ.get("CHURN_TARGET", "local")
+has_comet = setup_environment.COMET_LIBRARY.is_file()
+DEFAULT = os.environ.get("CHURN_TARGET", "comet")
 
 
 def small_pieces(root: Path) -> Path:
@@ -55,39 +55,30 @@ def test_both_targets_with_settings_of_users_make_the_same_rows(
         assert_same_rows(other.table(name), sample.table(name), name, LOAD_TIMES)
 
 
-def test_the_default_target_is_the_one_of_set_up(sample: Project) -> None:
-    """Comet, where it is the target, does the work; plain Spark has no trace of it."""
+def test_comet_does_the_work_where_its_library_is(sample: Project) -> None:
+    """Plain Spark has no trace of it, and nobody has to choose the target."""
     plan = active_spark().sql(
         f"explain select user_id, count(*) from {sample.relation('fct_user_days')} group by user_id"
     )
     assert load_target().name == DEFAULT
-    assert ("Comet" in plan.first()[0]) == (DEFAULT == "comet")
+    assert ("Comet" in plan.first()[0]) == (DEFAULT == "comet" and has_comet)
 
 
-def test_without_comet_the_target_is_plain_spark(
+def test_set_up_says_where_plain_spark_does_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another system, jars that cannot be had, a library that does not load: one line says so."""
-    default = tmp_path / "churn_target.pth"
-    default.write_text("of an earlier set-up")
-    monkeypatch.setattr(setup_environment, "DEFAULT_TARGET", default)
-    monkeypatch.setattr(setup_environment.platform, "machine", lambda: "riscv64")
-    assert setup_environment.install_comet() == "not for this system, the default target is local"
-    assert not default.exists()
-
-    monkeypatch.setattr(setup_environment.platform, "machine", lambda: "x86_64")
-
-    def no_network(*_: object) -> str:
-        raise setup_environment.SetupError("the jars could not be fetched (see above).")
-
-    monkeypatch.setattr(setup_environment, "install_jars", no_network)
-    monkeypatch.setattr(setup_environment.sys, "platform", "linux")
-    assert setup_environment.install_comet().startswith("none, the default target is local: the ja")
-
-    library = tmp_path / "libcomet.so"
-    library.write_bytes(b"no library")
+    """Another system, a library that does not load: one line says so, and no library stays."""
+    library = tmp_path / "comet" / "libcomet.so"
     monkeypatch.setattr(setup_environment, "COMET_LIBRARY", library)
-    monkeypatch.setattr(setup_environment, "install_jars", lambda *_: "2")
-    monkeypatch.setattr(setup_environment, "unpack_library", lambda machine: None)
-    assert "local: OSError" in setup_environment.install_comet()
-    assert not default.exists()
+    monkeypatch.setattr(setup_environment.platform, "machine", lambda: "riscv64")
+    assert setup_environment.install_comet().startswith("not for this system")
+
+    def unpack(machine: str) -> None:
+        library.parent.mkdir()
+        library.write_bytes(b"no library")
+
+    monkeypatch.setattr(setup_environment, "unpack_library", unpack)
+    monkeypatch.setattr(setup_environment.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(setup_environment.sys, "platform", "linux")
+    assert setup_environment.install_comet().startswith("not used, plain Spark is: OSError")
+    assert not library.parent.exists()

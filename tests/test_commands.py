@@ -8,9 +8,9 @@ import re
 import shutil
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
@@ -275,34 +275,57 @@ def test_demo_keeps_to_a_folder_of_its_own(
     # put back after the test, as the demo sets them
     for name in ("CHURN_WAREHOUSE", "DBT_TARGET_PATH", "DBT_PROFILES_DIR"):
         monkeypatch.setenv(name, str(others))
-    monkeypatch.setattr(demo, "built_counts", lambda _: Counter())
-    monkeypatch.setattr(demo, "read_tables", lambda *_: ([], []))
-    steps = []
+    folders = []
 
-    def execute(step: demo.Step, *_: object, **__: object) -> int:
-        steps.append(step)
+    def step(*given: object) -> list:
+        folders.extend(one for one in given if isinstance(one, Path))
         settings = load_target("local").settings
         assert settings["spark.sql.catalog.lake.warehouse"] == f"{own}/warehouse"
-        return 0
+        return [None, load_target("local"), 0]
 
-    monkeypatch.setattr(demo, "execute", execute)
+    for name in ("build", "train", "score", "write_report", "summary"):
+        monkeypatch.setattr(demo, name, step)
     landing = ROOT / "data" / "raw"
     before = landing.is_symlink() and landing.readlink()
     assert demo.main(["--raw", str(raw), "--folder", str(own)]) == 0
     assert (landing.is_symlink() and landing.readlink()) == before
-    assert [step.name for step in steps] == ["build", "train", "score"]
-    for step in steps:
-        if step.command[0] == "dbt":
-            # of whatever logs the demo had before, nothing is left
-            assert "--full-refresh" in step.command
-            variables = {"raw_path": str(raw), **demo.FROM_NOTHING}
-            assert json.dumps(variables) in step.command
-            assert demo.FROM_NOTHING.keys() <= project_settings()["vars"].keys()
-        else:
-            assert step.command[-2:] == ["--artifacts", str(own / "artifacts")]
+    artifacts, page = own / "artifacts", own / "report.html"
+    assert folders == [raw, artifacts, artifacts, artifacts, page]
     printed = capsys.readouterr().out
     assert str(others) not in printed
     assert all(map(importlib.util.find_spec, re.findall(r"python -m ([\w.]+)", printed)))
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [("fail", "grain: Got 2 results"), ("success", "nothing was built")]
+)
+def test_demo_ends_with_one_sentence_where_the_build_fails(
+    status: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("CHURN_WAREHOUSE", "DBT_TARGET_PATH"):
+        monkeypatch.setenv(name, str(tmp_path))
+    given = []
+
+    def invoke(self: object, arguments: list[str]) -> SimpleNamespace:
+        given.extend(arguments)
+        node = SimpleNamespace(status=status, node=SimpleNamespace(name="grain"))
+        node.message = "Got 2 results,\nconfigured to fail if != 0"
+        return SimpleNamespace(success=False, exception=None, result=[node])
+
+    monkeypatch.setattr(dbtRunner, "invoke", invoke)
+    monkeypatch.setattr("warehouse.session.spark_session", lambda: (None, load_target("local")))
+    assert demo.main(["--raw", str(SAMPLE), "--folder", str(tmp_path / "demo")]) == 1
+    error = capsys.readouterr().err.strip()
+    assert said in error
+    assert "\n" not in error
+    # of whatever logs the demo had before, nothing is left
+    assert "--full-refresh" in given
+    assert json.dumps({"raw_path": str(SAMPLE), **demo.FROM_NOTHING}) in given
+    assert demo.FROM_NOTHING.keys() <= project_settings()["vars"].keys()
 
 
 @pytest.mark.spark
@@ -313,11 +336,13 @@ def test_the_demo_and_the_commands_that_it_prints_work(tmp_path: Path) -> None:
     run = run_process(*command, CHURN_WAREHOUSE=str(others)).ok()
     assert not others.exists()
     reader = ["-m warehouse"] if importlib.util.find_spec("duckdb") else []
+    assert max(map(len, run.output.partition("Next, ")[0].splitlines()[1:])) <= 80
     printed = run.output.partition("Next, ")[2].splitlines()
+    assert printed[-1] == f"The report: {own}/report.html"
     activate, *commands = (line.strip() for line in printed if line.startswith("  "))
     assert activate == ". .venv/bin/activate"
     assert [re.findall(r"dbt \w+|-m \S+", line)[0] for line in commands] == (
-        ["dbt show", *reader, "-m report", "dbt build"]
+        ["dbt show", *reader, "dbt build"]
     )
     user = user_environment(CHURN_WAREHOUSE=str(others), DBT_TARGET_PATH=str(tmp_path / "target"))
     for line in commands:

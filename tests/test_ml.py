@@ -10,7 +10,6 @@ import math
 import os
 import re
 import shutil
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -608,13 +607,30 @@ def test_data_is_never_markup() -> None:
     assert text.getvalue().count(ODD) >= 5
 
 
-def test_demo_shows_ids_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "read_tables", lambda *_: ([("scored", ODD)], [(ODD, "5.0%", ODD)]))
-    monkeypatch.setenv("CHURN_WAREHOUSE", ODD)
+def test_demo_shows_ids_as_they_are() -> None:
     text = io.StringIO()
-    console = demo.Console(file=text, width=150)
-    demo.summary(console, Counter(), [], is_scored=True)
-    assert text.getvalue().count(ODD) == 4
+    console = demo.Console(file=text, width=80)
+    console.print(demo.risk_table([(ODD, "5.0%", ODD)]))
+    assert max(map(len, text.getvalue().splitlines())) <= 80
+    assert [text.getvalue().count(word) for word in ODD.split()] == [2] * len(ODD.split())
+
+
+@pytest.mark.parametrize(("low", "verdict"), [(0.05, "It is better"), (0.04, "Not for certain")])
+def test_demo_says_whether_the_model_beats_the_base_rate(low: float, verdict: str) -> None:
+    def interval(value: float, low: float, high: float) -> dict[str, float]:
+        return {"value": value, "low": low, "high": high}
+
+    figures = {
+        "base_rate": interval(0.04, 0.03, 0.05),
+        "pr_auc": interval(0.1, low, 0.2),
+        "roc_auc": interval(0.7, 0.6, 0.8),
+        "lift_at_10_percent": interval(3, 2, 4),
+    }
+    sizes = {"all": {"users": 900, "churned_users": 90}}
+    metrics = {"chosen": "one", "figures": {"one": {"all": figures}}, "cohorts": sizes}
+    about, said = demo.about_model(metrics)
+    assert "PR AUC 0.10 (" in about and "900 users of whom 90 cancel" in about
+    assert said.startswith(verdict)
 
 
 # --- the profile ---------------------------------------------------------------------------------
@@ -989,7 +1005,7 @@ def test_users_train_the_same_model_from_rows_in_another_order(
 
     To the last bit: each fit sees the rows in the order of their keys.
     """
-    if target == "comet" and not setup_environment.DEFAULT_TARGET.is_file():
+    if target == "comet" and not setup_environment.COMET_LIBRARY.is_file():
         pytest.skip("Comet is for Linux on x86-64 and arm64")
     assert main(["score", "--artifacts", str(artifacts)]) == 0
     with features_replaced(spark, "select /*+ repartition(7, songs_to_date) */ * from {kept}"):

