@@ -92,31 +92,31 @@ status: $(READY) ## What is published, and since when; who is at work
 simulate: $(READY) ## Write made-up logs (ARGS='--users 230 --start ... --out <folder>'; --help)
 	@python -m simulator $(ARGS)
 
-calibrate: $(READY_DEV) ## Simulated figures beside the real ones
+calibrate: $(READY) ## Simulated figures beside the real ones
 	@python -m simulator.calibration $(ARGS)
 
-bench-build: $(READY_DEV) ## Time and memory of a full build, and its slowest nodes
+bench-build: $(READY) ## Time and memory of a full build, and its slowest nodes
 	@python -m benchmarks.build_time $(ARGS)
 
-bench-growth: $(READY_DEV) ## Builds of 0.1 to 2.5 GB, simulated: exponent, memory, disk (ARGS='--help')
+bench-growth: $(READY) ## Builds of 0.1 to 2.5 GB, simulated: exponent, memory, disk (ARGS='--help')
 	@python -m benchmarks.growth $(ARGS)
 
-bench-incremental: $(READY_DEV) ## One more day on top of a log: time and events read (ARGS='--raw <folder>')
+bench-incremental: $(READY) ## One more day on top of a log: time and events read (ARGS='--raw <folder>')
 	@python -m benchmarks.one_more_day $(ARGS)
 
-bench-daily: $(READY_DEV) ## 62 daily loads: does a day cost the same at the end? (ARGS='--days 62')
+bench-daily: $(READY) ## 62 daily loads: does a day cost the same at the end? (ARGS='--days 62')
 	@python -m benchmarks.daily_loads $(ARGS)
 
-bench-duckdb: $(READY_DEV) ## The same tables with DuckDB: rows compared, both timed
+bench-duckdb: $(READY) ## The same tables with DuckDB: rows compared, both timed
 	@python -m benchmarks.compare_duckdb $(ARGS)
 
-bench-seed: $(READY_DEV) ## A build beside features made by a query and a join each (ARGS='--raw <folder>')
+bench-seed: $(READY) ## A build beside features made by a query and a join each (ARGS='--raw <folder>')
 	@python -m benchmarks.seed_style $(ARGS)
 
-bench-shuffles: $(READY_DEV) ## Rows and bytes that each model shuffles, slowest stages (ARGS='--raw <folder>')
+bench-shuffles: $(READY) ## Rows and bytes that each model shuffles, slowest stages (ARGS='--raw <folder>')
 	@python -m benchmarks.shuffles $(ARGS)
 
-bench-server: $(READY_DEV) ## 20 clients on the SQL server while a build publishes (ARGS='--raw <folder>')
+bench-server: $(READY) ## 20 clients on the SQL server while a build publishes (ARGS='--raw <folder>')
 	@python -m benchmarks.server_load $(ARGS)
 
 emr-deploy: $(READY_DEV) ## Make the stack on AWS, and put the packed project there (ARGS=--dry-run; --help)

@@ -211,6 +211,14 @@ def test_a_dry_run_says_what_it_would_do_and_asks_nobody(
     assert "Nothing was done" in printed
 
 
+def test_what_a_demo_does_not_need_may_be_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["destroy"]) == 1
+    assert capsys.readouterr().err == "Stopped: boto3 is not installed. Run `make setup`.\n"
+
+
 @pytest.mark.parametrize(
     ("command", "says"),
     [

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import importlib.util
 import json
 import os
 import sys
@@ -58,6 +59,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     _check(parser, options)
+    if not (options.dry_run or importlib.util.find_spec("boto3")):
+        print("Stopped: boto3 is not installed. Run `make setup`.", file=sys.stderr)
+        return 1
     plan = {"deploy": deploy, "run": run, "destroy": destroy}[options.command](options)
     if options.dry_run:
         print(f"{options.command} would, in {options.region or 'the default region'}:")
