@@ -1,0 +1,82 @@
+-- Expected against realised cancellations of cohorts, and of all users. A view of counts that `score`
+-- writes; DuckDB runs the same text.
+{{ config(materialized='view') }}
+
+with
+
+counts as (
+
+    select * from {{ source('ml', 'score_outcomes') }}
+
+),
+
+served as (
+
+    select model_run_id from {{ source('ml', 'served_model') }}
+
+),
+
+cohorts as (
+
+    -- each plan, each group of tenure, both together, and all
+    select
+        counts.snapshot_date,
+        coalesce(counts.level, 'all') as level,
+        coalesce(counts.tenure, 'all') as tenure,
+        cast(sum(counts.users) as bigint) as users,
+        round(sum(counts.expected_cancellations), 6) as expected_cancellations,
+        cast(sum(counts.cancellations) as bigint) as cancellations,
+        counts.model_run_id
+    from counts
+    inner join served on counts.model_run_id = served.model_run_id
+    group by counts.snapshot_date, counts.model_run_id, cube(counts.level, counts.tenure)
+
+),
+
+compared as (
+
+    -- the square root of a count has the same deviation, a half, whatever the count (Anscombe 1948)
+    select
+        snapshot_date,
+        level,
+        tenure,
+        users,
+        expected_cancellations,
+        cancellations,
+        round(2 * (sqrt(cancellations + 0.375) - sqrt(expected_cancellations + 0.375)), 4)
+            as deviations,
+        level = 'all' and tenure = 'all' as is_all,
+        model_run_id
+    from cohorts
+
+),
+
+judged as (
+
+    -- by more than chance explains, and by more than matters
+    select
+        snapshot_date,
+        level,
+        tenure,
+        users,
+        expected_cancellations,
+        cancellations,
+        deviations,
+        case
+            when cancellations is not null then
+                abs(deviations) <= case
+                    when is_all then {{ var('outcome_deviations_max') }}
+                    else {{ var('cohort_deviations_max') }}
+                end
+                or greatest(cancellations, expected_cancellations)
+                <= least(cancellations, expected_cancellations) * case
+                    when is_all then {{ var('outcome_ratio_max') }}
+                    else {{ var('cohort_ratio_max') }}
+                end
+        end as is_as_expected,
+        model_run_id
+    from compared
+
+)
+
+select * from judged
