@@ -110,7 +110,7 @@ def outcomes(scores: DataFrame, features: DataFrame) -> DataFrame:
             end as tenure,
             count(*) as users,
             -- exact, whatever the order of the rows
-            double(sum(decimal(churn_probability, 18, 9))) as expected_cancellations,
+            double(sum(cast(churn_probability as decimal(18, 9)))) as expected_cancellations,
             case when count({LABEL}) > 0 then count_if({LABEL}) end as cancellations
         from (
             select

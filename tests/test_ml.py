@@ -889,7 +889,7 @@ def test_scores_are_counted_by_bin_and_by_outcome(spark: SparkSession, artifacts
     """Those of a date are replaced, and an outcome is counted once it is known."""
     command = ["score", "--artifacts", str(artifacts)]
     run_id = store.run_in_use(artifacts)
-    past, today = FIRST + timedelta(days=45), FIRST + timedelta(days=DAYS - 1)
+    past, today = FIRST + timedelta(days=DAYS - 12), FIRST + timedelta(days=DAYS - 1)
     unknown = f"if(snapshot_date = date '{past}', null, {schema.LABEL}) as {schema.LABEL}"
     with features_replaced(
         spark, f"select * except ({schema.LABEL}), {unknown} from {{kept}} where user_id > '1'"
@@ -940,7 +940,7 @@ def test_an_outcome_is_counted_by_the_scoring_after_it_is_known(
     spark: SparkSession, artifacts: Path
 ) -> None:
     command = ["score", "--artifacts", str(artifacts)]
-    past = FIRST + timedelta(days=46)
+    past = FIRST + timedelta(days=DAYS - 11)
     unknown = f"if(snapshot_date = date '{past}', null, {schema.LABEL}) as {schema.LABEL}"
     with features_replaced(spark, f"select * except ({schema.LABEL}), {unknown} from {{kept}}"):
         assert main([*command, "--first", str(past), "--last", str(past)]) == 0

@@ -103,11 +103,13 @@ def test_more_cancellations_of_paid_users_are_more_than_expected(
     projects: dict[str, Project],
 ) -> None:
     rows = health(projects["price_rise"])
-    off = rows["reason"].str.contains("Of the users scored on")
+    off = rows["reason"].str.contains(r"\d users cancelled within 10 days")
     assert not off.iloc[0] and off.iloc[-1]
+    # from the first date whose outcome is of changed days only, nearly, until today
+    assert off[rows.index >= CHANGES].all()
     assert (rows["cancellations"] > rows["expected_cancellations"])[off].all()
-    assert rows["reason"].str.contains("Of the paid users").any()
-    assert not rows["reason"].str.contains("Of the free users").any()
+    assert rows["reason"].str.contains(r"\d paid users cancelled").any()
+    assert not rows["reason"].str.contains("free users").any()
     risk = active_spark().table("of_price_rise_published.churn_risk").first()
     assert not risk["is_trustworthy"] and risk["distrust_reason"] == rows["reason"].iloc[-1]
 

@@ -45,38 +45,9 @@ compared as (
         cancellations,
         round(2 * (sqrt(cancellations + 0.375) - sqrt(expected_cancellations + 0.375)), 4)
             as deviations,
-        level = 'all' and tenure = 'all' as is_all,
         model_run_id
     from cohorts
 
-),
-
-judged as (
-
-    -- by more than chance explains, and by more than matters
-    select
-        snapshot_date,
-        level,
-        tenure,
-        users,
-        expected_cancellations,
-        cancellations,
-        deviations,
-        case
-            when cancellations is not null then
-                abs(deviations) <= case
-                    when is_all then {{ var('outcome_deviations_max') }}
-                    else {{ var('cohort_deviations_max') }}
-                end
-                or greatest(cancellations, expected_cancellations)
-                <= least(cancellations, expected_cancellations) * case
-                    when is_all then {{ var('outcome_ratio_max') }}
-                    else {{ var('cohort_ratio_max') }}
-                end
-        end as is_as_expected,
-        model_run_id
-    from compared
-
 )
 
-select * from judged
+select * from compared

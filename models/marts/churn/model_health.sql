@@ -72,38 +72,97 @@ worst_features as (
 
 ),
 
-outcome_dates as (
+known as (
+
+    select * from calibration
+    where cancellations is not null
+
+),
+
+last_known as (
 
     -- of today's users nobody knows it yet: how the last ones came out says what to expect of these
     select
         score_dates.snapshot_date,
-        max(all_users.snapshot_date) as outcome_date
+        max(known.snapshot_date) as outcome_date
     from score_dates
-    inner join all_users
+    inner join known
         on
-            all_users.cancellations is not null
-            and unix_date(score_dates.snapshot_date) - unix_date(all_users.snapshot_date)
+            unix_date(score_dates.snapshot_date) - unix_date(known.snapshot_date)
             between 0 and 27
     group by score_dates.snapshot_date
+
+),
+
+outcomes as (
+
+    -- and those of 10 and 20 days before these: no cancellation is counted twice
+    select
+        last_known.snapshot_date,
+        last_known.outcome_date,
+        known.level,
+        known.tenure,
+        known.level = 'all' and known.tenure = 'all' as is_all,
+        count(*) as outcome_dates,
+        sum(known.cancellations) as cancellations,
+        round(sum(known.expected_cancellations), 6) as expected_cancellations
+    from last_known
+    inner join known
+        on
+            (unix_date(last_known.outcome_date) - unix_date(known.snapshot_date)) % 10 = 0
+            and known.snapshot_date <= last_known.outcome_date
+            and unix_date(last_known.snapshot_date) - unix_date(known.snapshot_date) <= 27
+    group by last_known.snapshot_date, last_known.outcome_date, known.level, known.tenure
+
+),
+
+deviations as (
+
+    -- as in churn_score_calibration
+    select
+        *,
+        abs(2 * (sqrt(cancellations + 0.375) - sqrt(expected_cancellations + 0.375)))
+            as deviations,
+        greatest(cancellations, expected_cancellations)
+        / nullif(least(cancellations, expected_cancellations), 0) as ratio
+    from outcomes
+
+),
+
+judged as (
+
+    -- off by more than chance explains, and by more than matters
+    select
+        *,
+        deviations > case
+            when is_all then {{ var('outcome_deviations_max') }}
+            else {{ var('cohort_deviations_max') }}
+        end
+        and coalesce(
+            ratio > case
+                when is_all then {{ var('outcome_ratio_max') }}
+                else {{ var('cohort_ratio_max') }}
+            end,
+            true
+        ) as is_off
+    from deviations
 
 ),
 
 worst_cohorts as (
 
     select
-        snapshot_date,
-        cancellations,
-        expected_cancellations,
+        *,
         concat(
             case level when 'all' then 'users' else concat(level, ' users') end,
             case tenure when 'all' then '' else concat(' of tenure ', replace(tenure, '_', ' ')) end
         ) as cohort,
         count(*) over (partition by snapshot_date) as cohorts,
         row_number() over (
-            partition by snapshot_date order by abs(deviations) desc, level, tenure
+            partition by snapshot_date order by deviations desc, level, tenure
         ) as place
-    from calibration
-    where not is_as_expected and not (level = 'all' and tenure = 'all')
+    from judged
+    where is_off and not is_all
 
 ),
 
@@ -122,10 +181,11 @@ figures as (
         coalesce(worst_features.drifted_features, 0) as drifted_features,
         worst_features.feature as worst_feature,
         worst_features.psi as worst_feature_psi,
-        outcomes.snapshot_date as outcome_date,
-        outcomes.expected_cancellations,
-        outcomes.cancellations,
-        outcomes.is_as_expected,
+        outcomes_of_all.outcome_date,
+        outcomes_of_all.outcome_dates,
+        outcomes_of_all.expected_cancellations,
+        outcomes_of_all.cancellations,
+        outcomes_of_all.is_off,
         coalesce(worst_cohorts.cohorts, 0) as cohorts_off,
         worst_cohorts.cohort as worst_cohort,
         worst_cohorts.cancellations as worst_cohort_cancellations,
@@ -138,10 +198,10 @@ figures as (
     left join drift_of_scores on score_dates.snapshot_date = drift_of_scores.snapshot_date
     left join worst_features
         on score_dates.snapshot_date = worst_features.snapshot_date and worst_features.place = 1
-    left join outcome_dates on score_dates.snapshot_date = outcome_dates.snapshot_date
-    left join all_users as outcomes on outcome_dates.outcome_date = outcomes.snapshot_date
+    left join judged as outcomes_of_all
+        on score_dates.snapshot_date = outcomes_of_all.snapshot_date and outcomes_of_all.is_all
     left join worst_cohorts
-        on outcome_dates.outcome_date = worst_cohorts.snapshot_date and worst_cohorts.place = 1
+        on score_dates.snapshot_date = worst_cohorts.snapshot_date and worst_cohorts.place = 1
 
 ),
 
@@ -182,18 +242,19 @@ reasons as (
                         )
             end,
             case
-                when not is_as_expected
+                when is_off
                     then concat(
-                            'Of the users scored on ', outcome_date, ', ', cancellations,
-                            ' cancelled within 10 days, where ',
+                            cancellations, ' users cancelled within 10 days of ', outcome_dates,
+                            ' score date(s) up to ', outcome_date, ', where ',
                             cast(expected_cancellations as decimal(18, 1)), ' were expected.'
                         )
             end,
             case
                 when cohorts_off > 0
                     then concat(
-                            'Of the ', worst_cohort, ' scored on ', outcome_date, ', ',
-                            worst_cohort_cancellations, ' cancelled within 10 days, where ',
+                            worst_cohort_cancellations, ' ', worst_cohort,
+                            ' cancelled within 10 days of ', outcome_dates,
+                            ' score date(s) up to ', outcome_date, ', where ',
                             cast(worst_cohort_expected as decimal(18, 1)), ' were expected.'
                         )
             end
@@ -216,8 +277,9 @@ health as (
         worst_feature,
         worst_feature_psi,
         outcome_date,
+        cast(outcome_dates as int) as outcome_dates,
         expected_cancellations,
-        cancellations,
+        cast(cancellations as bigint) as cancellations,
         cohorts_off,
         model_run_id
     from reasons
