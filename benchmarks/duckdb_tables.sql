@@ -9,8 +9,8 @@
 --     else puts in order may be paired in another one in user_day_transitions and weekly_charts;
 --   * a line that is not JSON or has a wrong type is read as nulls (ignore_errors), so that input
 --     with such lines shows other reasons here, and no text of the line;
---   * the views churn_risk, which reads what the ML step writes, and stg_events_rejected are left
---     out: no table reads them.
+--   * the views of scores, churn_risk among them, which read what the ML step writes, and
+--     stg_events_rejected are left out: no table reads them.
 
 create table page_catalogue as
 select *

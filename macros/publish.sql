@@ -65,10 +65,10 @@
     {% set tagged, shown = [], [] %}
     {% for node in table_nodes() + seed_nodes() %}{% do tagged.append(tag_it(node, build)) %}{% endfor %}
     {% for node in mart_nodes() if node.config.materialized != 'view' %}{% do shown.extend(show_readers(node)) %}{% endfor %}
-    {#- of a mart that is a view, the same query of what is published -#}
+    {#- of a mart that is a view, the same query of what is published; parents come first in the results -#}
     {% for result in results if is_mart(result.node) and result.node.config.materialized == 'view' %}
-        {% do shown.append(reader_view(graph.nodes[result.node.unique_id], in_order(result.node,
-            result.node.compiled_code | replace(marts_schema() ~ '.', published_schema() ~ '.')))) %}
+        {% do shown.append(reader_view(graph.nodes[result.node.unique_id], in_order(result.node, result.node.compiled_code
+            | replace(target.schema ~ '_marts.', marts_schema() ~ '.') | replace(marts_schema() ~ '.', published_schema() ~ '.')))) %}
     {% endfor %}
     {% do run_in_turn(["create schema if not exists " ~ published_schema()] + tagged) %}
     {% do say_published(build, 'dbt ' ~ flags.WHICH) %}

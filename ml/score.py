@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from rich.table import Table
 
 import ml
-from ml import store
+from ml import monitoring, store
 from ml.features import HORIZON_DAYS, KEYS, THEMES, assert_finite, encode
 from ml.models import model_name
 from ml.reasons import SCORED, THEME_COLUMNS, Explained
@@ -107,6 +107,7 @@ def score(
         users = checked(scores, "Nothing was written")
     with step(f"write {users:,} scores to {target.ml}.churn_scores"):
         store.replace_scores(spark, target, scores, run["model_run_id"], days)
+        _write_counts(spark, target, features, run, days)
         written = store.written_scores(spark, target, run["model_run_id"], days)
         if checked(written, "Not shown to readers") != users:
             raise ProjectError(
@@ -125,6 +126,23 @@ def score(
             "the outcome, so they flatter it."
         )
     return users
+
+
+def _write_counts(
+    spark: SparkSession, target: Target, features: DataFrame, run: Mapping, days: list[date]
+) -> None:
+    """What monitoring reads of the scores that were written, and of earlier ones of the model whose
+    outcome has become known."""
+    run_id = run["model_run_id"]
+    scored = features.where(F.col("snapshot_date").isin(*days))
+    scores = store.written_scores(spark, target, run_id, days)
+    if "bins" in run:  # not of an earlier version
+        counts = monitoring.bin_counts(encode(scored), scores, run["bins"], days)
+        store.replace_counts(spark, target, "score_bins", counts, run_id, days)
+    days = sorted({*days, *store.matured_days(spark, target, run_id)})
+    scores = store.written_scores(spark, target, run_id, days)
+    counts = monitoring.outcomes(scores, features)
+    store.replace_counts(spark, target, "score_outcomes", counts, run_id, days)
 
 
 def _days(features: DataFrame, period: tuple[date | None, date | None], today: date) -> list[date]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from ml.features import BY_NAME, CATEGORIES, TABLE, TYPES, assert_schema
+from ml.features import BY_NAME, CATEGORIES, HORIZON_DAYS, TABLE, TYPES, assert_schema
 from ml.reasons import Explained
 from warehouse.errors import ProjectError
 from warehouse.session import PROJECT_DIR, Target
@@ -28,6 +28,16 @@ MODEL_RUNS = (
     "value double, low double, high double, is_chosen boolean"
 )
 SERVED_MODEL = "model_run_id string, snapshot_date date, served_at timestamp"
+SCORE_BINS = (
+    "model_run_id string, snapshot_date date, feature string, bin int, bin_label string, "
+    "users bigint, reference_users double"
+)
+SCORE_OUTCOMES = (
+    "model_run_id string, snapshot_date date, risk_decile int, level string, tenure string, "
+    "users bigint, expected_cancellations double, cancellations bigint"
+)
+# What is counted of scores, by the columns that are a key with the model run and the snapshot date.
+COUNTS = {"score_bins": ("feature", "bin"), "score_outcomes": ("risk_decile", "level", "tenure")}
 
 
 # --- tables --------------------------------------------------------------------------------------
@@ -91,6 +101,35 @@ def replace_scores(
     )
 
 
+def replace_counts(
+    spark: SparkSession,
+    target: Target,
+    table: str,
+    counts: DataFrame,
+    run_id: str,
+    days: Sequence[date],
+) -> None:
+    """Write one of COUNTS, of one model and some snapshot dates, in place of what it had before."""
+    _replace(
+        spark,
+        f"{target.ml}.{table}",
+        counts.withColumn("model_run_id", F.lit(run_id)).localCheckpoint(),
+        scope=f"t.model_run_id = '{run_id}' and t.snapshot_date in ({_listed(days)})",
+        keys=("model_run_id", "snapshot_date", *COUNTS[table]),
+    )
+
+
+def matured_days(spark: SparkSession, target: Target, run_id: str) -> list[date]:
+    """Snapshot dates of one model whose outcome was not known when it was counted, and is now."""
+    complete = current_snapshot_date(spark, target) - timedelta(days=HORIZON_DAYS)
+    rows = spark.table(f"{target.ml}.score_outcomes").where(
+        (F.col("model_run_id") == run_id)
+        & F.col("cancellations").isNull()
+        & (F.col("snapshot_date") <= complete)
+    )
+    return [row["snapshot_date"] for row in rows.select("snapshot_date").distinct().collect()]
+
+
 def written_scores(
     spark: SparkSession, target: Target, run_id: str, days: Sequence[date]
 ) -> DataFrame:
@@ -122,7 +161,7 @@ def serve(spark: SparkSession, target: Target, run_id: str, day: date, served_at
 
 def assert_writable(spark: SparkSession, target: Target) -> None:
     """Raise ProjectError, before any work is done, when dbt has not made the tables yet."""
-    for table in ("model_runs", "churn_scores", "served_model"):
+    for table in ("model_runs", "churn_scores", "served_model", *COUNTS):
         _table(spark, f"{target.ml}.{table}", "dbt has not made it yet")
 
 
@@ -132,7 +171,7 @@ def _replace(
     new: DataFrame,
     scope: str,
     keys: tuple[str, ...],
-    ignored: str,
+    ignored: str = "",
 ) -> None:
     """Write rows in place of those of `scope`, a condition on the table `t`.
 

@@ -13,7 +13,7 @@ import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from ml import card, choice, figures, reasons, store
+from ml import card, choice, figures, monitoring, reasons, store
 from ml.classics import classics
 from ml.errors import Alarm, LeakAlarm, TooLittleData
 from ml.features import (
@@ -206,6 +206,7 @@ def train(
         "losses": {name: asdict(loss) for name, loss in losses.items()},
         "features": TYPES,
         "categories": CATEGORIES,
+        "bins": monitoring.reference_bins(rows, model.probability(rows)),
     }
     metrics = card.metrics_json(run, predictions, found, explained.strengths())
     with step("save model and figures"):

@@ -342,6 +342,12 @@ def distrust(rows: pd.DataFrame) -> str:
     )
 
 
+def health(listed: pd.DataFrame) -> str:
+    """What monitoring says against the scores of the listed users, else ''."""
+    reason = listed["distrust_reason"].iloc[0]
+    return f"Do not trust these scores. {reason}" if isinstance(reason, str) else ""
+
+
 def roc(rows: pd.DataFrame, points: list[dict[str, float]]) -> str:
     """Recall at a tenth of false alarms."""
     # where the first stop is beyond a tenth already, nobody is found within it

@@ -725,7 +725,7 @@ def risk_list(data: Data) -> Mapping[str, Any]:
         )
         return {"problem": problem, "answer": answer}
     today = data["data_period"].first().get("current_snapshot_date")
-    notes = [findings.distrust(data["model_figures"].rows)]
+    notes = [findings.health(listed), findings.distrust(data["model_figures"].rows)]
     if not pd.isna(today) and today != listed["snapshot_date"].iloc[0]:
         notes.append(f"Today's snapshot is {day(today)}; these scores are older: run make score.")
     rows = listed.assign(
@@ -740,6 +740,7 @@ def risk_list(data: Data) -> Mapping[str, Any]:
         "notes": [note for note in notes if note],
         "answer": answer,
         "finding": findings.users_at_risk(listed),
+        "is_trustworthy": not findings.health(listed),
         "snapshot_date": listed["snapshot_date"].iloc[0],
         "rows": [
             {**row, "reasons": reasons(row)} for row in rows.to_dict("records")

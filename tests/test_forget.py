@@ -181,10 +181,22 @@ def place(
     write("b.json", of_both)
     write("c.json", of_both)
     assert place.build().published_build
-    active_spark().sql(
-        "insert into forget_ml.churn_scores select 'run', date '2018-11-01', user_id, 0.5D, 'a', "
-        "'b', 'c', current_timestamp() from forget_marts.dim_users"
+    spark = active_spark()
+    spark.sql(
+        "insert into forget_ml.churn_scores (model_run_id, snapshot_date, user_id, "
+        "churn_probability, reason_1, reason_2, reason_3, scored_at) select 'run', "
+        "date '2018-11-01', user_id, 0.5D, 'a', 'b', 'c', current_timestamp() "
+        "from forget_marts.dim_users"
     )
+    # of a date at which they were scored, and of one at which nobody was
+    for day in ("2018-11-01", "2018-11-02"):
+        spark.sql(
+            f"insert into forget_ml.score_bins values ('run', date '{day}', 'a', 1, 'any', 8, 8)"
+        )
+        spark.sql(
+            "insert into forget_ml.score_outcomes values "
+            f"('run', date '{day}', 1, 'paid', 'unknown', 8, 4.0, 1)"
+        )
     return place
 
 
@@ -225,6 +237,10 @@ def test_a_user_is_in_no_file_any_more(place: Place) -> None:
     assert FIRST not in run.output
     assert place.files_with(FIRST) == []
     assert place.files_with(SECOND)
+    assert run.lines_with("python -m ml score --first 2018-11-01 --last 2018-11-01$")
+    for counts in ("score_bins", "score_outcomes"):
+        left = place.project.source(f"ml.{counts}").select("snapshot_date").collect()
+        assert [str(row[0]) for row in left] == ["2018-11-02"]
     forgotten = place.project.table("base_events").where("reject_reason = 'forgotten_user'")
     assert forgotten.count() == lines
     assert counts_of(place) == counts

@@ -21,7 +21,11 @@ from tests.warehouse import (
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 # no model is trained, and no day of the log is out of line
-EMPTY = ("churn_risk", "stg_log_anomalies", "stg_rejection_anomalies", "stg_volume_anomalies")
+OF_SCORES = (
+    *("churn_risk", "model_health"),
+    *(f"churn_score_{what}" for what in ("calibration", "drift", "outcomes")),
+)
+EMPTY = (*OF_SCORES, "stg_log_anomalies", "stg_rejection_anomalies", "stg_volume_anomalies")
 
 
 @dataclass(frozen=True)

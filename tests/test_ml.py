@@ -28,7 +28,7 @@ from rich.table import Table
 from sklearn import metrics as sklearn_metrics
 from sklearn.linear_model import LogisticRegression
 
-from ml import card, choice, classics, figures, mixture, models, reasons, store
+from ml import card, choice, classics, figures, mixture, models, monitoring, reasons, store
 from ml import features as schema
 from ml.__main__ import main
 from ml.errors import LeakAlarm, TooLittleData
@@ -712,6 +712,8 @@ def artifacts(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> 
         "reason_3 string, scored_at timestamp) partitioned by (snapshot_date)"
     )
     spark.sql(f"create table mltest_ml.served_model ({store.SERVED_MODEL})")
+    spark.sql(f"create table mltest_ml.score_bins ({store.SCORE_BINS})")
+    spark.sql(f"create table mltest_ml.score_outcomes ({store.SCORE_OUTCOMES})")
     found = importlib.metadata.distribution
 
     def without_pyspark(name: str) -> importlib.metadata.Distribution:
@@ -919,6 +921,92 @@ def test_past_snapshots_are_scored_and_readers_see_what_they_saw(
     spark.sql(f"delete from mltest_ml.churn_scores where snapshot_date <= date '{last}'")
 
 
+def test_scores_are_counted_by_bin_and_by_outcome(spark: SparkSession, artifacts: Path) -> None:
+    """Those of a date are replaced, and an outcome is counted once it is known."""
+    command = ["score", "--artifacts", str(artifacts)]
+    run_id = store.run_in_use(artifacts)
+    past, today = FIRST + timedelta(days=DAYS - 12), FIRST + timedelta(days=DAYS - 1)
+    unknown = f"if(snapshot_date = date '{past}', null, {schema.LABEL}) as {schema.LABEL}"
+    with features_replaced(
+        spark, f"select * except ({schema.LABEL}), {unknown} from {{kept}} where user_id > '1'"
+    ):
+        assert main([*command, "--first", str(past), "--last", str(past)]) == 0
+    of_past = [r for r in written(spark, "score_outcomes") if r["snapshot_date"] == past]
+    assert of_past and all(row["cancellations"] is None for row in of_past)
+    assert main([*command, "--first", str(past), "--last", str(past)]) == 0
+    assert main(command) == 0
+    counted = [written(spark, table) for table in store.COUNTS]
+    assert main(command) == 0
+    assert [written(spark, table) for table in store.COUNTS] == counted
+
+    features = spark.table("mltest_published.churn_features").toPandas()
+    scores = spark.table("mltest_ml.churn_scores").where(f"model_run_id = '{run_id}'").toPandas()
+    scored = scores.merge(features, on=["user_id", "snapshot_date"], validate="1:1")
+    bins, outcomes = (pd.DataFrame([r.asDict() for r in rows]) for rows in counted)
+    for day in (past, today):
+        of_day, rows = bins[bins["snapshot_date"] == day], scored[scored["snapshot_date"] == day]
+        assert set(of_day["feature"]) == {*schema.BY_NAME, "churn_probability"}
+        assert (of_day.groupby("feature")["users"].sum() == len(rows)).all()
+        for name in ("songs_last_7_days", "hours_since_last_song", "churn_probability"):
+            users = of_day[of_day["feature"] == name].set_index("bin_label")["users"]
+            first = next(label for label in users.index if label.startswith("to "))
+            assert users[first] == pytest.approx((rows[name] <= float(first[3:])).sum(), abs=1)
+            assert users["missing"] == rows[name].isna().sum()
+        outcome = outcomes[outcomes["snapshot_date"] == day]
+        assert outcome["users"].sum() == len(rows)
+        expected = outcome["expected_cancellations"].sum()
+        assert expected == pytest.approx(rows["churn_probability"].sum(), abs=1e-6)
+        # as many in each tenth, and the likeliest in the first
+        per_decile = outcome.groupby("risk_decile")[["users", "expected_cancellations"]].sum()
+        assert np.ptp(per_decile["users"]) <= 1 and len(per_decile) == 10
+        assert per_decile["expected_cancellations"].is_monotonic_decreasing
+        for level, is_paid in (("paid", True), ("free", False)):
+            of_level = outcome[outcome["level"] == level]
+            assert of_level["users"].sum() == (rows["is_paid"] == is_paid).sum()
+        young = outcome[outcome["tenure"] == "under_30_days"]
+        assert young["users"].sum() == (rows["tenure_days"] < 30).sum()
+        if day == past:
+            assert outcome["cancellations"].sum() == rows[schema.LABEL].sum() > 0
+        else:
+            assert outcome["cancellations"].isna().all()
+    spark.sql(f"delete from mltest_ml.churn_scores where snapshot_date = date '{past}'")
+
+
+def test_an_outcome_is_counted_by_the_scoring_after_it_is_known(
+    spark: SparkSession, artifacts: Path
+) -> None:
+    command = ["score", "--artifacts", str(artifacts)]
+    past = FIRST + timedelta(days=DAYS - 11)
+    unknown = f"if(snapshot_date = date '{past}', null, {schema.LABEL}) as {schema.LABEL}"
+    with features_replaced(spark, f"select * except ({schema.LABEL}), {unknown} from {{kept}}"):
+        assert main([*command, "--first", str(past), "--last", str(past)]) == 0
+    for is_known in (False, True):
+        outcomes = spark.table("mltest_ml.score_outcomes").where(f"snapshot_date = '{past}'")
+        assert outcomes.count() and outcomes.where("cancellations is null").isEmpty() == is_known
+        assert main(command) == 0
+    spark.sql(f"delete from mltest_ml.churn_scores where snapshot_date = date '{past}'")
+
+
+def test_a_run_of_an_earlier_version_scores_without_a_reference(
+    spark: SparkSession, artifacts: Path
+) -> None:
+    folder = store.run_folder(artifacts)
+    earlier = artifacts / f"{folder.name}-earlier"
+    shutil.copytree(folder, earlier)
+    run = json.loads((folder / "run.json").read_text()) | {"model_run_id": earlier.name}
+    del run["bins"]
+    (earlier / "run.json").write_text(json.dumps(run))
+    try:
+        assert main(["score", "--artifacts", str(artifacts), "--run", earlier.name]) == 0
+        of_run = f"model_run_id = '{earlier.name}'"
+        assert spark.table("mltest_ml.score_bins").where(of_run).isEmpty()
+        assert not spark.table("mltest_ml.score_outcomes").where(of_run).isEmpty()
+    finally:
+        shutil.rmtree(earlier)
+        spark.sql(f"delete from mltest_ml.churn_scores where model_run_id = '{earlier.name}'")
+        assert main(["score", "--artifacts", str(artifacts)]) == 0
+
+
 def test_a_score_is_explained(
     spark: SparkSession, artifacts: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -968,7 +1056,8 @@ def churn_risk(spark: SparkSession) -> list[str]:
     sql = sql[sql.index("with\n") :]  # without what is for dbt
     sql = re.sub(r"{{ source\('ml', '(\w+)'\) }}", r"mltest_ml.\1", sql)
     users = "(select '' user_id, '' level, '' platform, '' state, now() last_event_at)"
-    sql = sql.replace("{{ ref('dim_users') }}", users)
+    health = "(select date '2000-01-01' snapshot_date, true is_trustworthy, '' distrust_reason)"
+    sql = sql.replace("{{ ref('dim_users') }}", users).replace("{{ ref('model_health') }}", health)
     return [row[0] for row in spark.sql(sql).select("model_run_id").distinct().collect()]
 
 
@@ -1031,7 +1120,7 @@ def test_users_train_the_same_model_from_rows_in_another_order(
         assert left.count() > 100
         assert_same_rows(left, right, "churn_scores", ("model_run_id", "scored_at"))
     finally:
-        for table in ("model_runs", "churn_scores"):
+        for table in ("model_runs", "churn_scores", *store.COUNTS):
             spark.sql(f"refresh table mltest_ml.{table}")
             spark.sql(f"delete from mltest_ml.{table} where model_run_id = '{found.name}'")
 
@@ -1174,6 +1263,33 @@ def made_up_rows(users: int = 200, days: int = 40) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def rows() -> pd.DataFrame:
     return made_up_rows()
+
+
+def test_bins_are_tenths_of_the_last_week(rows: pd.DataFrame) -> None:
+    last = rows["snapshot_date"].max()
+    day = rows[rows["snapshot_date"] == last].copy()
+    day["tenure_days"] = np.where(np.arange(len(day)) % 4 == 0, np.nan, np.arange(len(day)))
+    day["errors_last_7_days"] = 0.0
+    day["adverts_last_7_days"] = np.where(np.arange(len(day)) % 10 == 0, 3.0, 0.0)
+    day["hours_since_last_error"] = np.nan
+    two = [day, day.assign(snapshot_date=last - timedelta(days=6))]
+    # a day before the week does not count
+    before = day.assign(snapshot_date=last - timedelta(days=7), errors_last_7_days=9.0)
+    rows = pd.concat([*two, before])
+    found = monitoring.reference_bins(rows, np.linspace(0, 1, len(rows)))
+    assert set(found) == {*schema.BY_NAME, "churn_probability"}
+    for name, bins in found.items():
+        assert sum(bins["users"]) == pytest.approx(len(day)), name
+        assert len(bins["users"]) == len(bins["edges"]) + 2, name
+    missing, *tenths = found["tenure_days"]["users"]
+    assert missing == -(-len(day) // 4) and len(tenths) == 10
+    assert max(tenths) - min(tenths) <= 1
+    assert found["errors_last_7_days"] == {"edges": [], "users": [0, len(day)]}
+    assert found["adverts_last_7_days"]["edges"] == [0]
+    assert found["hours_since_last_error"]["users"] == [len(day), 0]
+    assert len(found[schema.CATEGORY_COLUMN]["users"]) == 1 + len(schema.CATEGORIES)
+    labels = monitoring._labels("tenure_days", {"edges": [1.5, 20.0]})
+    assert labels == ["missing", "to 1.5", "over 1.5 to 20", "over 20"]
 
 
 @pytest.mark.parametrize("name", [*models.BASELINES, *models.CANDIDATES])

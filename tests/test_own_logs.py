@@ -18,6 +18,10 @@ from tests.warehouse import ROOT, Project, Run, active_spark, environment
 pytestmark = pytest.mark.thorough
 
 PRODUCT = "examples/podcasts/dbt"
+OF_SCORES = (
+    *("churn_risk", "model_health"),
+    *(f"churn_score_{what}" for what in ("calibration", "drift", "outcomes")),
+)
 GOOD = {"event_time": "2026-03-10T10:00:00.000Z", "screen": "start", "visit": "v", "step": 0}
 MEMBER = {"id": "m-00-0", "first_name": "Zaphirel", "joined": "2025-12-01"}
 # the reason that each must get; a name is in all that can hold one
@@ -208,8 +212,16 @@ def test_training_and_scoring_end_with_users_at_risk(
     assert (
         risk.where("churn_probability between 0 and 1 and reason_1 <> ''").count() == risk.count()
     )
+    (health,) = active_spark().table(f"{podcasts.schema}_published.model_health").collect()
+    assert health["snapshot_date"] == calendar.current_snapshot_date
+    assert health["users"] == risk.count() and health["score_psi"] is not None
+    assert {row["distrust_reason"] for row in risk.collect()} == {health["distrust_reason"]}
     if find_spec("duckdb"):  # it is not there for each Python
         from warehouse.published import connect
 
-        rows = connect(warehouse, podcasts.schema).sql(f"select * from {view}").fetchall()
-        assert sorted(rows) == sorted(map(tuple, risk.collect()))
+        reader = connect(warehouse, podcasts.schema)
+        for mart in OF_SCORES:
+            view = f"{podcasts.schema}_published.{mart}"
+            rows = [tuple(row) for row in active_spark().table(view).collect()]
+            found = reader.sql(f"select * from {view}").fetchall()
+            assert rows and sorted(map(repr, found)) == sorted(map(repr, rows)), mart

@@ -353,6 +353,16 @@ def test_it_says_what_it_shows(written: Written, answers: dict[str, pd.DataFrame
         assert f"{day:%-d %B %Y}" in text
 
 
+def test_it_says_whether_monitoring_trusts_the_listed_scores(
+    written: Written, answers: dict[str, pd.DataFrame]
+) -> None:
+    reason = "Nobody compared these scores with the fit"  # they were written by no `score`
+    assert f"Do not trust these scores. {reason}" in Reader(written.html).text
+    assert "speaks against these scores" not in Reader(written.html).text
+    listed = answers["users_at_risk"]
+    assert findings.health(listed.assign(distrust_reason=None)) == ""
+
+
 def test_ansi_mode_changes_no_answer(
     project: Project, without_model: Written, written: Written
 ) -> None:
@@ -937,7 +947,11 @@ ROWS = {
              "last_event_at": None, "reason_1": "None.", "reason_2": "None.", "reason_3": "None.",
              "snapshot_date": DATES[0], "risk_decile": 1}
         ],
-        {"churn_probability": MEAN, "all_users": COUNT},
+        {
+            "churn_probability": MEAN,
+            "all_users": COUNT,
+            "distrust_reason": (None, "Only 3 users were scored."),
+        },
     ),
     "data_period": ([{"current_snapshot_date": None}], {"users": COUNT, "churned_users": COUNT}),
     "shown_model": ([], {}),

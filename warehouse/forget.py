@@ -110,6 +110,8 @@ def forget(
         if lines:
             _blank_out(connection, users)
         if scores:
+            # the scores after it, as they say which counts these users are in
+            say(_delete_counts(connection, users))
             _delete(connection, f"{connection.target.ml}.churn_scores", users)
     say(f"Forgot {what}. What was made of them follows: dbt build")
     if not build():
@@ -237,6 +239,23 @@ def _scores(connection: Connection, users: Users) -> int:
     return connection.rows(f"select count(*) from {scores} where {users.condition('user_id')}")[0][
         0
     ]
+
+
+def _delete_counts(connection: Connection, users: Users) -> str:
+    """Of all scores of the snapshot dates that these users were scored at, by model."""
+    ml = connection.target.ml
+    scored = f"from {ml}.churn_scores where {users.condition('user_id')}"
+    for table in {f"{ml}.score_bins", f"{ml}.score_outcomes"} & {*connection.tables(ml)}:
+        connection.execute(
+            f"delete from {table} where (model_run_id, snapshot_date) in "
+            f"(select model_run_id, snapshot_date {scored})"
+        )
+    first, last = connection.rows(f"select min(snapshot_date), max(snapshot_date) {scored}")[0]
+    return (
+        f"Counts of scores that these users were in are gone, too. After the build, for "
+        f"model_health to have them again without these users: python -m ml score, and "
+        f"python -m ml score --first {first} --last {last}"
+    )
 
 
 def _delete(connection: Connection, table: str, users: Users) -> None:

@@ -12,6 +12,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import duckdb
@@ -56,10 +57,11 @@ def connect(warehouse: Path = WAREHOUSE, schema: str = SCHEMA) -> duckdb.DuckDBP
     """
     lake = catalog(warehouse)
     connection = duckdb.connect()
-    # the one function of the questions in analyses/ that DuckDB has not
+    # functions of analyses/ and of marts that are views, which DuckDB has not
     connection.execute(
         "create macro try_divide(dividend, divisor) as dividend / nullif(divisor, 0)"
     )
+    connection.execute("create macro unix_date(day) as day - date '1970-01-01'")
     published = f"{schema}_published"
     marts, ml = (tables_of(lake, f"{schema}_{part}") for part in ("marts", "ml"))
     views = {
@@ -70,7 +72,7 @@ def connect(warehouse: Path = WAREHOUSE, schema: str = SCHEMA) -> duckdb.DuckDBP
     if not views:
         raise ReaderError(f"Nothing is published in {published}: run `dbt build` first.")
     views |= {f"{schema}_ml.{name}": published_rows(table, "main") for name, table in ml.items()}
-    views |= {
+    of_views = {
         f"{published}.{name}": sql
         for name, sql in views_of(lake, published).items()
         if " version as of " not in sql
@@ -79,6 +81,13 @@ def connect(warehouse: Path = WAREHOUSE, schema: str = SCHEMA) -> duckdb.DuckDBP
         connection.execute(f"create schema {schema}_{part}")
     for view, sql in views.items():
         connection.execute(f"create view {view} as {sql}")
+    # one that reads others comes after them
+    reads = {
+        view: {other for other in of_views if re.search(rf"\b{re.escape(other)}\b", sql)}
+        for view, sql in of_views.items()
+    }
+    for view in TopologicalSorter(reads).static_order():
+        connection.execute(f"create view {view} as {of_views[view]}")
     return connection
 
 

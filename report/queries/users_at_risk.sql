@@ -14,6 +14,7 @@ select
     reason_3,
     snapshot_date,
     model_run_id,
+    distrust_reason,
     count(*) over () as all_users
 from {{ target.schema }}_published.churn_risk
 order by risk_rank

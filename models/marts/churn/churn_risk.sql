@@ -40,6 +40,16 @@ users as (
 
 ),
 
+health as (
+
+    select
+        snapshot_date,
+        is_trustworthy,
+        distrust_reason
+    from {{ ref('model_health') }}
+
+),
+
 at_risk as (
 
     select
@@ -59,10 +69,13 @@ at_risk as (
         users.platform,
         users.state,
         users.last_event_at,
+        health.is_trustworthy,
+        health.distrust_reason,
         served_scores.model_run_id,
         served_scores.scored_at
     from served_scores
     left join users on served_scores.user_id = users.user_id
+    left join health on served_scores.snapshot_date = health.snapshot_date
 
 )
 
