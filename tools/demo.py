@@ -255,11 +255,11 @@ def run(raw: Path, demo: Path, progress: Progress) -> None:
 
     artifacts, page = demo / "artifacts", demo / "report.html"
     try:
-        spark, target, tests = build(raw, progress)
+        spark, target = build(raw, progress)
         model = train(spark, target, artifacts, progress)
         at_risk = score(spark, target, artifacts, progress) if model else []
         write_report(target, artifacts, page, progress)
-        summary(spark, target, progress, tests, model, at_risk)
+        summary(spark, target, progress, model, at_risk)
     except (Py4JError, PySparkException) as error:
         first = str(error).strip().partition("\n")[0]
         raise DemoError(
@@ -269,9 +269,8 @@ def run(raw: Path, demo: Path, progress: Progress) -> None:
     progress.console.print(f"\nThe report: {shown(page)}", soft_wrap=True)
 
 
-def build(raw: Path, progress: Progress) -> tuple[SparkSession, Target, int]:
-    """`dbt build --full-refresh` of the logs; returns the session that it ran on, and the number of
-    tests that passed.
+def build(raw: Path, progress: Progress) -> tuple[SparkSession, Target]:
+    """`dbt build --full-refresh` of the logs; returns the session that it ran on.
 
     Raises DemoError, which names what failed first.
     """
@@ -299,12 +298,14 @@ def build(raw: Path, progress: Progress) -> tuple[SparkSession, Target, int]:
                 *("--vars", json.dumps({"raw_path": str(raw)} | FROM_NOTHING)),
             ]
         )
+        if isinstance(result.exception, KeyboardInterrupt):  # dbt hands it on as a result
+            raise result.exception
         if not result.success:
             raise DemoError(f"The build failed, readers see what they saw: {failure(result)}")
         built = Counter((one.node.resource_type.value, str(one.status)) for one in result.result)
-        tests = built["test", "pass"]
-        log.said = f"{built['model', 'success']} models, {tests} tests passed, marts published"
-    return spark, target, tests
+        models, tests = built["model", "success"], built["test", "pass"]
+        log.said = f"{models} models, {tests} tests passed, marts published"
+    return spark, target
 
 
 def failure(result: Any) -> str:
@@ -397,7 +398,6 @@ def summary(
     spark: SparkSession,
     target: Target,
     progress: Progress,
-    tests: int,
     model: list[str],
     at_risk: list[tuple[str, str, str]],
 ) -> None:
@@ -449,12 +449,13 @@ def next_commands(demo: Path, raw: Path, is_scored: bool) -> str:
         "",
         "Next, in the folder of the project:",
         "  . .venv/bin/activate",
-        f'{in_demo} dbt show --limit 5 --inline "select * from {schema}.{view} order by {order}"',
+        f"{in_demo} dbt show --limit 5 --inline \\",
+        f'    "select * from {schema}.{view} order by {order}"',
     ]
     if importlib.util.find_spec("duckdb"):
         lines.append(
-            f"{in_demo} python -m warehouse query"
-            f' "select level, count(*) as users from {schema}.dim_users group by level"'
+            f"{in_demo} python -m warehouse query \\\n"
+            f'    "select level, count(*) from {schema}.dim_users group by level"'
         )
     own = json.dumps({"raw_path": "/path/to/logs" if raw == SIMULATED else str(raw)})
     lines += [
