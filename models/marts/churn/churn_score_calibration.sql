@@ -1,5 +1,5 @@
--- Expected against realised cancellations of cohorts, and of all users. A view of counts that `score`
--- writes; DuckDB runs the same text.
+-- Expected against realised cancellations of cohorts, and of all users. A view of counts that
+-- `score` writes; DuckDB runs the same text.
 {{ config(materialized='view') }}
 
 with
@@ -29,7 +29,7 @@ cohorts as (
         counts.model_run_id
     from counts
     inner join served on counts.model_run_id = served.model_run_id
-    group by counts.snapshot_date, counts.model_run_id, cube(counts.level, counts.tenure)
+    group by counts.snapshot_date, counts.model_run_id, cube (counts.level, counts.tenure)
 
 ),
 

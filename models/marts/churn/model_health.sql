@@ -1,18 +1,23 @@
--- Whether the scores of a date can be trusted, and if not, why. A view of counts that `score` writes;
--- DuckDB runs the same text.
+-- Whether the scores of a date can be trusted, and if not, why. A view of counts that `score`
+-- writes; DuckDB runs the same text.
 {{ config(materialized='view') }}
 
 with
 
 served as (
 
-    select model_run_id, snapshot_date from {{ source('ml', 'served_model') }}
+    select
+        model_run_id,
+        snapshot_date
+    from {{ source('ml', 'served_model') }}
 
 ),
 
 fits as (
 
-    select model_run_id, max(train_last_snapshot_date) as fit_last_snapshot_date
+    select
+        model_run_id,
+        max(train_last_snapshot_date) as fit_last_snapshot_date
     from {{ source('ml', 'model_runs') }}
     group by model_run_id
 
@@ -26,7 +31,12 @@ calendar as (
 
 drift as (
 
-    select snapshot_date, feature, psi, is_drifted from {{ ref('churn_score_drift') }}
+    select
+        snapshot_date,
+        feature,
+        psi,
+        is_drifted
+    from {{ ref('churn_score_drift') }}
 
 ),
 
@@ -46,9 +56,15 @@ all_users as (
 score_dates as (
 
     -- the served one, too, where an earlier version of the project made its scores
-    select snapshot_date, model_run_id from all_users
+    select
+        snapshot_date,
+        model_run_id
+    from all_users
     union
-    select snapshot_date, model_run_id from served
+    select
+        snapshot_date,
+        model_run_id
+    from served
 
 ),
 
@@ -110,7 +126,7 @@ outcomes as (
     inner join known
         on
             (unix_date(last_known.outcome_date) - unix_date(known.snapshot_date)) % 10 = 0
-            and known.snapshot_date <= last_known.outcome_date
+            and last_known.outcome_date >= known.snapshot_date
             and unix_date(last_known.snapshot_date) - unix_date(known.snapshot_date) <= 27
     group by last_known.snapshot_date, last_known.outcome_date, known.level, known.tenure
 
@@ -237,8 +253,9 @@ reasons as (
             case
                 when drifted_features > 0
                     then concat(
-                            drifted_features, ' feature(s) have drifted since the fit, most of all ',
-                            worst_feature, ' (PSI ', cast(worst_feature_psi as decimal(9, 2)), ').'
+                            drifted_features,
+                            ' feature(s) have drifted since the fit, most of all ', worst_feature,
+                            ' (PSI ', cast(worst_feature_psi as decimal(9, 2)), ').'
                         )
             end,
             case
