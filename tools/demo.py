@@ -44,7 +44,7 @@ LOG_FILES = [
 ]
 # targets of profiles.yml whose tables are in the folder CHURN_WAREHOUSE
 TARGETS = ("comet", "local")
-USERS = 1_000
+USERS = 500  # enough for a model that is better than none for certain
 AT_RISK_SHOWN = 3
 
 
