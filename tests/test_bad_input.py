@@ -457,7 +457,8 @@ def test_ansi_mode_changes_no_row(corpus: Corpus, spark: SparkSession) -> None:
                 with pytest.raises(NumberFormatException):
                     spark.sql("select cast('x' as int)").collect()
                 rows = spark.sql((compiled / node["original_file_path"]).read_text())
-                assert_same_rows(rows, built, name, LOAD_TIMES)
+                # of a view in the order of its contract
+                assert_same_rows(rows.select(*built.columns), built, name, LOAD_TIMES)
                 assert spark.conf.get("spark.sql.ansi.enabled") == "true"
 
 
