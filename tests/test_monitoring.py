@@ -21,9 +21,8 @@ from tests.warehouse import Project, active_spark, copy_of_project, environment
 pytestmark = [pytest.mark.slow, pytest.mark.thorough, pytest.mark.nightly]
 
 FIRST, LAST = date(2018, 10, 1), date(2018, 12, 10)
-CHANGES = date(
-    2018, 11, 19
-)  # the scenario begins, and the model was trained on what was known then
+# the scenario begins, and the model was trained on what was known then
+CHANGES = date(2018, 11, 19)
 FITTED_TO = CHANGES - timedelta(days=10)
 SCENARIOS = ("baseline", "price_rise", "free_tier_ads", "outage")
 MARTS = ("churn_risk", "churn_score_calibration", "churn_score_drift", "churn_score_outcomes")
