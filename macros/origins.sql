@@ -3,8 +3,8 @@
     `churn.made_from.<table>`, of words: the checksum of its code, the snapshot of `base_events`, and of the
     log's calendar the first, the last and the last complete date; `-` where there is none. A sixth word is
     what else of the landing folder it shows: the folder that files were loaded from, or which files the
-    ledger compared. What is to be made again follows from this alone. So builds that failed, were killed, were of a part only or
-    were taken back need no rule of their own.
+    ledger compared. What is to be made again follows from this alone. So builds that failed, were killed,
+    were of a part only or were taken back need no rule of their own.
 -#}
 
 {#- on-run-start: what all tables are made from now, in one query. -#}

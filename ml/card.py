@@ -13,6 +13,7 @@ from rich import box
 from rich.table import Table
 
 from ml import store
+from ml.features import TENURES
 from ml.figures import Interval, Ranking, calibration_bins, curve, figures_with_intervals
 from ml.models import BASELINES, model_name
 from warehouse.console import Console
@@ -42,10 +43,11 @@ def cohorts(predictions: pd.DataFrame) -> dict[str, np.ndarray]:
         "new_users": predictions["is_new"].to_numpy(dtype=bool),
         "paid": paid == 1,
         "free": paid == 0,
-        "tenure_under_30_days": tenure < 30,
-        "tenure_30_to_89_days": (tenure >= 30) & (tenure < 90),
-        "tenure_90_days_or_more": tenure >= 90,
     }
+    above = -np.inf
+    for name, below in TENURES.items():
+        found[f"tenure_{name}"] = (tenure >= above) & (tenure < below)
+        above = below
     return {name: mask for name, mask in found.items() if mask.any()}
 
 
@@ -288,8 +290,8 @@ def model_card(run: Mapping, metrics: Mapping) -> str:
     lines += ["", f"### {model_name(chosen)}, at the top of the list", ""]
     lines += ["| share looked at | lift | recall |", "|---|---|---|"]
     lines += [
-        f"| {p} % | {_shown(figures[chosen]['all'][f'lift_at_{p}_percent'])} "
-        f"| {_shown(figures[chosen]['all'][f'recall_at_{p}_percent'])} |"
+        f"| {p} % | {figure_text(figures[chosen]['all'][f'lift_at_{p}_percent'])} "
+        f"| {figure_text(figures[chosen]['all'][f'recall_at_{p}_percent'])} |"
         for p in (1, 5, 10)
     ]
     segments = {
@@ -342,11 +344,12 @@ def _size(metrics: Mapping, cohort: str) -> str:
     )
 
 
-def _shown(
+def figure_text(
     figure: Interval | Mapping[str, float | None],
     digits: int | None = None,
     has_interval: bool = True,
 ) -> str:
+    """'0.755 (0.726 to 0.786)', '0.137', or a dash where the figure is undefined."""
     value, low, high = (
         (figure.value, figure.low, figure.high)
         if isinstance(figure, Interval)
@@ -369,7 +372,9 @@ def _table(
     for name in shown:
         table.add_column(PRINTED[name][0], justify="right", no_wrap=True)
     for label, figures in rows.items():
-        table.add_row(label, *(_shown(figures[n], PRINTED[n][1], n == "roc_auc") for n in shown))
+        table.add_row(
+            label, *(figure_text(figures[n], PRINTED[n][1], n == "roc_auc") for n in shown)
+        )
     return table
 
 
@@ -379,7 +384,7 @@ def _markdown(first: str, rows: Mapping[str, Mapping], bold: str | None = None) 
     lines = [f"| {first} | {head} |", "|---" * (len(shown) + 1) + "|"]
     for name, figures in rows.items():
         label = f"**{name}**" if name == bold else name
-        lines.append(f"| {label} | " + " | ".join(_shown(figures[n]) for n in shown) + " |")
+        lines.append(f"| {label} | " + " | ".join(figure_text(figures[n]) for n in shown) + " |")
     return lines
 
 

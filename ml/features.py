@@ -44,6 +44,9 @@ CATEGORIES = (
 )
 CATEGORY_COLUMN = "last_event_category"
 
+# Groups of users by the days since they registered, and below how many each of them ends.
+TENURES = {"under_30_days": 30.0, "30_to_89_days": 90.0, "90_days_or_more": math.inf}
+
 Phrase = Callable[[Any, "float | None"], str]
 
 

@@ -7,7 +7,7 @@ scores expect with those that came.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any
@@ -20,26 +20,28 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 import ml
-from ml.features import BY_NAME, CATEGORIES, CATEGORY_COLUMN, KEYS, LABEL
+from ml.features import BY_NAME, CATEGORIES, CATEGORY_COLUMN, KEYS, LABEL, TENURES, columns
 
 SCORE = "churn_probability"
 BIN = ["snapshot_date", "feature", "bin"]
 TENTHS = np.arange(1, 10) / 10
-ONE_HOT = [f"{CATEGORY_COLUMN}_is_{category}" for category in CATEGORIES]
+ONE_HOT = [column for column, _ in columns((CATEGORY_COLUMN,))]
 
 # By feature, and for the score: `edges`, the highest value of each bin but the last, and `users` in
 # each bin on a day of the reference, in the mean; the first are those without a value.
 Bins = Mapping[str, Mapping[str, Any]]
 
 
-def reference_bins(rows: pd.DataFrame, probability: NDArray[np.float64]) -> Bins:
+def reference_bins(
+    rows: pd.DataFrame, probability: Callable[[pd.DataFrame], NDArray[np.float64]]
+) -> Bins:
     """Bins with a tenth of the users in each, of the last week of the encoded `rows` of a fit.
 
     A week, as users come on some weekdays more than on others. Where many have the same value there
     are fewer bins. Each category is one.
     """
-    last = rows.assign(**{SCORE: probability})
-    last = last[last["snapshot_date"] > last["snapshot_date"].max() - timedelta(days=7)]
+    last = rows[rows["snapshot_date"] > rows["snapshot_date"].max() - timedelta(days=7)]
+    last = last.assign(**{SCORE: probability(last)})
     days = last["snapshot_date"].nunique()
     found = {}
     for name in (*BY_NAME, SCORE):
@@ -96,18 +98,16 @@ def _counted(rows: DataFrame, bins: Bins) -> DataFrame:
 def outcomes(scores: DataFrame, features: DataFrame) -> DataFrame:
     """One row per snapshot date, decile, plan and group of tenure: users, cancellations that their
     scores expect, and those that came; null until the label is known."""
+    tenures = [
+        f"when tenure_days < double('{below}') then '{name}'" for name, below in TENURES.items()
+    ]
     return scores.sparkSession.sql(
         f"""
         select
             snapshot_date,
             risk_decile,
             if(is_paid, 'paid', 'free') as level,
-            case
-                when tenure_days < 30 then 'under_30_days'
-                when tenure_days < 90 then '30_to_89_days'
-                when tenure_days >= 90 then '90_days_or_more'
-                else 'unknown'
-            end as tenure,
+            case {" ".join(tenures)} else 'unknown' end as tenure,
             count(*) as users,
             -- exact, whatever the order of the rows
             double(sum(cast(churn_probability as decimal(18, 9)))) as expected_cancellations,

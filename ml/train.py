@@ -206,7 +206,7 @@ def train(
         "losses": {name: asdict(loss) for name, loss in losses.items()},
         "features": TYPES,
         "categories": CATEGORIES,
-        "bins": monitoring.reference_bins(rows, model.probability(rows)),
+        "bins": monitoring.reference_bins(rows, model.probability),
     }
     metrics = card.metrics_json(run, predictions, found, explained.strengths())
     with step("save model and figures"):

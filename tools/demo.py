@@ -324,6 +324,7 @@ def train(spark: SparkSession, target: Target, artifacts: Path, progress: Progre
     """Train, and return what is to be said of the model; nothing where there is none."""
     from ml import store
     from ml.errors import Alarm, TooLittleData
+    from ml.models import model_name
     from ml.train import Settings
     from ml.train import train as train_model
 
@@ -335,24 +336,22 @@ def train(spark: SparkSession, target: Target, artifacts: Path, progress: Progre
             return []
         folder = store.run_folder(artifacts, run_id)
         metrics = json.loads((folder / "metrics.json").read_text())
-        log.said = metrics["chosen"].replace("_", " ")
+        log.said = model_name(metrics["chosen"])
     return about_model(metrics)
 
 
 def about_model(metrics: dict[str, Any]) -> list[str]:
     """How good the model is, and whether it is better than no model for certain."""
+    from ml.card import figure_text
+
     of_all = metrics["figures"][metrics["chosen"]]["all"]
     size = metrics["cohorts"]["all"]
     base = of_all["base_rate"]["value"]
-
-    def figure(name: str, digits: int) -> str:
-        value, low, high = (of_all[name][key] for key in ("value", "low", "high"))
-        return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
-
     is_better = (of_all["pr_auc"]["low"] or 0) > base
     return [
-        f"ROC AUC {figure('roc_auc', 2)}, PR AUC {figure('pr_auc', 2)} at a base rate of"
-        f" {base:.2f}, lift of the top tenth {figure('lift_at_10_percent', 1)}: in brackets the"
+        f"ROC AUC {figure_text(of_all['roc_auc'], 2)}, PR AUC {figure_text(of_all['pr_auc'], 2)} at"
+        f" a base rate of {base:.2f}, lift of the top tenth"
+        f" {figure_text(of_all['lift_at_10_percent'], 1)}: in brackets the"
         f" 95 % interval, on {size['users']:,} users of whom {size['churned_users']:,} cancel",
         "It is better than no model: all of the interval of PR AUC lies above the base rate."
         if is_better
