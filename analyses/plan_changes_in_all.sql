@@ -4,6 +4,6 @@ select
     sum(visits) as visits,
     sum(submits) as submits,
     round(try_divide(sum(submits), sum(visits)), 3) as submits_per_visit
-from {{ target.schema }}_published.plan_change_funnel
+from {{ target.schema }}_published.weekly_plan_change_funnel
 group by direction
 order by direction

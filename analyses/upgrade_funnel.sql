@@ -4,6 +4,6 @@ select
     visiting_users,
     converted_users,
     round(converted_share, 3) as converted_share
-from {{ target.schema }}_published.plan_change_funnel
+from {{ target.schema }}_published.weekly_plan_change_funnel
 where direction = 'upgrade'
 order by week_start_date

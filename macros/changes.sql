@@ -151,7 +151,7 @@
     grows with the log, and this leaves out whoever was away. -#}
 {% macro is_changed_user(column) -%}
     {{ column }} in (
-        select user_id from {{ table_name(graph.nodes[model_id('stg_session_days')]) }}
+        select user_id from {{ table_name(graph.nodes[model_id('int_session_parts')]) }}
         where {{ in_changed('activity_date') }}
     )
 {%- endmacro %}
@@ -182,7 +182,7 @@
         {{ 'true' if changes is none or changes else 'false' }}
     {%- else -%}
         {{ column }} in (
-            select user_id from {{ table_name(graph.nodes[model_id('stg_session_days')]) }}
+            select user_id from {{ table_name(graph.nodes[model_id('int_session_parts')]) }}
             where {{ among('activity_date', changes) }}
         )
     {%- endif -%}

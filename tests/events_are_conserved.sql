@@ -1,6 +1,8 @@
 -- Of each date, the lines are events, quarantined lines or duplicates, and the events with a user
 -- are in one session and one user-day each; sessions, users and files add up to the same. One row
 -- per sum that does not. The lines of no date are those that were rejected when they were parsed.
+{{ config(group='analytics_engineering') }}
+
 with
 
 staged as (
@@ -50,7 +52,7 @@ counts as (
         activity_date as event_date,
         'in sessions' as figure,
         events
-    from {{ ref('stg_session_days') }}
+    from {{ ref('int_session_parts') }}
     where {{ in_tested('activity_date') }}
     union all
     select
@@ -87,7 +89,7 @@ totals as (
             from {{ ref('ingested_files') }}
         ) as kept_file_lines,
         (select sum(events) from {{ ref('fct_user_days') }}) as user_day_events,
-        (select sum(events) from {{ ref('stg_sessions') }}) as session_events,
+        (select sum(events) from {{ ref('fct_sessions') }}) as session_events,
         (select sum(events) from {{ ref('dim_users') }}) as user_events
 
 ),

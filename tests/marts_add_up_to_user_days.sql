@@ -16,7 +16,7 @@ session_weeks as (
     select
         trunc(session_date, 'week') as week_start_date,
         count(*) as sessions
-    from {{ ref('stg_sessions') }}
+    from {{ ref('fct_sessions') }}
     group by trunc(session_date, 'week')
 
 ),
@@ -91,7 +91,7 @@ funnel as (
         week_start_date,
         sum(visits) as visits,
         sum(submits) as submits
-    from {{ ref('plan_change_funnel') }}
+    from {{ ref('weekly_plan_change_funnel') }}
     group by week_start_date
 
 ),

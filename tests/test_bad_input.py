@@ -404,7 +404,7 @@ def test_nobody_is_not_a_user(corpus: Corpus) -> None:
     users = {row[0] for row in corpus.project.table("dim_users").select("user_id").collect()}
     assert {"77", "78", "077", "12345678"} <= users
     assert not users & {"77.0", "77.5", "true", "True", "nan", "None", "null"}
-    for name in ("dim_users", "stg_sessions", "fct_user_days", "churn_features"):
+    for name in ("dim_users", "fct_sessions", "fct_user_days", "churn_features"):
         strangers = corpus.project.table(name).where(
             "user_id is null or user_id in ('', '1261737')"
         )
@@ -416,7 +416,7 @@ def test_an_unknown_page_is_a_warning_with_its_count(corpus: Corpus) -> None:
     events = corpus.found.all_events
     date = min(event.event_date for event in events if event.page == "Karaoke")
     pages = [event.page for event in events if event.event_date == date]
-    found = corpus.project.table("stg_log_anomalies").where(
+    found = corpus.project.table("int_log_anomalies").where(
         f"finding = 'unknown_pages' and event_date = '{date}'"
     )
     (finding,) = found.collect()

@@ -50,9 +50,9 @@ def test_one_file_has_every_model_exposure_and_the_overview(
         assert name in overview or name in (
             "churn_calendar",
             "stg_line_counts",
-            "stg_log_anomalies",
-            "stg_rejection_anomalies",
-            "stg_volume_anomalies",
+            "int_log_anomalies",
+            "int_rejection_anomalies",
+            "int_volume_anomalies",
         )
 
 

@@ -25,7 +25,7 @@ OF_SCORES = (
     *("churn_risk", "model_health"),
     *(f"churn_score_{what}" for what in ("calibration", "drift", "outcomes")),
 )
-EMPTY = (*OF_SCORES, "stg_log_anomalies", "stg_rejection_anomalies", "stg_volume_anomalies")
+EMPTY = (*OF_SCORES, "int_log_anomalies", "int_rejection_anomalies", "int_volume_anomalies")
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def snapshot(sample: Project) -> date:
 
     28 days lie before it, for the widest window, and ten complete ones after it, for its label.
     """
-    crossing = sample.table("stg_session_days").groupBy("user_id", "session_id").agg(
+    crossing = sample.table("int_session_parts").groupBy("user_id", "session_id").agg(
         F.max("activity_date").alias("snapshot_date"), F.min("activity_date").alias("first_date")
     ).where("first_date < snapshot_date")  # fmt: skip
     cancelled = sample.table("churn_features").where("is_churned_next_10_days")
@@ -91,7 +91,7 @@ def unbounded_frame(project: Project) -> DataFrame:
     totals, features = (
         (project.folder / "target/compiled/churn_at_scale/models/marts/churn" / f"{name}.sql")
         .read_text()
-        for name in ("churn_running_totals", "churn_features")
+        for name in ("int_user_running_totals", "churn_features")
     )  # fmt: skip
     frame = "rows between unbounded preceding and current row"
     assert frame in totals
@@ -99,9 +99,9 @@ def unbounded_frame(project: Project) -> DataFrame:
     spark.sql(
         totals.replace(frame, "rows between unbounded preceding and unbounded following")
     ).createOrReplaceTempView("leaking_totals")
-    assert project.relation("churn_running_totals") in features
+    assert project.relation("int_user_running_totals") in features
     leaking = spark.sql(
-        features.replace(project.relation("churn_running_totals"), "leaking_totals")
+        features.replace(project.relation("int_user_running_totals"), "leaking_totals")
     )
     # evaluated before the next project puts another view in this one's place
     rows = leaking.collect()

@@ -140,7 +140,7 @@ def test_sessions_are_visits_and_start_where_they_start(
     starts: dict[str, str] = {}
     for line in lines:
         starts.setdefault(line["visit"], line["event_time"])
-    found = Counter(str(row.session_date) for row in podcasts.table("stg_sessions").collect())
+    found = Counter(str(row.session_date) for row in podcasts.table("fct_sessions").collect())
     assert found == Counter(text[:10] for text in starts.values())
 
 

@@ -53,7 +53,7 @@ def test_mini_totals(mini: Project) -> None:
     users = mini.table("dim_users")
     assert users.count() == 222
     assert users.where("is_churned").count() == 52
-    assert mini.table("stg_sessions").count() == 2_923
+    assert mini.table("fct_sessions").count() == 2_923
 
 
 def test_mini_days(mini: Project) -> None:

@@ -10,6 +10,13 @@ log_dates as (
 
 ),
 
+repeated_events as (
+
+    select * except (lines, source_files)
+    from {{ ref('duplicate_events') }}
+
+),
+
 single_events as (
 
     select
@@ -32,17 +39,10 @@ single_events as (
         base_events.song_milliseconds,
         base_events.content_hash
     from {{ ref('base_events') }} as base_events
-    left anti join {{ ref('duplicate_candidates') }} as candidates
+    left anti join repeated_events
         on
-            base_events.event_date = candidates.event_date
-            and base_events.content_hash = candidates.content_hash
-
-),
-
-repeated_events as (
-
-    select * except (lines, source_files)
-    from {{ ref('duplicate_events') }}
+            base_events.event_date = repeated_events.event_date
+            and base_events.content_hash = repeated_events.content_hash
 
 ),
 

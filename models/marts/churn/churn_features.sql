@@ -26,7 +26,7 @@ days as (
     select
         *,
         (select last_event_date from calendar) as last_event_date
-    from {{ ref('churn_running_totals') }}
+    from {{ ref('int_user_running_totals') }}
 
 ),
 
@@ -134,7 +134,7 @@ features as (
         snapshot_date,
 
         -- state
-        coalesce(last_paid_event_at >= last_free_event_at, paid_events_to_date > 0) as is_paid,
+        is_paid,
         case
             when registered_at < cast(snapshot_date as timestamp)
                 then datediff(snapshot_date, cast(registered_at as date))

@@ -7,9 +7,9 @@
 
 with
 
-session_days as (
+session_parts as (
 
-    select * from {{ ref('stg_session_days') }}
+    select * from {{ ref('int_session_parts') }}
     where {{ in_changed('activity_date') }}
 
 ),
@@ -19,7 +19,7 @@ user_days as (
     select
         user_id,
         activity_date,
-        count(*) as sessions,
+        count(distinct session_id) as sessions,
         sum(events) as events,
         sum(paid_events) as paid_events,
         sum(songs) as songs,
@@ -53,9 +53,19 @@ user_days as (
         max(last_upgrade_visit_at) as last_upgrade_visit_at,
         max(last_downgrade_visit_at) as last_downgrade_visit_at,
         min(registered_at) as registered_at
-    from session_days
+    from session_parts
     group by user_id, activity_date
+
+),
+
+with_plan as (
+
+    select
+        *,
+        -- the plan of the last event; two plans within one millisecond count as paid
+        coalesce(last_paid_event_at >= last_free_event_at, paid_events > 0) as is_paid
+    from user_days
 
 )
 
-select * from user_days
+select * from with_plan

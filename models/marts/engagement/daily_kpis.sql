@@ -16,7 +16,6 @@ user_days as (
 
     select
         *,
-        coalesce(last_paid_event_at >= last_free_event_at, paid_events > 0) as is_paid,
         lead(activity_date) over (partition by user_id order by activity_date)
             as next_activity_date
     from {{ ref('fct_user_days') }}
@@ -28,7 +27,7 @@ sessions as (
     select
         session_date as kpi_date,
         count(*) as sessions
-    from {{ ref('stg_sessions') }}
+    from {{ ref('fct_sessions') }}
     group by session_date
 
 ),

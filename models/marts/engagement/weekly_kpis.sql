@@ -16,8 +16,7 @@ user_weeks as (
     select
         trunc(activity_date, 'week') as week_start_date,
         user_id,
-        coalesce(max(last_paid_event_at) >= max(last_free_event_at), sum(paid_events) > 0)
-            as is_paid,
+        max_by(is_paid, activity_date) as is_paid,
         sum(cancellations) > 0 as is_churned
     from {{ ref('fct_user_days') }}
     group by trunc(activity_date, 'week'), user_id

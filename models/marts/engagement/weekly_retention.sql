@@ -8,7 +8,7 @@ user_days as (
         activity_date,
         trunc(activity_date, 'week') as week_start_date,
         registered_at,
-        coalesce(last_paid_event_at >= last_free_event_at, paid_events > 0) as is_paid
+        is_paid
     from {{ ref('fct_user_days') }}
 
 ),

@@ -7,12 +7,12 @@ from dbt_bouncer.check_framework.decorator import check, fail
 
 @check
 def check_models_have_owner_and_example(ctx: Any) -> None:
-    """Every model has an owner in its meta; a mart's description ends with a query of it."""
+    """Every model has a group, whose owner answers for it; a mart's description ends with a query of it."""
     models = [getattr(it, "model", None) or it for it in ctx.models]
     wrong = [
-        f"{model.unique_id} has no owner (meta of its folder in dbt_project.yml)"
+        f"{model.unique_id} has no group (of its folder in dbt_project.yml)"
         for model in models
-        if not model.config.meta.get("owner")
+        if not model.group
     ]
     wrong += [
         f"{model.unique_id} has no example query of churn_published.{model.name}"

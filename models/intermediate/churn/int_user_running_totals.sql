@@ -11,7 +11,7 @@ user_days as (
 
 transitions as (
 
-    select * from {{ ref('user_day_transitions') }}
+    select * from {{ ref('int_user_day_transitions') }}
 
 ),
 
@@ -122,6 +122,7 @@ totals as (
     select
         user_id,
         activity_date,
+        is_paid,
         min(activity_date) over past as first_activity_date,
         min(registered_at) over past as registered_at,
         count(*) over past as active_days_to_date,
@@ -160,8 +161,6 @@ totals as (
             as downgrade_visits_after_song_paid_to_date,
         max(last_session_started_at) over past as last_session_started_at,
         max(last_event_at) over past as last_event_at,
-        max(last_paid_event_at) over past as last_paid_event_at,
-        max(last_free_event_at) over past as last_free_event_at,
         max(last_song_at) over past as last_song_at,
         max(last_advert_at) over past as last_advert_at,
         max(last_thumbs_up_at) over past as last_thumbs_up_at,

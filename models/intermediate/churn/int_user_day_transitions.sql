@@ -1,6 +1,6 @@
 -- What a user does next says what kind of user it is. Events are paired with the one after them
 -- on the same date; the first and the last event of the date are kept, so that
--- `churn_running_totals` pairs dates without a second look at the events.
+-- `int_user_running_totals` pairs dates without a second look at the events.
 {{
     config(
         meta={'updated_by': 'days'},

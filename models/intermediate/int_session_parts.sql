@@ -1,6 +1,6 @@
--- The one pass over the events that counts: sessions, user-days and users are sums of its rows.
+-- The one pass over the events that counts: sessions, user-days and users are made of its rows.
 -- Only whole numbers and timestamps are aggregated, so that Spark hashes instead of sorting, and
--- any order of the events gives the same row.
+-- any order of the events gives the same row. Texts are keys or have a number.
 {{
     config(
         meta={'updated_by': 'days'},
@@ -10,28 +10,39 @@
 
 with
 
-events as (
+categories as (
 
-    select
-        user_id,
-        session_id,
-        event_date,
-        event_at,
-        page_category,
-        is_paid,
-        song_milliseconds,
-        registered_at
-    from {{ ref('stg_events') }}
-    where user_id is not null and {{ in_changed('event_date') }}
+    select posexplode(sort_array(collect_set(page_category))) as (category_number, page_category)
+    from {{ ref('page_catalogue') }}
 
 ),
 
-session_days as (
+events as (
+
+    -- one number for the order of a session's events that ends in the page: 11 bits for the item,
+    -- 10 for the category, where the last number stands for `unknown`
+    select
+        stg_events.*,
+        unix_millis(stg_events.event_at) * 2097152
+        + least(coalesce(stg_events.item_in_session, 0), 2047) * 1024
+        + coalesce(categories.category_number, 1023) as event_order
+    from {{ ref('stg_events') }} as stg_events
+    left join categories
+        on stg_events.page_category = categories.page_category
+    where stg_events.user_id is not null and {{ in_changed('stg_events.event_date') }}
+
+),
+
+counts as (
 
     select
         user_id,
         session_id,
         event_date as activity_date,
+        registered_at,
+        gender,
+        location,
+        user_agent,
         count(*) as events,
         count_if(is_paid) as paid_events,
         count_if(page_category = 'song') as songs,
@@ -53,6 +64,8 @@ session_days as (
         count_if(page_category = 'downgrade') as downgrades,
         count_if(page_category = 'cancellation') as cancellations,
         min(event_at) as first_event_at,
+        min(case when is_paid then event_at end) as first_paid_event_at,
+        min(case when not is_paid then event_at end) as first_free_event_at,
         max(event_at) as last_event_at,
         max(case when is_paid then event_at end) as last_paid_event_at,
         max(case when not is_paid then event_at end) as last_free_event_at,
@@ -67,10 +80,25 @@ session_days as (
             as last_upgrade_visit_at,
         max(case when page_category = 'downgrade_visit' then event_at end)
             as last_downgrade_visit_at,
-        min(registered_at) as registered_at
+        min(event_order) as first_event_order,
+        max(event_order) as last_event_order
     from events
-    group by user_id, session_id, event_date
+    group by user_id, session_id, event_date, registered_at, gender, location, user_agent
+
+),
+
+parts as (
+
+    select
+        counts.*,
+        coalesce(first_pages.page_category, 'unknown') as first_page_category,
+        coalesce(last_pages.page_category, 'unknown') as last_page_category
+    from counts
+    left join categories as first_pages
+        on counts.first_event_order % 1024 = first_pages.category_number
+    left join categories as last_pages
+        on counts.last_event_order % 1024 = last_pages.category_number
 
 )
 
-select * from session_days
+select * from parts

@@ -1,5 +1,5 @@
 -- Lines that are left out: of a file, of dates far from the log, of the whole log. A part of
--- `stg_log_anomalies`, which says what of it is an error.
+-- `int_log_anomalies`, which says what of it is an error.
 {{ config(materialized='view') }}
 
 with

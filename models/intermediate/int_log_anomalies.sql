@@ -9,7 +9,7 @@ no_users as (
 
     select sum(staged_events) as events
     from {{ ref('ingested_files') }}
-    where not exists (select user_id from {{ ref('stg_sessions') }})
+    where not exists (select user_id from {{ ref('fct_sessions') }})
     having sum(staged_events) > 0
 
 ),
@@ -114,7 +114,7 @@ resumed_sessions as (
         last_resumed_date as event_date,
         count(*) as sessions,
         max(struct(pause_seconds, user_id, session_id)) as longest
-    from {{ ref('stg_sessions') }}
+    from {{ ref('fct_sessions') }}
     where last_resumed_date is not null
     group by last_resumed_date
 
@@ -131,7 +131,7 @@ findings as (
         is_large,
         is_accepted,
         message
-    from {{ ref('stg_volume_anomalies') }}
+    from {{ ref('int_volume_anomalies') }}
     union all
     select
         finding,
@@ -169,7 +169,7 @@ findings as (
         is_large,
         is_accepted,
         message
-    from {{ ref('stg_rejection_anomalies') }}
+    from {{ ref('int_rejection_anomalies') }}
     union all
     -- no log is too small to have a user
     select

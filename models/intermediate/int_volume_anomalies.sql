@@ -1,5 +1,5 @@
 -- Lines of a date against those of the dates before it: what is missing, too few or too many. A
--- part of `stg_log_anomalies`, which says what of it is an error.
+-- part of `int_log_anomalies`, which says what of it is an error.
 {{ config(materialized='view') }}
 
 with

@@ -1,6 +1,6 @@
 -- Which songs a user has played: a set grows, so only its new members are added. A number stands
 -- for a title: of ten thousand songs of one user, two share one in 3 of 10^12 cases.
--- depends_on: {{ ref('stg_session_days') }}
+-- depends_on: {{ ref('int_session_parts') }}
 {{
     config(
         meta={'updated_by': 'users'},
