@@ -64,11 +64,12 @@
     {% set build = "build_" ~ run_started_at.strftime('%Y%m%dT%H%M%SZ') ~ "_" ~ invocation_id[:8] %}
     {% set tagged, shown = [], [] %}
     {% for node in table_nodes() + seed_nodes() %}{% do tagged.append(tag_it(node, build)) %}{% endfor %}
-    {% for node in mart_nodes() if node.config.materialized != 'view' %}{% do shown.extend(show_readers(node)) %}{% endfor %}
-    {#- of a mart that is a view, the same query of what is published; parents come first in the results -#}
-    {% for result in results if is_mart(result.node) and result.node.config.materialized == 'view' %}
-        {% do shown.append(reader_view(graph.nodes[result.node.unique_id], in_order(result.node, result.node.compiled_code
-            | replace(target.schema ~ '_marts.', marts_schema() ~ '.') | replace(marts_schema() ~ '.', published_schema() ~ '.')))) %}
+    {% for node in shown_tables() %}{% do shown.extend(show_readers(node)) %}{% endfor %}
+    {#- parents come first in the results -#}
+    {% set codes = {} %}
+    {% for result in results if result.node.config.materialized == 'view' %}
+        {% do codes.update({result.node.unique_id: published_query(result.node, codes)}) %}
+        {% if is_mart(result.node) %}{% do shown.append(reader_view(result.node, codes[result.node.unique_id])) %}{% endif %}
     {% endfor %}
     {% do run_in_turn(["create schema if not exists " ~ published_schema()] + tagged) %}
     {% do say_published(build, 'dbt ' ~ flags.WHICH) %}
@@ -76,6 +77,32 @@
     {% do run_in_turn(shown + drop_other_views()) %}
     {% do log("Published " ~ mart_nodes() | length ~ " marts in " ~ published_schema() ~ " as " ~ build ~ ".", info=True) %}
     {{ return(build) }}
+{% endmacro %}
+
+
+{#- The query of a view, of what is published: a mart is there as a view, a view of another model as its query,
+    and any other table as of its tag. -#}
+{% macro published_query(node, codes) %}
+    {% set query = namespace(text=in_order(node, node.compiled_code)) %}
+    {% for id in node.depends_on.nodes if id in graph.nodes %}
+        {% set parent = graph.nodes[id] %}
+        {% set shown = published_schema() ~ '.' ~ parent.alias if is_mart(parent)
+            else '(' ~ codes[id] ~ ')' if parent.config.materialized == 'view'
+            else table_name(parent) ~ " version as of 'published'" %}
+        {% set name = '(?<![\\w.])' ~ modules.re.escape(table_name(parent)) ~ '\\b' %}
+        {% set query.text = modules.re.split(name, query.text) | join(shown) %}
+    {% endfor %}
+    {{ return(query.text) }}
+{% endmacro %}
+
+
+{#- Tables that readers see, as marts or through the views among them. -#}
+{% macro shown_tables() %}
+    {% set ids = [] %}
+    {% for node in mart_nodes() %}
+        {% do ids.extend(table_parents(node) if node.config.materialized == 'view' else [node.unique_id]) %}
+    {% endfor %}
+    {{ return(graph.nodes.values() | selectattr('unique_id', 'in', ids) | sort(attribute='alias') | list) }}
 {% endmacro %}
 
 
@@ -105,7 +132,7 @@
 {#- on-run-start: of a publish or a rollback that was killed on its way, what is left to do. -#}
 {% macro finish_publishing() %}
     {% set build, statements = graph.run.publication.get('build_name'), [] %}
-    {% for node in mart_nodes() if node.config.materialized != 'view' %}
+    {% for node in shown_tables() %}
         {% set tags = graph.run.versions[node.unique_id].tags %}
         {% if build and build in tags and tags.get('published') != tags[build] %}
             {% do statements.extend(show_readers(node, build)) %}
@@ -118,14 +145,14 @@
 {% endmacro %}
 
 
-{#- The statements that let readers see a mart as it is now, or as it was in a build. The view is replaced where
-    its columns or their descriptions may differ. -#}
+{#- The statements that let readers see a table as it is now, or as it was in a build. The view of a mart is
+    replaced where its columns or their descriptions may differ. -#}
 {% macro show_readers(node, build=none) %}
     {% set tags = graph.run.versions[node.unique_id].tags %}
     {% set statements = [tag_it(node, 'published', tags[build] if build else none)] %}
     {% set is_same = not build and graph.run.publication.get('tests_checksum') == tests_checksum()
         and tags.get('published') and origin_of(node.unique_id, 'published') and origin_of(node.unique_id, 'published')[0] == origin_of(node.unique_id)[0] %}
-    {% if not is_same %}
+    {% if is_mart(node) and not is_same %}
         {% do statements.append(reader_view(node, "select * from " ~ table_name(node) ~ " version as of 'published'",
             run_query("select * from " ~ table_name(node) ~ " version as of " ~ tags[build] ~ " limit 0").column_names if build)) %}
     {% endif %}

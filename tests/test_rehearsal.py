@@ -24,7 +24,7 @@ from tests.make_log import make_log, write_log
 from tests.warehouse import environment
 from tools.setup_environment import SetupError
 
-pytestmark = [pytest.mark.slow, pytest.mark.cluster]
+pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.nightly]
 
 BUILDS = int(os.environ.get("CHURN_FAULTS", "0"))
 SEED = int(os.environ.get("CHURN_FAULTS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)

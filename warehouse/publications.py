@@ -1,7 +1,7 @@
 """What readers see: which build was decided on, and the tags and views that show it.
 
 A published build has a tag of its name on every table. The last row of the table
-`<schema>_audit.publications` is the decision; the tag `published` of each mart and its view follow.
+`<schema>_audit.publications` is the decision; the tags `published` and the views of marts follow.
 What was cut on that way is finished by whoever starts next.
 """
 
@@ -137,21 +137,30 @@ def finish_publishing(connection: Connection, say: Say) -> bool:
 
 
 def show_readers(connection: Connection, build: str, say: Say) -> int:
-    """Readers see every mart as a build published it; returns how many marts that changed.
+    """Readers see every mart as a build published it; returns how many tables that changed.
 
     A mart that only later builds have is no longer shown; one that left the project before stays.
     """
-    versions = versions_of(connection, connection.tables(connection.target.marts))
-    if build not in builds_of(versions):
+    target = connection.target
+    versions = versions_of(
+        connection, connection.tables(target.staging) + connection.tables(target.marts)
+    )
+    marts = _marts(connection, versions)
+    if build not in builds_of(marts):
         return 0  # a decision whose tags are gone: nothing better to show
     changed = 0
-    connection.execute(f"create schema if not exists {connection.target.published}")
-    for mart, tags in versions.items():
+    connection.execute(f"create schema if not exists {target.published}")
+    for table in versions.keys() - marts.keys():  # that readers see through views
+        tags = versions[table]
+        if "published" in tags and build in tags and tags["published"] != tags[build]:
+            connection.execute(tag_it(table, "published", tags[build]))
+            changed += 1
+    for mart, tags in marts.items():
         if build in tags:
             changed += _show(connection, mart, build, tags)
         elif "published" in tags and any(_is_build(tag) and tag > build for tag in tags):
             say(f"{_name(mart)} was not published by {build}: readers no longer see it.")
-            connection.execute(f"drop view if exists {connection.target.published}.{_name(mart)}")
+            connection.execute(f"drop view if exists {target.published}.{_name(mart)}")
             connection.execute(f"alter table {mart} drop tag published")
             changed += 1
     return changed

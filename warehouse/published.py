@@ -49,8 +49,8 @@ def catalog(warehouse: Path = WAREHOUSE) -> SqlCatalog:
 def connect(warehouse: Path = WAREHOUSE, schema: str = SCHEMA) -> duckdb.DuckDBPyConnection:
     """A DuckDB with a view `<schema>_published.<mart>` of each mart, as of its tag `published`.
 
-    A mart that is a view, as `churn_risk` is, is the same query as in Spark: of these and of the
-    tables of `<schema>_ml`, which are there too. All are of the versions of now; connect again to
+    A mart that is a view, as `churn_risk` is, is the same query as in Spark: of these, of the tables
+    of `<schema>_ml` and of those of `<schema>_staging` that it reads, which are there too. All are of the versions of now; connect again to
     see a later build or later scores. Nothing is read before it is asked for.
 
     Raises ReaderError where nothing is published, and for a table with rows marked as deleted.
@@ -63,7 +63,9 @@ def connect(warehouse: Path = WAREHOUSE, schema: str = SCHEMA) -> duckdb.DuckDBP
     )
     connection.execute("create macro unix_date(day) as day - date '1970-01-01'")
     published = f"{schema}_published"
-    marts, ml = (tables_of(lake, f"{schema}_{part}") for part in ("marts", "ml"))
+    staging, marts, ml = (
+        tables_of(lake, f"{schema}_{part}") for part in ("staging", "marts", "ml")
+    )
     views = {
         f"{published}.{name}": published_rows(table)
         for name, table in marts.items()
@@ -72,12 +74,17 @@ def connect(warehouse: Path = WAREHOUSE, schema: str = SCHEMA) -> duckdb.DuckDBP
     if not views:
         raise ReaderError(f"Nothing is published in {published}: run `dbt build` first.")
     views |= {f"{schema}_ml.{name}": published_rows(table, "main") for name, table in ml.items()}
-    of_views = {
-        f"{published}.{name}": sql
-        for name, sql in views_of(lake, published).items()
-        if " version as of " not in sql
+    views |= {
+        f"{schema}_staging.{name}": published_rows(table)
+        for name, table in staging.items()
+        if "published" in table.metadata.refs
     }
-    for part in ("published", "ml"):
+    of_views = {
+        f"{published}.{name}": sql.replace(" version as of 'published'", "")
+        for name, sql in views_of(lake, published).items()
+        if f"{published}.{name}" not in views
+    }
+    for part in ("staging", "published", "ml"):
         connection.execute(f"create schema {schema}_{part}")
     for view, sql in views.items():
         connection.execute(f"create view {view} as {sql}")

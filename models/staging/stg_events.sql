@@ -1,4 +1,5 @@
--- A view: the accepted lines are in `base_events` once, and are not written a second time.
+-- A view: the accepted lines are in `base_events` once, and are not written a second time. DuckDB runs
+-- the same text for `fct_events` (warehouse/published.py).
 {{ config(materialized='view') }}
 
 with
@@ -12,7 +13,25 @@ log_dates as (
 
 repeated_events as (
 
-    select * except (lines, source_files)
+    select
+        event_date,
+        event_at,
+        user_id,
+        session_id,
+        item_in_session,
+        page,
+        auth,
+        http_method,
+        http_status,
+        level,
+        location,
+        user_agent,
+        registered_at,
+        gender,
+        artist,
+        song,
+        song_milliseconds,
+        content_hash
     from {{ ref('duplicate_events') }}
 
 ),
@@ -20,29 +39,32 @@ repeated_events as (
 single_events as (
 
     select
-        base_events.event_date,
-        base_events.event_at,
-        base_events.user_id,
-        base_events.session_id,
-        base_events.item_in_session,
-        base_events.page,
-        base_events.auth,
-        base_events.http_method,
-        base_events.http_status,
-        base_events.level,
-        base_events.location,
-        base_events.user_agent,
-        base_events.registered_at,
-        base_events.gender,
-        base_events.artist,
-        base_events.song,
-        base_events.song_milliseconds,
-        base_events.content_hash
+        event_date,
+        event_at,
+        user_id,
+        session_id,
+        item_in_session,
+        page,
+        auth,
+        http_method,
+        http_status,
+        level,
+        location,
+        user_agent,
+        registered_at,
+        gender,
+        artist,
+        song,
+        song_milliseconds,
+        content_hash
     from {{ ref('base_events') }} as base_events
-    left anti join repeated_events
-        on
-            base_events.event_date = repeated_events.event_date
-            and base_events.content_hash = repeated_events.content_hash
+    where
+        not exists (
+            select 1 from repeated_events
+            where
+                repeated_events.event_date = base_events.event_date
+                and repeated_events.content_hash = base_events.content_hash
+        )
 
 ),
 
@@ -57,7 +79,23 @@ all_events as (
 events as (
 
     select
-        all_events.* except (user_agent),
+        all_events.event_date,
+        all_events.event_at,
+        all_events.user_id,
+        all_events.session_id,
+        all_events.item_in_session,
+        all_events.page,
+        all_events.auth,
+        all_events.http_method,
+        all_events.http_status,
+        all_events.level,
+        all_events.location,
+        all_events.registered_at,
+        all_events.gender,
+        all_events.artist,
+        all_events.song,
+        all_events.song_milliseconds,
+        all_events.content_hash,
         trim(both '"' from all_events.user_agent) as user_agent,
         -- a change of plan is an event of the plan that it leads to: it may be a user's last event
         case pages.page_category
@@ -67,10 +105,9 @@ events as (
         end as is_paid,
         coalesce(pages.page_category, 'unknown') as page_category
     from all_events
-    left semi join log_dates
-        on all_events.event_date = log_dates.event_date
     left join {{ ref('page_catalogue') }} as pages
         on all_events.page = pages.page
+    where all_events.event_date in (select event_date from log_dates)
 
 )
 

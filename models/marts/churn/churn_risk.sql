@@ -35,8 +35,16 @@ users as (
         level,
         platform,
         state,
-        last_event_at
+        last_event_at,
+        is_churned
     from {{ ref('dim_users') }}
+
+),
+
+calendar as (
+
+    select current_snapshot_date
+    from {{ ref('churn_calendar') }}
 
 ),
 
@@ -69,6 +77,10 @@ at_risk as (
         users.platform,
         users.state,
         users.last_event_at,
+        coalesce(users.is_churned, false) as is_churned_since,
+        coalesce(
+            served_scores.snapshot_date = (select max(current_snapshot_date) from calendar), false
+        ) as is_latest_snapshot,
         health.is_trustworthy,
         health.distrust_reason,
         served_scores.model_run_id,
