@@ -49,9 +49,10 @@ def catalog(warehouse: Path = WAREHOUSE) -> SqlCatalog:
 def connect(warehouse: Path = WAREHOUSE, schema: str = SCHEMA) -> duckdb.DuckDBPyConnection:
     """A DuckDB with a view `<schema>_published.<mart>` of each mart, as of its tag `published`.
 
-    A mart that is a view, as `churn_risk` is, is the same query as in Spark: of these, of the tables
-    of `<schema>_ml` and of those of `<schema>_staging` that it reads, which are there too. All are of the versions of now; connect again to
-    see a later build or later scores. Nothing is read before it is asked for.
+    A mart that is a view, as `churn_risk` is, is the same query as in Spark: of these, of the
+    tables of `<schema>_ml`, and of those of `<schema>_staging` that such views read, which are
+    there too. All are of the versions of now; connect again to see a later build or later scores.
+    Nothing is read before it is asked for.
 
     Raises ReaderError where nothing is published, and for a table with rows marked as deleted.
     """

@@ -7,7 +7,7 @@ from dbt_bouncer.check_framework.decorator import check, fail
 
 @check
 def check_models_have_owner_and_example(ctx: Any) -> None:
-    """Every model has a group, whose owner answers for it; a mart's description ends with a query."""
+    """Every model has a group, which has an owner; a mart's description ends with a query."""
     models = [getattr(it, "model", None) or it for it in ctx.models]
     wrong = [
         f"{model.unique_id} has no group (of its folder in dbt_project.yml)"
