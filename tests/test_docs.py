@@ -52,6 +52,7 @@ def test_one_file_has_every_model_exposure_and_the_overview(
             "stg_line_counts",
             "int_log_anomalies",
             "int_rejection_anomalies",
+            "int_share_anomalies",
             "int_volume_anomalies",
         )
 

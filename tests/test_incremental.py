@@ -25,7 +25,10 @@ OF_SCORES = (
     *("churn_risk", "model_health"),
     *(f"churn_score_{what}" for what in ("calibration", "drift", "outcomes")),
 )
-EMPTY = (*OF_SCORES, "int_log_anomalies", "int_rejection_anomalies", "int_volume_anomalies")
+EMPTY = (
+    *OF_SCORES,
+    *(f"int_{what}_anomalies" for what in ("log", "rejection", "share", "volume")),
+)
 
 
 @dataclass(frozen=True)

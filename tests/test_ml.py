@@ -1055,9 +1055,14 @@ def churn_risk(spark: SparkSession) -> list[str]:
     sql = (PROJECT_DIR / "models" / "marts" / "churn" / "churn_risk.sql").read_text()
     sql = sql[sql.index("with\n") :]  # without what is for dbt
     sql = re.sub(r"{{ source\('ml', '(\w+)'\) }}", r"mltest_ml.\1", sql)
-    users = "(select '' user_id, '' level, '' platform, '' state, now() last_event_at)"
-    health = "(select date '2000-01-01' snapshot_date, true is_trustworthy, '' distrust_reason)"
-    sql = sql.replace("{{ ref('dim_users') }}", users).replace("{{ ref('model_health') }}", health)
+    parents = {
+        "dim_users": "'' user_id, '' level, '' platform, '' state, now() last_event_at, "
+        "false is_churned",
+        "model_health": "date '2000-01-01' snapshot_date, true is_trustworthy, '' distrust_reason",
+        "churn_calendar": "date '2000-01-01' current_snapshot_date",
+    }
+    for name, columns in parents.items():
+        sql = sql.replace(f"{{{{ ref('{name}') }}}}", f"(select {columns})")
     return [row[0] for row in spark.sql(sql).select("model_run_id").distinct().collect()]
 
 
