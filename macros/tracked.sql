@@ -79,9 +79,14 @@
 
 {#- What a view says of the code that it was made by; none where there is no such view. -#}
 {% macro view_code(view) %}
-    {% for row in run_query("show views in " ~ view.schema ~ " like '" ~ view.identifier ~ "'").rows if not row[2] %}
+    {% set key, names = 'views of ' ~ view.schema, [] %}
+    {% if key not in graph.run %}
+        {% for row in run_query("show views in " ~ view.schema).rows if not row[2] %}{% do names.append(row[1]) %}{% endfor %}
+        {% do graph.run.update({key: names}) %}
+    {% endif %}
+    {% if view.identifier in graph.run[key] %}
         {{ return(run_query("show tblproperties " ~ view.schema ~ "." ~ view.identifier ~ " ('churn.code')").rows[0][1]) }}
-    {% endfor %}
+    {% endif %}
 {% endmacro %}
 
 

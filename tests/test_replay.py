@@ -89,7 +89,7 @@ PARTS = ("base_events", "int_session_parts", "stg_line_counts+", "log_calendar",
 # a change of code that changes no row: file, a text in it and what stands in its place for a while
 CODE = {
     "staging/base_events.sql": ("ts is null then", "ts + 0 is null then"),
-    "staging/duplicate_events.sql": ("count(*) > 1", "count(*) > 1 + 0"),
+    "staging/duplicate_candidates.sql": ("count(*) > 1", "count(*) > 1 + 0"),
     "staging/stg_events.sql": ("then true", "then not false"),
     "marts/core/fct_user_days.sql": ("sum(songs) as songs", "sum(songs) + 0 as songs"),
     "marts/churn/churn_features.sql": (

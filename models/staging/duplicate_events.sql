@@ -1,7 +1,5 @@
--- Two narrow columns of the wide table find which lines may be one event. Usually none, so the wide
--- rows themselves are never sorted or shuffled. Grouping by the whole content, not by its hash,
--- decides: a hash that collides costs nothing but a second look. Which line of an event counts shows
--- nowhere but in `source_files`.
+-- Grouping by the whole content, not by its hash, decides: a hash that collides costs nothing
+-- but a second look. Which line of an event counts shows nowhere but in `source_files`.
 {{
     config(
         meta={'updated_by': 'days'},
@@ -16,10 +14,8 @@ candidates as (
     select
         event_date,
         content_hash
-    from {{ ref('base_events') }}
-    where event_date is not null and {{ in_changed('event_date') }}
-    group by event_date, content_hash
-    having count(*) > 1
+    from {{ ref('duplicate_candidates') }}
+    where {{ in_changed('event_date') }}
 
 ),
 

@@ -1,5 +1,5 @@
--- A view: the accepted lines are in `base_events` once, and are not written a second time. DuckDB runs
--- the same text for `fct_events` (warehouse/published.py).
+-- A view: the accepted lines are in `base_events` once, and are not written a second time. DuckDB
+-- runs the same text for `fct_events` (warehouse/published.py).
 {{ config(materialized='view') }}
 
 with
