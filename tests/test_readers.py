@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,18 @@ def test_every_mart_has_the_rows_that_spark_reads(
         assert reader.sql(f"select * from {view} limit 0").columns == (
             active_spark().table(view).columns
         )
+
+
+def test_a_reader_waits_for_a_process_that_commits(sample: Project, warehouse: Path) -> None:
+    """Longer than the 5 s that Python's SQLite waits by itself."""
+    writer = sqlite3.connect(warehouse / "catalog.db", check_same_thread=False)
+    writer.execute("begin exclusive")
+    threading.Timer(6, writer.rollback).start()
+    assert (
+        connect(warehouse, sample.schema)
+        .sql(f"select count(*) from {sample.schema}_published.dim_users")
+        .fetchall()
+    )
 
 
 def test_what_was_built_has_the_rights_of_the_umask(sample: Project, warehouse: Path) -> None:

@@ -25,6 +25,8 @@ from warehouse.errors import ProjectError
 ROOT = Path(__file__).resolve().parent.parent
 WAREHOUSE = ROOT / (os.environ.get("CHURN_WAREHOUSE") or "data/warehouse")
 SCHEMA = os.environ.get("CHURN_SCHEMA", "churn")
+# to read only, and to wait for a process that commits, in seconds
+QUERY = {"mode": "ro", "uri": "true", "timeout": "60"}
 # types of Iceberg that DuckDB calls otherwise
 DUCKDB_TYPES = {"string": "varchar", "long": "bigint", "timestamptz": "timestamp"}
 
@@ -42,7 +44,7 @@ def catalog(warehouse: Path = WAREHOUSE) -> SqlCatalog:
     if not file.is_file():
         raise ReaderError(f"No warehouse in {warehouse}: run `dbt build` first.")
     # twice a URI, of SQLite in SQLAlchemy's: a path may hold what has a meaning in either
-    uri = URL.create("sqlite", database=file.as_uri(), query={"mode": "ro", "uri": "true"})
+    uri = URL.create("sqlite", database=file.as_uri(), query=QUERY)
     return SqlCatalog("lake", uri=uri.render_as_string(), init_catalog_tables="false")
 
 
