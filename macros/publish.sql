@@ -68,8 +68,9 @@
     {#- parents come first in the results -#}
     {% set codes = {} %}
     {% for result in results if result.node.config.materialized == 'view' %}
-        {% do codes.update({result.node.unique_id: published_query(result.node, codes)}) %}
-        {% if is_mart(result.node) %}{% do shown.append(reader_view(result.node, codes[result.node.unique_id])) %}{% endif %}
+        {% set node = graph.nodes[result.node.unique_id] %}
+        {% do codes.update({node.unique_id: published_query(node, result.node.compiled_code, codes)}) %}
+        {% if is_mart(node) %}{% do shown.append(reader_view(node, codes[node.unique_id])) %}{% endif %}
     {% endfor %}
     {% do run_in_turn(["create schema if not exists " ~ published_schema()] + tagged) %}
     {% do say_published(build, 'dbt ' ~ flags.WHICH) %}
@@ -80,10 +81,10 @@
 {% endmacro %}
 
 
-{#- The query of a view, of what is published: a mart is there as a view, a view of another model as its query,
-    and any other table as of its tag. -#}
-{% macro published_query(node, codes) %}
-    {% set query = namespace(text=in_order(node, node.compiled_code)) %}
+{#- The query of a view, of what is published: a mart is there as a view, a view of another model as its query
+    (`codes`), and any other table as of its tag. -#}
+{% macro published_query(node, code, codes) %}
+    {% set query = namespace(text=in_order(node, code)) %}
     {% for id in node.depends_on.nodes if id in graph.nodes %}
         {% set parent = graph.nodes[id] %}
         {% set shown = published_schema() ~ '.' ~ parent.alias if is_mart(parent)

@@ -137,7 +137,7 @@ def published_rows(table: Table, ref: str = "published") -> str:
     if any(task.delete_files for task in tasks):
         raise ReaderError(f"{'.'.join(table.name())} has delete files: read it with pyiceberg.")
     if not tasks:
-        nothing = (f'null::{DUCKDB_TYPES.get(kind, kind)} "{c}"' for c, kind in columns.items())
+        nothing = (f'null::{_duckdb_type(kind)} "{c}"' for c, kind in columns.items())
         return f"select {', '.join(nothing)} where false"
     # instants become UTC timestamps, whatever the time zone of the machine
     chosen = (
@@ -146,6 +146,13 @@ def published_rows(table: Table, ref: str = "published") -> str:
     )
     files = ", ".join(f"'{local_path(task.file.file_path)}'" for task in tasks)
     return f"select {', '.join(chosen)} from read_parquet([{files}], hive_partitioning = false)"
+
+
+def _duckdb_type(kind: str) -> str:
+    """DuckDB's name of a type of Iceberg, lists among them."""
+    if kind.startswith("list<"):
+        return f"{_duckdb_type(kind[5:-1])}[]"
+    return DUCKDB_TYPES.get(kind, kind)
 
 
 def local_path(location: str) -> str:
