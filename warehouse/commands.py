@@ -1,0 +1,120 @@
+"""What all commands share: the look of their help, an error in one sentence, the exit status."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from warehouse.errors import ProjectError
+
+if TYPE_CHECKING:
+    from warehouse.console import Console
+
+Target = Annotated[
+    str | None,
+    typer.Option(help="Target of profiles.yml.", show_default="the profile's"),
+]
+Profiles = Annotated[
+    Path | None,
+    typer.Option(
+        "--profiles-dir",
+        help="Folder of profiles.yml.",
+        show_default="the project's",
+        file_okay=False,
+    ),
+]
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Program(typer.Typer):
+    """A command such as `python -m ml`, with or without commands of its own.
+
+    Texts are wrapped, but for paragraphs with indented lines, such as examples.
+    """
+
+    def __init__(self, name: str, text: str = "", epilog: str = "") -> None:
+        super().__init__(
+            name=name,
+            help=_kept(text),
+            epilog=_kept(epilog),
+            no_args_is_help=True,
+            add_completion=False,
+            pretty_exceptions_enable=False,
+            rich_markup_mode=None,
+            context_settings={"help_option_names": ["--help", "-h"]},
+        )
+
+    def command(
+        self,
+        name: str | None = None,
+        *,
+        help: str | None = None,
+        epilog: str | None = None,
+        **settings: Any,
+    ) -> Callable[[Function], Function]:
+        """As typer's; `help` is the function's docstring by default, its first paragraph the short
+        help, whole.
+        """
+
+        def add(function: Function) -> Function:
+            text = _kept(help or inspect.getdoc(function) or "")
+            short = text.partition("\n\n")[0]
+            register = super(Program, self).command(
+                name, help=text, short_help=short, epilog=_kept(epilog or ""), **settings
+            )
+            return register(function)
+
+        return add
+
+    def main(self, arguments: Sequence[str] | None = None) -> int:
+        """Run a command; returns the exit status: what it returns, 2 for wrong usage, 130 if it is
+        interrupted, or that of a ProjectError, which is told on standard error.
+        """
+        try:
+            return self(arguments, prog_name=self.info.name, standalone_mode=False) or 0
+        except typer.TyperException as error:
+            text = error.format_message()
+            if not text.startswith("Usage: "):  # the help, where no command is named
+                context = getattr(error, "ctx", None)
+                path = context.command_path if context else self.info.name
+                text += f"{'' if text.endswith(('.', '?')) else '.'} See {path} --help."
+            print(text, file=sys.stderr)
+            return error.exit_code
+        except ProjectError as error:
+            from warehouse.console import Console
+
+            Console(stderr=True).print(str(error), style="red", soft_wrap=True)
+            return error.exit_status
+
+
+def console(width: int = 110) -> Console:
+    """Standard output; tables keep their shape, of `width` columns, in a file or a pipe."""
+    # imported late, so that --help and usage errors answer at once
+    from warehouse.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else width)
+
+
+def day(text: str) -> date:
+    """The parser of an option with a date.
+
+    Raises BadParameter where it is none.
+    """
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text} is not a date like 2019-03-01") from None
+
+
+def _kept(text: str) -> str:
+    # typer leaves a paragraph as it is that begins with a backspace
+    return re.sub(r"^(?=\S.*\n +\S)", "\b\n", text.strip(), flags=re.M)
