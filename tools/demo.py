@@ -382,11 +382,10 @@ def score(
 
 def write_report(target: Target, artifacts: Path, page: Path, progress: Progress) -> None:
     """Write the report beside the demo's tables."""
-    from report.__main__ import parser, write
+    from report.__main__ import write
 
     with progress.step("report") as log:
-        options = ["--out", str(page), "--artifacts", str(artifacts), "--target", target.name]
-        write(parser().parse_args(options), log)
+        write(page, log, target.name, None, artifacts)
         log.said = f"{page.stat().st_size / 1e6:.1f} MB"
 
 

@@ -17,21 +17,23 @@ from warehouse.errors import ProjectError
 if TYPE_CHECKING:
     from warehouse.console import Console
 
-Target = Annotated[
-    str | None,
-    typer.Option(help="Target of profiles.yml.", show_default="the profile's"),
+# Options that several commands have; typer reads the types as the program runs.
+Artifacts = Annotated[
+    Path,
+    typer.Option(metavar="DIR", help="Folder of the trained models.", show_default="artifacts"),
 ]
 Profiles = Annotated[
     Path | None,
     typer.Option(
-        "--profiles-dir",
+        metavar="DIR",
         help="Folder of profiles.yml.",
         show_default="the project's",
         file_okay=False,
     ),
 ]
-
-
+Target = Annotated[
+    str | None, typer.Option(help="Target of profiles.yml.", show_default="the profile's")
+]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -104,11 +106,12 @@ def console(width: int = 110) -> Console:
     return Console(width=None if sys.stdout.isatty() else width)
 
 
-def day(text: str) -> date:
-    """The parser of an option with a date.
+def date_option(help: str, default: str | bool = True) -> Any:
+    """An option with a date; `default` is what the help says where there is none."""
+    return typer.Option(parser=_date, metavar="DATE", help=help, show_default=default)
 
-    Raises BadParameter where it is none.
-    """
+
+def _date(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
