@@ -17,7 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from server.jar import PACKAGE, JarError, compiled_jar
+from server.jar import PACKAGE, compiled_jar
 from warehouse.errors import ProjectError
 from warehouse.session import PROJECT_DIR, load_target, make_warehouse_folder
 
@@ -35,7 +35,7 @@ VARIABLES = ("PATH", "HOME", "USER", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CHURN_J
 SPARK_VARIABLES = ("SPARK_CONF_DIR", "SPARK_LOCAL_DIRS")
 
 
-class ServerError(RuntimeError):
+class ServerError(ProjectError):
     """What went wrong and what to do, in one sentence for the command line."""
 
 
@@ -145,10 +145,7 @@ def server_settings(options: Options) -> dict[str, str]:
     Unless it is writable, the catalog is opened without the right to commit, and all but questions
     about the tables is refused (jvm/ReadOnly.scala): what readers see changes by `dbt build` only.
     """
-    try:
-        settings = dict(load_target("local").settings)
-    except ProjectError as error:
-        raise ServerError(str(error)) from error
+    settings = dict(load_target("local").settings)
     catalog = "spark.sql.catalog.lake"
     settings |= {
         "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
@@ -226,11 +223,8 @@ def start(options: Options) -> Server:
         if not options.writable and not (warehouse / "catalog.db").is_file():
             raise ServerError(f"There are no tables in {warehouse} yet: dbt build.")
         environment = _environment()
-        try:
-            make_warehouse_folder(settings)
-            jar = compiled_jar(FOLDER, environment)
-        except (ProjectError, JarError) as error:
-            raise ServerError(str(error)) from error
+        make_warehouse_folder(settings)
+        jar = compiled_jar(FOLDER, environment)
         # a file, not arguments, which every user of the machine can read
         properties = options.state_file.with_suffix(".conf")
         properties.unlink(missing_ok=True)
