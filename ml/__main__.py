@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ml import ARTIFACTS
-from warehouse.commands import Artifacts, Profiles, Program, Target, console, date_option
+from warehouse.commands import Artifacts, Profiles, Program, Target, console
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -103,9 +103,12 @@ def train(
 )
 def evaluate(
     run: RunId = None,
-    first: Annotated[date | None, date_option("First snapshot.", "the first after its fit")] = None,
+    first: Annotated[
+        date | None, typer.Option(help="First snapshot.", show_default="the first after its fit")
+    ] = None,
     last: Annotated[
-        date | None, date_option("Last snapshot.", "the last with a known outcome")
+        date | None,
+        typer.Option(help="Last snapshot.", show_default="the last with a known outcome"),
     ] = None,
     artifacts: Artifacts = ARTIFACTS,
     target: Target = None,
@@ -129,9 +132,10 @@ def evaluate(
 def score(
     run: RunId = None,
     first: Annotated[
-        date | None, date_option("First snapshot.", "today; with --last, the first there is")
+        date | None,
+        typer.Option(help="First snapshot.", show_default="today; with --last, the first there is"),
     ] = None,
-    last: Annotated[date | None, date_option("Last snapshot.", "today")] = None,
+    last: Annotated[date | None, typer.Option(help="Last snapshot.", show_default="today")] = None,
     artifacts: Artifacts = ARTIFACTS,
     target: Target = None,
     profiles_dir: Profiles = None,

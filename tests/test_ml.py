@@ -574,7 +574,7 @@ def test_a_model_of_another_form_says_what_to_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["evaluate", "--first", "2019-13-01"], "2019-13-01 is not a date like"),
+        (["evaluate", "--first", "2019-13-01"], "'--first': Input should be a valid date"),
         (["train", "--max-rows", "many"], "'--max-rows': Input should be a valid integer"),
         (["train", "--replicates", "0"], "'--replicates': Input should be greater than or equal"),
     ],

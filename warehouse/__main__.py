@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from warehouse.commands import Profiles, Program, Target, console, date_option
+from warehouse.commands import Profiles, Program, Target, console
 from warehouse.errors import ProjectError
 
 if TYPE_CHECKING:
@@ -189,8 +189,8 @@ def reload(
 
 @app.command(epilog="Example:\n  python -m warehouse rebuild --first 2018-10-01 --last 2018-10-07")
 def rebuild(
-    first: Annotated[date, date_option("First UTC date, inclusive.")],
-    last: Annotated[date, date_option("Last UTC date, inclusive.")],
+    first: Annotated[date, typer.Option(help="First UTC date, inclusive.")],
+    last: Annotated[date, typer.Option(help="Last UTC date, inclusive.")],
     dry_run: DryRun = False,
     wait: Wait = None,
     target: Target = None,

@@ -6,7 +6,6 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Sequence
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -104,18 +103,6 @@ def console(width: int = 110) -> Console:
     from warehouse.console import Console
 
     return Console(width=None if sys.stdout.isatty() else width)
-
-
-def date_option(help: str, default: str | bool = True) -> Any:
-    """An option with a date; `default` is what the help says where there is none."""
-    return typer.Option(parser=_date, metavar="DATE", help=help, show_default=default)
-
-
-def _date(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text} is not a date like 2019-03-01") from None
 
 
 def _kept(text: str) -> str:
