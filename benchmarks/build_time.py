@@ -65,7 +65,7 @@ def show(runs: Sequence[DbtRun], console: Console) -> None:
     """Print the figures; with several builds the slowest nodes are those of the median one."""
     walls = [run.usage.wall_seconds for run in runs]
     middle = sorted(runs, key=lambda run: run.usage.wall_seconds)[(len(runs) - 1) // 2]
-    memories = [run.usage.peak_bytes for run in runs if run.usage.peak_bytes is not None]
+    memory = max(run.usage.peak_bytes for run in runs)
 
     figures = Table(title=f"dbt build, target {default_target()}", show_header=False)
     figures.add_row(
@@ -74,11 +74,7 @@ def show(runs: Sequence[DbtRun], console: Console) -> None:
         + (f"  (of {len(walls)}: {min(walls):.1f} to {max(walls):.1f} s)" if walls[1:] else ""),
     )
     figures.add_row("processor time", shown_seconds(middle.usage.cpu_seconds))
-    figures.add_row(
-        "peak memory",
-        f"{shown_memory(max(memories, default=None))}"
-        + ("  (resident, dbt + JVM + workers)" if memories else ""),
-    )
+    figures.add_row("peak memory", f"{shown_memory(memory)}  (resident, dbt + JVM + workers)")
     figures.add_row(
         "before the first node", f"{middle.seconds_before_first_node:.1f} s  (Python, JVM, hook)"
     )

@@ -127,7 +127,7 @@ def show(days: Sequence[Day], console: Console) -> None:
         table.add_row(
             str(number),
             f"{median(day.usage.wall_seconds for day in near):.1f} s",
-            shown_seconds(median(day.usage.cpu_seconds or 0.0 for day in near)),
+            shown_seconds(median(day.usage.cpu_seconds for day in near)),
             f"{size.data_files:,}",
             f"{size.metadata_files:,}",
             f"{size.metadata_bytes / 1e6:.1f} MB",
@@ -135,7 +135,7 @@ def show(days: Sequence[Day], console: Console) -> None:
     console.print(table)
     early, late = around(days, EARLY_DAY), around(days, len(days))
     wall = [median(day.usage.wall_seconds for day in near) for near in (early, late)]
-    cpu = [median(day.usage.cpu_seconds or 0.0 for day in near) for near in (early, late)]
+    cpu = [median(day.usage.cpu_seconds for day in near) for near in (early, late)]
     most = max(days, key=lambda day: day.size.metadata_files)
     console.print(
         f"Day {len(days)} against day {EARLY_DAY}: wall {wall[1] / wall[0]:.2f}, "

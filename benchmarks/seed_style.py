@@ -57,10 +57,8 @@ def make_features(raw: Path, folder: Path, minutes: float, on_line: Callable[[st
     )
 
 
-def factor(features: float | None, build: float | None, is_at_least: bool = False) -> str:
+def factor(features: float, build: float, is_at_least: bool) -> str:
     """How many times as much the features took as the build, in words."""
-    if not features or not build:
-        return "not measured"
     return f"{'more than ' if is_at_least else ''}{features / build:.2f}"
 
 
