@@ -4,33 +4,35 @@ Prints wall seconds, peak resident memory, the number of nodes, the time before 
 the five slowest nodes. Unit tests are left out: they test the SQL, not the data. Exit status 1 when
 a model or test fails, 2 when dbt does not start; never because of a time.
 
-examples:
+Examples:
   python -m benchmarks.build_time --raw data/raw --repeat 3
   CHURN_TARGET=local python -m benchmarks.build_time --raw data/raw
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.table import Table
 
 from benchmarks.dbt_runs import (
     BenchmarkError,
     DbtRun,
+    Raw,
     busy_warning,
     default_target,
-    existing_folder,
     progress_line,
     run_dbt,
     shown_memory,
     shown_seconds,
     temporary_work_folder,
 )
+from warehouse.commands import program
 from warehouse.console import Console
 
 SLOWEST = 5
@@ -95,22 +97,18 @@ def show(runs: Sequence[DbtRun], console: Console) -> None:
         console.print(f"Failed or skipped: {', '.join(failed)}", style="red")
 
 
-def main() -> int:
+@program("python -m benchmarks.build_time", __doc__)
+def main(
+    raw: Raw,
+    repeat: Annotated[int, typer.Option(min=1, help="Number of builds.")] = 1,
+) -> int:
     """Command line of the benchmark; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.build_time",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--raw", required=True, help="folder of raw logs")
-    parser.add_argument("--repeat", type=int, default=1, help="number of builds (default: 1)")
-    arguments = parser.parse_args()
     console = Console()
     try:
-        runs = time_builds(existing_folder(arguments.raw), max(arguments.repeat, 1), console)
+        runs = time_builds(raw, repeat, console)
     except BenchmarkError as error:
-        print(error, file=sys.stderr)
-        return 2
+        error.exit_status = 2
+        raise
     show(runs, console)
     return 1 if any(run.failed for run in runs) else 0
 

@@ -17,14 +17,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Annotated, Any
 
 import psutil
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from benchmarks.make_duckdb_tables import log_files
 from server.process import Options, Server, free_port, start, stop
+from warehouse.commands import folder_option
 from warehouse.console import Console
+from warehouse.errors import ProjectError
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 RESULTS = PROJECT_DIR / "benchmarks" / "results"
@@ -33,7 +35,13 @@ LAST_LINES = 30
 PASSED = {"success", "pass", "warn", "no-op"}
 
 
-class BenchmarkError(RuntimeError):
+Raw = Annotated[Path, folder_option("Folder of raw logs.")]
+Work = Annotated[
+    Path | None, folder_option("Folder for what it makes, and removes.", "the system's")
+]
+
+
+class BenchmarkError(ProjectError):
     """What went wrong and what to do, in words for the command line."""
 
 
@@ -240,16 +248,20 @@ def simulate(folder: Path, users: int, first: str, last: str) -> None:
     )
 
 
+def raw_logs(folder: Path) -> list[Path]:
+    """The log files of a landing folder; raises BenchmarkError when there is none."""
+    try:
+        return log_files(folder)
+    except FileNotFoundError as error:
+        raise BenchmarkError(str(error)) from error
+
+
 def read_once(raw_folder: Path) -> None:
     """Read all logs, so that none of those to be compared is the one to wait for the disk.
 
     Raises BenchmarkError when there is none.
     """
-    try:
-        files = log_files(raw_folder)
-    except FileNotFoundError as error:
-        raise BenchmarkError(str(error)) from error
-    for file in files:
+    for file in raw_logs(raw_folder):
         with file.open("rb") as raw:
             while raw.read(1 << 24):
                 pass
@@ -348,14 +360,6 @@ def save_results(name: str, markdown: str) -> None:
     results = RESULTS / f"{name}_{default_target()}.md"
     results.write_text(markdown, encoding="utf-8")
     print(markdown, f"written to {results.relative_to(PROJECT_DIR)}", sep="\n")
-
-
-def existing_folder(text: str) -> Path:
-    """Argument type: a folder that exists, as an absolute path."""
-    folder = Path(text).expanduser().resolve()
-    if not folder.is_dir():
-        raise BenchmarkError(f"{text} is not a folder: name the folder of the raw logs with --raw.")
-    return folder
 
 
 def shown_memory(peak_bytes: int) -> str:

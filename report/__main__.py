@@ -13,7 +13,7 @@ import typer
 
 from ml import ARTIFACTS
 from report.profit import Assumptions
-from warehouse.commands import Artifacts, Profiles, Program, Target, console
+from warehouse.commands import Artifacts, Profiles, Target, console, program
 from warehouse.console import Console
 from warehouse.errors import ProjectError
 
@@ -21,11 +21,9 @@ DEFAULT_OUT = Path(__file__).resolve().parent.parent / "target" / "report.html"
 ASSUMED = Assumptions()
 MOST = 10**9
 
-app = Program("python -m report")
-main = app.main
 
-
-@app.command(
+@program(
+    "python -m report",
     epilog="""Examples:
   python -m report                          write target/report.html
   python -m report --out /tmp/churn.html    another file
@@ -35,9 +33,9 @@ main = app.main
 Needs a `dbt build` that published; a trained model and scores are shown where there are any.
 
 Exit status: 0 written, 1 a problem that the message explains, 2 wrong usage.
-"""
+""",
 )
-def report(
+def main(
     out: Annotated[
         Path, typer.Option(help="File to write.", show_default="target/report.html")
     ] = DEFAULT_OUT,

@@ -34,6 +34,7 @@ Target = Annotated[
     str | None, typer.Option(help="Target of profiles.yml.", show_default="the profile's")
 ]
 Function = TypeVar("Function", bound=Callable[..., Any])
+Main = Callable[..., int]
 
 
 class Program(typer.Typer):
@@ -95,6 +96,29 @@ class Program(typer.Typer):
 
             Console(stderr=True).print(str(error), style="red", soft_wrap=True)
             return error.exit_status
+
+
+def program(name: str, text: str = "", epilog: str = "") -> Callable[[Function], Main]:
+    """Make `main` of a function with the options; its docstring is the help unless `text` is."""
+
+    def make(function: Function) -> Main:
+        app = Program(name)
+        app.command(help=text, epilog=epilog)(function)
+        return app.main
+
+    return make
+
+
+def folder_option(help: str, default: str | bool = True) -> Any:
+    """A folder that exists; `default` is what the help says where none is named."""
+    return typer.Option(
+        exists=True,
+        file_okay=False,
+        resolve_path=True,
+        metavar="DIR",
+        help=help,
+        show_default=default,
+    )
 
 
 def console(width: int = 110) -> Console:
