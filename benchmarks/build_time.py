@@ -29,7 +29,6 @@ from benchmarks.dbt_runs import (
     progress_line,
     run_dbt,
     shown_memory,
-    shown_seconds,
     temporary_work_folder,
 )
 from warehouse.commands import program
@@ -75,7 +74,7 @@ def show(runs: Sequence[DbtRun], console: Console) -> None:
         f"{statistics.median(walls):.1f} s"
         + (f"  (of {len(walls)}: {min(walls):.1f} to {max(walls):.1f} s)" if walls[1:] else ""),
     )
-    figures.add_row("processor time", shown_seconds(middle.usage.cpu_seconds))
+    figures.add_row("processor time", f"{middle.usage.cpu_seconds:.1f} s")
     figures.add_row("peak memory", f"{shown_memory(memory)}  (resident, dbt + JVM + workers)")
     figures.add_row(
         "before the first node", f"{middle.seconds_before_first_node:.1f} s  (Python, JVM, hook)"

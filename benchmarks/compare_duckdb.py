@@ -42,7 +42,6 @@ from benchmarks.dbt_runs import (
     read_once,
     run_dbt,
     shown_memory,
-    shown_seconds,
     temporary_work_folder,
 )
 from warehouse.commands import program
@@ -283,9 +282,9 @@ def show_times(models: DbtRun, build: DbtRun, made: DuckdbRun, console: Console)
     figures.add_row("data tests, on top", f"{build.node_seconds / models.node_seconds - 1:.2f}")
     figures.add_row(
         "processor time",
-        f"Spark {shown_seconds(models.usage.cpu_seconds)} (start included), "
-        f"with data tests {shown_seconds(build.usage.cpu_seconds)}, "
-        f"DuckDB {shown_seconds(made.usage.cpu_seconds)}",
+        f"Spark {models.usage.cpu_seconds:.1f} s (start included), "
+        f"with data tests {build.usage.cpu_seconds:.1f} s, "
+        f"DuckDB {made.usage.cpu_seconds:.1f} s",
     )
     figures.add_row(
         "peak memory, resident",

@@ -35,7 +35,6 @@ from benchmarks.dbt_runs import (
     progress_line,
     raw_logs,
     run_dbt,
-    shown_seconds,
     simulate,
     temporary_work_folder,
 )
@@ -128,7 +127,7 @@ def show(days: Sequence[Day], console: Console) -> None:
         table.add_row(
             str(number),
             f"{median(day.usage.wall_seconds for day in near):.1f} s",
-            shown_seconds(median(day.usage.cpu_seconds for day in near)),
+            f"{median(day.usage.cpu_seconds for day in near):.1f} s",
             f"{size.data_files:,}",
             f"{size.metadata_files:,}",
             f"{size.metadata_bytes / 1e6:.1f} MB",

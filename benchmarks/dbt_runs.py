@@ -376,11 +376,6 @@ def shown_bytes(count: float) -> str:
     return f"{count:.1f} GB"
 
 
-def shown_seconds(seconds: float) -> str:
-    """Seconds in words."""
-    return f"{seconds:.1f} s"
-
-
 def busy_warning(usages: Sequence[Usage]) -> str:
     """One line when other processes took over a tenth of the machine's processors, else empty."""
     others = sum(usage.others_cpu_seconds for usage in usages)

@@ -41,7 +41,6 @@ from benchmarks.dbt_runs import (
     run_dbt,
     save_results,
     shown_memory,
-    shown_seconds,
     simulate,
     temporary_work_folder,
 )
@@ -136,7 +135,7 @@ def as_markdown(rows: Sequence[Row]) -> str:
     ]
     lines += [
         f"| {row.raw_bytes / 1e9:.2f} GB | {row.what} | {row.usage.wall_seconds:.1f} s "
-        f"| {shown_seconds(row.usage.cpu_seconds)} | {shown_memory(row.usage.peak_bytes)} "
+        f"| {row.usage.cpu_seconds:.1f} s | {shown_memory(row.usage.peak_bytes)} "
         f"| {row.disk_bytes / row.raw_bytes:.3f} |"
         for row in rows
     ]

@@ -1,6 +1,9 @@
 """Make the tables of duckdb_tables.sql and print the seconds of each as JSON.
 
 `benchmarks.compare_duckdb` runs this in a process of its own, to measure its memory apart.
+
+Example:
+  python -m benchmarks.make_duckdb_tables --raw data/raw --database tables.db
 """
 
 from __future__ import annotations

@@ -40,7 +40,6 @@ from benchmarks.dbt_runs import (
     run_dbt,
     running_server,
     shown_memory,
-    shown_seconds,
     spark_events,
     temporary_work_folder,
 )
@@ -194,7 +193,7 @@ def show(runs: dict[str, tuple[DbtRun, int]], how: str, console: Console) -> Non
             label,
             f"{usage.wall_seconds:.1f} s",
             f"{usage.wall_seconds / first.usage.wall_seconds:.2f}",
-            shown_seconds(usage.cpu_seconds),
+            f"{usage.cpu_seconds:.1f} s",
             shown_memory(usage.peak_bytes),
             f"{events:,}",
             f"{shares[-1]:.3f}",

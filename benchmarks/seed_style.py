@@ -37,7 +37,6 @@ from benchmarks.dbt_runs import (
     save_results,
     shown_bytes,
     shown_memory,
-    shown_seconds,
     temporary_work_folder,
 )
 from warehouse.commands import program
@@ -79,9 +78,9 @@ def as_markdown(raw_bytes: int, build: Usage, features: Usage) -> str:
         "| what | wall | processor | memory |",
         "|---|---|---|---|",
         f"| dbt build: all tables and data tests | {build.wall_seconds:.1f} s "
-        f"| {shown_seconds(build.cpu_seconds)} | {shown_memory(build.peak_bytes)} |",
+        f"| {build.cpu_seconds:.1f} s | {shown_memory(build.peak_bytes)} |",
         f"| a query and a join per feature | {wall} "
-        f"| {shown_seconds(features.cpu_seconds)} | {shown_memory(features.peak_bytes)} |",
+        f"| {features.cpu_seconds:.1f} s | {shown_memory(features.peak_bytes)} |",
     ]
     factors = (
         factor(features.wall_seconds, build.wall_seconds, not is_complete),

@@ -41,7 +41,6 @@ from benchmarks.dbt_runs import (
     save_results,
     shown_bytes,
     shown_memory,
-    shown_seconds,
     spark_events,
     temporary_work_folder,
 )
@@ -191,7 +190,7 @@ def as_markdown(raw_bytes: int, rows: Sequence[Row], nodes: Sequence[Node], slow
     seconds = sum(row.seconds or 0.0 for row in rows)
     total = Row("all", seconds, sum(row.files for row in rows), every)
     lines += [
-        f"| {row.model} | {'' if row.seconds is None else shown_seconds(row.seconds)} "
+        f"| {row.model} | {'' if row.seconds is None else f'{row.seconds:.1f} s'} "
         f"| {row.total('cpu_seconds'):.1f} s "
         f"| {row.total('input_rows'):,} "
         f"| {shown_bytes(row.total('shuffled_bytes'))} | {row.total('shuffled_rows'):,} "
@@ -250,7 +249,7 @@ def main(
     run, rows = build(raw, work, Console())
     usage = run.usage
     markdown = as_markdown(bytes_in(raw), rows, run.nodes, stages) + (
-        f"\nThe build: {usage.wall_seconds:.1f} s, processor {shown_seconds(usage.cpu_seconds)}, "
+        f"\nThe build: {usage.wall_seconds:.1f} s, processor {usage.cpu_seconds:.1f} s, "
         f"memory {shown_memory(usage.peak_bytes)}.\n"
     )
     if warning := busy_warning([usage]):

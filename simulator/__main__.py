@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from simulator.behaviour import scenarios
-from simulator.commands import command
+from simulator.commands import program
 from simulator.log_files import Progress as Told
 from simulator.log_files import write_log
 from simulator.settings import Format, Layout, Settings
@@ -52,7 +52,8 @@ About three in a hundred accounts have no event in two months, so N accounts giv
 """
 
 
-def simulate(
+@program("python -m simulator", EPILOG)
+def main(
     users: Annotated[int, typer.Option(min=1, max=MOST_USERS, help="Number of accounts.")],
     start: Annotated[date, typer.Option(help="First day, like 2018-10-01 (UTC).")],
     end: Annotated[date, typer.Option(help="Last day.")],
@@ -99,9 +100,6 @@ def simulate(
     _check(settings, out)
     signal.signal(signal.SIGTERM, _end)
     return _write(settings, out, workers)
-
-
-main = command("python -m simulator", simulate, EPILOG)
 
 
 def _check(given: Settings, out: Path) -> None:

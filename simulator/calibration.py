@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from simulator.commands import command
+from simulator.commands import program
 from simulator.engine import Events, simulate
 from simulator.log_files import TRUTH, chunk_accounts, chunk_count
 from simulator.population import account_type
@@ -237,7 +237,10 @@ def real_figures() -> pd.DataFrame:
     return pd.read_csv(REAL_FIGURES).set_index("figure")
 
 
-def calibrate(
+@program(
+    "python -m simulator.calibration", "Example:\n  python -m simulator.calibration --users 5000"
+)
+def main(
     users: Annotated[int, typer.Option(help="23,000 are 26 M events.")] = USERS,
     seed: int = 1,
     raw: Annotated[
@@ -259,13 +262,6 @@ def calibrate(
         table.to_csv(csv, quoting=QUOTE_MINIMAL)
     _print(table)
     return int((table["remark"] == "NOT EXPLAINED").any())
-
-
-main = command(
-    "python -m simulator.calibration",
-    calibrate,
-    "Example:\n  python -m simulator.calibration --users 5000",
-)
 
 
 def _print(table: pd.DataFrame) -> None:

@@ -8,16 +8,18 @@ from collections.abc import Callable, Sequence
 
 import typer
 
+Main = Callable[..., int]
 
-def command(name: str, function: Callable[..., int], epilog: str) -> Callable[..., int]:
-    """The `main` of a module: `function` has the options, and a docstring for the help.
+
+def program(name: str, epilog: str) -> Callable[[Main], Main]:
+    """Make `main` of a function that has the options, a docstring for the help, and an exit status.
 
     It returns the exit status, which is 2 after one sentence about wrong arguments.
     """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     # typer leaves a paragraph as it is that begins with a backspace
     kept = re.sub(r"^(?=\S.*\n +\S)", "\b\n", epilog.strip(), flags=re.M)
-    app.command(epilog=kept, context_settings={"help_option_names": ["--help", "-h"]})(function)
+    command = app.command(epilog=kept, context_settings={"help_option_names": ["--help", "-h"]})
 
     def main(arguments: Sequence[str] | None = None) -> int:
         try:
@@ -26,4 +28,8 @@ def command(name: str, function: Callable[..., int], epilog: str) -> Callable[..
             print(f"{error.format_message().rstrip('.')}. See {name} --help.", file=sys.stderr)
             return error.exit_code
 
-    return main
+    def make(function: Main) -> Main:
+        command(function)
+        return main
+
+    return make

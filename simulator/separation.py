@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 
 from simulator.calibration import END, START, read_raw
-from simulator.commands import command
+from simulator.commands import program
 from simulator.log_files import write_log
 from simulator.settings import Settings
 
@@ -86,7 +86,10 @@ def separate(one: pd.DataFrame, other: pd.DataFrame) -> tuple[float, pd.Series]:
     return roc_auc_score(is_other, predicted), (gain / gain.sum()).sort_values(ascending=False)
 
 
-def tell_apart(
+@program(
+    "python -m simulator.separation", "Example:\n  python -m simulator.separation data/simulated"
+)
+def main(
     raw: Annotated[Path, typer.Argument(help="Folder of the log: see python -m simulator --help.")],
     users: Annotated[int, typer.Option(help="How many to simulate.")] = USERS,
     seed: int = 1,
@@ -103,13 +106,6 @@ def tell_apart(
     print(f"AUC {auc:.3f}; most telling: "
           + ", ".join(f"{name} {share:.0%}" for name, share in gains.head(8).items()))  # fmt: skip
     return 0
-
-
-main = command(
-    "python -m simulator.separation",
-    tell_apart,
-    "Example:\n  python -m simulator.separation data/simulated",
-)
 
 
 if __name__ == "__main__":

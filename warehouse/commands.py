@@ -19,20 +19,16 @@ if TYPE_CHECKING:
 # Options that several commands have; typer reads the types as the program runs.
 Artifacts = Annotated[
     Path,
-    typer.Option(metavar="DIR", help="Folder of the trained models.", show_default="artifacts"),
+    typer.Option(file_okay=False, help="Folder of the trained models.", show_default="artifacts"),
 ]
 Profiles = Annotated[
     Path | None,
-    typer.Option(
-        metavar="DIR",
-        help="Folder of profiles.yml.",
-        show_default="the project's",
-        file_okay=False,
-    ),
+    typer.Option(file_okay=False, help="Folder of profiles.yml.", show_default="the project's"),
 ]
 Target = Annotated[
     str | None, typer.Option(help="Target of profiles.yml.", show_default="the profile's")
 ]
+SETTINGS = {"help_option_names": ["--help", "-h"]}
 Function = TypeVar("Function", bound=Callable[..., Any])
 Main = Callable[..., int]
 
@@ -52,7 +48,7 @@ class Program(typer.Typer):
             add_completion=False,
             pretty_exceptions_enable=False,
             rich_markup_mode=None,
-            context_settings={"help_option_names": ["--help", "-h"]},
+            context_settings=SETTINGS,
         )
 
     def command(
@@ -98,12 +94,14 @@ class Program(typer.Typer):
             return error.exit_status
 
 
-def program(name: str, text: str = "", epilog: str = "") -> Callable[[Function], Main]:
+def program(
+    name: str, text: str = "", epilog: str = "", **settings: Any
+) -> Callable[[Function], Main]:
     """Make `main` of a function with the options; its docstring is the help unless `text` is."""
 
     def make(function: Function) -> Main:
         app = Program(name)
-        app.command(help=text, epilog=epilog)(function)
+        app.command(help=text, epilog=epilog, context_settings=SETTINGS | settings)(function)
         return app.main
 
     return make
@@ -112,12 +110,7 @@ def program(name: str, text: str = "", epilog: str = "") -> Callable[[Function],
 def folder_option(help: str, default: str | bool = True) -> Any:
     """A folder that exists; `default` is what the help says where none is named."""
     return typer.Option(
-        exists=True,
-        file_okay=False,
-        resolve_path=True,
-        metavar="DIR",
-        help=help,
-        show_default=default,
+        exists=True, file_okay=False, resolve_path=True, help=help, show_default=default
     )
 
 
