@@ -33,8 +33,6 @@ RESULTS = PROJECT_DIR / "benchmarks" / "results"
 POLL_SECONDS = 0.2
 LAST_LINES = 30
 PASSED = {"success", "pass", "warn", "no-op"}
-
-
 Raw = Annotated[Path, folder_option("Folder of raw logs.")]
 Work = Annotated[
     Path | None, folder_option("Folder for what it makes, and removes.", "the system's")
@@ -422,8 +420,8 @@ class _ProcessTreeWatch:
         self._roots = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
         self._cpu: dict[psutil.Process, float] = {}
         self._look()
-        self._cpu_before = self.cpu_seconds = self.others_cpu_seconds = 0.0
         self._cpu_before, self._machine_before = sum(self._cpu.values()), _machine_cpu_seconds()
+        self.cpu_seconds = self.others_cpu_seconds = 0.0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
