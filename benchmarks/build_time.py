@@ -4,33 +4,34 @@ Prints wall seconds, peak resident memory, the number of nodes, the time before 
 the five slowest nodes. Unit tests are left out: they test the SQL, not the data. Exit status 1 when
 a model or test fails, 2 when dbt does not start; never because of a time.
 
-examples:
+Examples:
   python -m benchmarks.build_time --raw data/raw --repeat 3
   CHURN_TARGET=local python -m benchmarks.build_time --raw data/raw
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.table import Table
 
 from benchmarks.dbt_runs import (
     BenchmarkError,
     DbtRun,
+    Raw,
     busy_warning,
     default_target,
-    existing_folder,
     progress_line,
     run_dbt,
     shown_memory,
-    shown_seconds,
     temporary_work_folder,
 )
+from warehouse.commands import program
 from warehouse.console import Console
 
 SLOWEST = 5
@@ -65,7 +66,7 @@ def show(runs: Sequence[DbtRun], console: Console) -> None:
     """Print the figures; with several builds the slowest nodes are those of the median one."""
     walls = [run.usage.wall_seconds for run in runs]
     middle = sorted(runs, key=lambda run: run.usage.wall_seconds)[(len(runs) - 1) // 2]
-    memories = [run.usage.peak_bytes for run in runs if run.usage.peak_bytes is not None]
+    memory = max(run.usage.peak_bytes for run in runs)
 
     figures = Table(title=f"dbt build, target {default_target()}", show_header=False)
     figures.add_row(
@@ -73,12 +74,8 @@ def show(runs: Sequence[DbtRun], console: Console) -> None:
         f"{statistics.median(walls):.1f} s"
         + (f"  (of {len(walls)}: {min(walls):.1f} to {max(walls):.1f} s)" if walls[1:] else ""),
     )
-    figures.add_row("processor time", shown_seconds(middle.usage.cpu_seconds))
-    figures.add_row(
-        "peak memory",
-        f"{shown_memory(max(memories, default=None))}"
-        + ("  (resident, dbt + JVM + workers)" if memories else ""),
-    )
+    figures.add_row("processor time", f"{middle.usage.cpu_seconds:.1f} s")
+    figures.add_row("peak memory", f"{shown_memory(memory)}  (resident, dbt + JVM + workers)")
     figures.add_row(
         "before the first node", f"{middle.seconds_before_first_node:.1f} s  (Python, JVM, hook)"
     )
@@ -99,22 +96,18 @@ def show(runs: Sequence[DbtRun], console: Console) -> None:
         console.print(f"Failed or skipped: {', '.join(failed)}", style="red")
 
 
-def main() -> int:
+@program("python -m benchmarks.build_time", __doc__)
+def main(
+    raw: Raw,
+    repeat: Annotated[int, typer.Option(min=1, help="Number of builds.")] = 1,
+) -> int:
     """Command line of the benchmark; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.build_time",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--raw", required=True, help="folder of raw logs")
-    parser.add_argument("--repeat", type=int, default=1, help="number of builds (default: 1)")
-    arguments = parser.parse_args()
     console = Console()
     try:
-        runs = time_builds(existing_folder(arguments.raw), max(arguments.repeat, 1), console)
+        runs = time_builds(raw, repeat, console)
     except BenchmarkError as error:
-        print(error, file=sys.stderr)
-        return 2
+        error.exit_status = 2
+        raise
     show(runs, console)
     return 1 if any(run.failed for run in runs) else 0
 

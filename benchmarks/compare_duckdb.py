@@ -8,22 +8,23 @@ Left out of the comparison are columns that no two runs share: hashes (each engi
 when a line was loaded and counted, times of files, and the text of quarantined lines. Views are no
 tables, `churn_risk` among them.
 
-examples:
+Examples:
   python -m benchmarks.compare_duckdb --raw data/raw
   CHURN_TARGET=local python -m benchmarks.compare_duckdb --raw data/raw
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import duckdb
+import typer
 from rich.table import Table
 from rich.text import Text
 
@@ -31,19 +32,19 @@ from benchmarks.dbt_runs import (
     PROJECT_DIR,
     BenchmarkError,
     DbtRun,
+    Raw,
     Usage,
     busy_warning,
     dbt_environment,
     default_target,
-    existing_folder,
     measured,
     progress_line,
     read_once,
     run_dbt,
     shown_memory,
-    shown_seconds,
     temporary_work_folder,
 )
+from warehouse.commands import program
 from warehouse.console import Console
 
 NOT_COMPARED_COLUMNS = {
@@ -281,9 +282,9 @@ def show_times(models: DbtRun, build: DbtRun, made: DuckdbRun, console: Console)
     figures.add_row("data tests, on top", f"{build.node_seconds / models.node_seconds - 1:.2f}")
     figures.add_row(
         "processor time",
-        f"Spark {shown_seconds(models.usage.cpu_seconds)} (start included), "
-        f"with data tests {shown_seconds(build.usage.cpu_seconds)}, "
-        f"DuckDB {shown_seconds(made.usage.cpu_seconds)}",
+        f"Spark {models.usage.cpu_seconds:.1f} s (start included), "
+        f"with data tests {build.usage.cpu_seconds:.1f} s, "
+        f"DuckDB {made.usage.cpu_seconds:.1f} s",
     )
     figures.add_row(
         "peak memory, resident",
@@ -342,31 +343,25 @@ def compare(raw_folder: Path, work_folder: Path, memory: str, console: Console) 
     return all(each.is_equal for each in comparisons)
 
 
-def main() -> int:
+@program("python -m benchmarks.compare_duckdb", __doc__)
+def main(
+    raw: Raw,
+    memory: Annotated[str, typer.Option(help="DuckDB's memory limit.")] = "8GB",
+    keep: Annotated[
+        bool,
+        typer.Option("--keep", help="Keep the warehouse and DuckDB's database, and say where."),
+    ] = False,
+) -> int:
     """Command line of the benchmark; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.compare_duckdb",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--raw", required=True, help="folder of raw logs")
-    parser.add_argument("--memory", default="8GB", help="DuckDB's memory limit (default: 8GB)")
-    parser.add_argument(
-        "--keep",
-        action="store_true",
-        help="keep the warehouse and DuckDB's database, and say where",
-    )
-    arguments = parser.parse_args()
     console = Console()
     try:
-        raw_folder = existing_folder(arguments.raw)
-        with temporary_work_folder(arguments.keep) as folder:
-            is_equal = compare(raw_folder, folder, arguments.memory, console)
-            if arguments.keep:
+        with temporary_work_folder(keep) as folder:
+            is_equal = compare(raw, folder, memory, console)
+            if keep:
                 console.print(f"Kept: {folder}", soft_wrap=True)
     except BenchmarkError as error:
-        print(error, file=sys.stderr)
-        return 2
+        error.exit_status = 2
+        raise
     if not is_equal:
         console.print("Tables differ.", style="red")
         return 1

@@ -6,13 +6,12 @@ their ratio, and the files and bytes of the warehouse on the way. Without --raw 
 users over 62 days is simulated first. Exit status 1 when a build failed or was not published, never
 because of a time.
 
-example:
+Example:
   python -m benchmarks.daily_loads --days 62
 """
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections.abc import Sequence
@@ -20,7 +19,9 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from statistics import median
+from typing import Annotated
 
+import typer
 from rich.progress import Progress
 from rich.table import Table
 
@@ -30,15 +31,14 @@ from benchmarks.dbt_runs import (
     busy_warning,
     dbt_environment,
     default_target,
-    existing_folder,
     measured,
     progress_line,
+    raw_logs,
     run_dbt,
-    shown_seconds,
     simulate,
     temporary_work_folder,
 )
-from benchmarks.make_duckdb_tables import log_files
+from warehouse.commands import folder_option, program
 from warehouse.console import Console
 
 FIRST_DAY = "2018-10-01"
@@ -127,7 +127,7 @@ def show(days: Sequence[Day], console: Console) -> None:
         table.add_row(
             str(number),
             f"{median(day.usage.wall_seconds for day in near):.1f} s",
-            shown_seconds(median(day.usage.cpu_seconds or 0.0 for day in near)),
+            f"{median(day.usage.cpu_seconds for day in near):.1f} s",
             f"{size.data_files:,}",
             f"{size.metadata_files:,}",
             f"{size.metadata_bytes / 1e6:.1f} MB",
@@ -135,7 +135,7 @@ def show(days: Sequence[Day], console: Console) -> None:
     console.print(table)
     early, late = around(days, EARLY_DAY), around(days, len(days))
     wall = [median(day.usage.wall_seconds for day in near) for near in (early, late)]
-    cpu = [median(day.usage.cpu_seconds or 0.0 for day in near) for near in (early, late)]
+    cpu = [median(day.usage.cpu_seconds for day in near) for near in (early, late)]
     most = max(days, key=lambda day: day.size.metadata_files)
     console.print(
         f"Day {len(days)} against day {EARLY_DAY}: wall {wall[1] / wall[0]:.2f}, "
@@ -146,32 +146,19 @@ def show(days: Sequence[Day], console: Console) -> None:
         console.print(warning, style="yellow")
 
 
-def main() -> int:
-    """Command line of the benchmark; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.daily_loads",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--raw", help="folder of raw logs, one file a day (default: simulated)")
-    parser.add_argument("--days", type=int, default=62, help="days to load (default: 62)")
-    arguments = parser.parse_args()
-    if arguments.days <= EARLY_DAY:
-        parser.error(f"--days has to be more than {EARLY_DAY}")
+@program("python -m benchmarks.daily_loads", __doc__)
+def main(
+    raw: Annotated[
+        Path | None, folder_option("Folder of raw logs, one file a day.", "simulated")
+    ] = None,
+    days: Annotated[int, typer.Option(min=EARLY_DAY + 1, help="Days to load.")] = 62,
+) -> None:
+    """Command line of the benchmark."""
     console = Console()
-    try:
-        with temporary_work_folder(keep=False) as folder, progress_line(console) as progress:
-            raw = (
-                existing_folder(arguments.raw)
-                if arguments.raw
-                else simulated_days(folder / "log", arguments.days)
-            )
-            days = load(log_files(raw)[: arguments.days], folder, progress)
-    except (BenchmarkError, FileNotFoundError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    show(days, console)
-    return 0
+    with temporary_work_folder(keep=False) as folder, progress_line(console) as progress:
+        files = raw_logs(raw or simulated_days(folder / "log", days))
+        loaded = load(files[:days], folder, progress)
+    show(loaded, console)
 
 
 if __name__ == "__main__":

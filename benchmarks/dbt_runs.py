@@ -12,26 +12,34 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Annotated, Any
 
+import psutil
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from benchmarks.make_duckdb_tables import log_files
 from server.process import Options, Server, free_port, start, stop
+from warehouse.commands import folder_option
 from warehouse.console import Console
+from warehouse.errors import ProjectError
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 RESULTS = PROJECT_DIR / "benchmarks" / "results"
 POLL_SECONDS = 0.2
 LAST_LINES = 30
 PASSED = {"success", "pass", "warn", "no-op"}
+Raw = Annotated[Path, folder_option("Folder of raw logs.")]
+Work = Annotated[
+    Path | None, folder_option("Folder for what it makes, and removes.", "the system's")
+]
 
 
-class BenchmarkError(RuntimeError):
+class BenchmarkError(ProjectError):
     """What went wrong and what to do, in words for the command line."""
 
 
@@ -40,16 +48,16 @@ class Usage:
     """What a command took.
 
     `peak_bytes` is the highest sum of resident set sizes of the process and all its descendants,
-    so that shared pages count once per process: an upper bound. `cpu_seconds` is their processor
-    time, and `others_cpu_seconds` what the rest of the machine used meanwhile: wall times of a busy
-    machine say little. All three are None where there is no /proc. `was_stopped`: its time was up.
+    so that shared pages count once per process: an upper bound. `cpu_seconds` is their CPU time,
+    and `others_cpu_seconds` what the rest of the machine used meanwhile: wall times of a busy
+    machine say little. `was_stopped`: its time was up.
     """
 
     started_at: float
     wall_seconds: float
-    cpu_seconds: float | None
-    others_cpu_seconds: float | None
-    peak_bytes: int | None
+    cpu_seconds: float
+    others_cpu_seconds: float
+    peak_bytes: int
     output: str
     exit_status: int
     was_stopped: bool = False
@@ -238,16 +246,20 @@ def simulate(folder: Path, users: int, first: str, last: str) -> None:
     )
 
 
+def raw_logs(folder: Path) -> list[Path]:
+    """The log files of a landing folder; raises BenchmarkError when there is none."""
+    try:
+        return log_files(folder)
+    except FileNotFoundError as error:
+        raise BenchmarkError(str(error)) from error
+
+
 def read_once(raw_folder: Path) -> None:
     """Read all logs, so that none of those to be compared is the one to wait for the disk.
 
     Raises BenchmarkError when there is none.
     """
-    try:
-        files = log_files(raw_folder)
-    except FileNotFoundError as error:
-        raise BenchmarkError(str(error)) from error
-    for file in files:
+    for file in raw_logs(raw_folder):
         with file.open("rb") as raw:
             while raw.read(1 << 24):
                 pass
@@ -348,17 +360,9 @@ def save_results(name: str, markdown: str) -> None:
     print(markdown, f"written to {results.relative_to(PROJECT_DIR)}", sep="\n")
 
 
-def existing_folder(text: str) -> Path:
-    """Argument type: a folder that exists, as an absolute path."""
-    folder = Path(text).expanduser().resolve()
-    if not folder.is_dir():
-        raise BenchmarkError(f"{text} is not a folder: name the folder of the raw logs with --raw.")
-    return folder
-
-
-def shown_memory(peak_bytes: int | None) -> str:
+def shown_memory(peak_bytes: int) -> str:
     """Peak memory in words."""
-    return "not measured (no /proc)" if peak_bytes is None else f"{peak_bytes / 2**30:.2f} GiB"
+    return f"{peak_bytes / 2**30:.2f} GiB"
 
 
 def shown_bytes(count: float) -> str:
@@ -370,14 +374,9 @@ def shown_bytes(count: float) -> str:
     return f"{count:.1f} GB"
 
 
-def shown_seconds(seconds: float | None) -> str:
-    """Seconds in words."""
-    return "not measured" if seconds is None else f"{seconds:.1f} s"
-
-
 def busy_warning(usages: Sequence[Usage]) -> str:
     """One line when other processes took over a tenth of the machine's processors, else empty."""
-    others = sum(usage.others_cpu_seconds or 0.0 for usage in usages)
+    others = sum(usage.others_cpu_seconds for usage in usages)
     offered = sum(usage.wall_seconds for usage in usages) * (os.cpu_count() or 1)
     if others <= offered / 10:
         return ""
@@ -414,107 +413,57 @@ def _epoch(text: str) -> float:
 
 
 class _ProcessTreeWatch:
-    """Polls /proc for the memory and processor time of processes and their descendants."""
+    """Polls the memory and CPU time of processes and their descendants."""
 
     def __init__(self, *pids: int) -> None:
-        self._roots = pids
-        self._cpu: dict[int, float] = {}
+        self.peak_bytes = 0
+        self._roots = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+        self._cpu: dict[psutil.Process, float] = {}
+        self._look()
+        self._cpu_before, self._machine_before = sum(self._cpu.values()), _machine_cpu_seconds()
+        self.cpu_seconds = self.others_cpu_seconds = 0.0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._is_measured = Path("/proc/self/stat").exists()
-        self._cpu_before = 0.0  # of a server
-        self._machine_start = self._machine_end = 0.0
-        self._peak = 0
-        if self._is_measured:
-            self._machine_start = _machine_cpu_seconds()
-            self._look()
-            self._cpu_before = sum(self._cpu.values())
-            self._thread.start()
-
-    @property
-    def peak_bytes(self) -> int | None:
-        """Highest sum of resident set sizes that was seen."""
-        return self._peak if self._is_measured else None
-
-    @property
-    def cpu_seconds(self) -> float | None:
-        """User and system time, of processes that lived through a poll."""
-        return sum(self._cpu.values()) - self._cpu_before if self._is_measured else None
-
-    @property
-    def others_cpu_seconds(self) -> float | None:
-        """Processor time of all other processes of the machine, between start and stop."""
-        if not self._is_measured:
-            return None
-        return max(self._machine_end - self._machine_start - (self.cpu_seconds or 0.0), 0.0)
+        self._thread.start()
 
     def stop(self) -> None:
-        """End the polling."""
+        """End the polling; the CPU time is of processes that lived through a poll."""
         self._stopped.set()
-        if self._is_measured:
-            self._thread.join()
-            self._machine_end = _machine_cpu_seconds()
+        self._thread.join()
+        self.cpu_seconds = sum(self._cpu.values()) - self._cpu_before
+        of_all = _machine_cpu_seconds() - self._machine_before
+        self.others_cpu_seconds = max(of_all - self.cpu_seconds, 0.0)
 
     def _watch(self) -> None:
-        while not self._stopped.is_set():
+        while not self._stopped.wait(POLL_SECONDS):
             self._look()
-            self._stopped.wait(POLL_SECONDS)
 
     def _look(self) -> None:
-        page, tick = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
-        stats = _process_stats()
-        tree = _descendants(self._roots, {pid: stat[0] for pid, stat in stats.items()})
-        for pid in tree:
-            self._cpu[pid] = stats[pid][1] / tick
-        self._peak = max(self._peak, _resident_pages(tree, stats) * page)
+        tree = set(self._roots)
+        for root in self._roots:
+            with suppress(psutil.Error):
+                tree.update(root.children(recursive=True))
+        memory = {}
+        for process in tree:
+            with suppress(psutil.Error), process.oneshot():
+                times = process.cpu_times()
+                self._cpu[process] = times.user + times.system
+                memory[process.pid] = process.ppid(), process.memory_info()
+        self.peak_bytes = max(self.peak_bytes, _resident_bytes(memory))
 
 
 def _machine_cpu_seconds() -> float:
-    # user, nice and system time of all processors; see proc(5)
-    first_line = Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0]
-    return sum(int(ticks) for ticks in first_line.split()[1:4]) / os.sysconf("SC_CLK_TCK")
+    times = psutil.cpu_times()
+    return times.user + times.nice + times.system
 
 
-def _resident_pages(tree: Sequence[int], stats: dict[int, tuple[int, int, int, int]]) -> int:
+def _resident_bytes(memory: dict[int, tuple[int, Any]]) -> int:
     # While the JVM starts a program, the new process still runs in the JVM's own memory (vfork),
     # which must not count twice. Such a process has its parent's sizes; a little slack, as the two
     # are not read at the same instant.
-    pages = 0
-    for pid in tree:
-        parent, _, resident, virtual = stats[pid]
-        _, _, parent_resident, parent_virtual = stats.get(parent, (0, 0, 0, 0))
-        is_shared = virtual == parent_virtual and abs(resident - parent_resident) < resident / 50
-        pages += 0 if is_shared else resident
-    return pages
-
-
-def _process_stats() -> dict[int, tuple[int, int, int, int]]:
-    # parent, clock ticks of user and system time, resident pages, virtual bytes; see proc(5)
-    stats = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                text = (entry / "stat").read_text(encoding="utf-8", errors="replace")
-            except (FileNotFoundError, ProcessLookupError, PermissionError):
-                continue
-            fields = text[text.rindex(")") + 2 :].split()
-            stats[int(entry.name)] = (
-                int(fields[1]),
-                int(fields[11]) + int(fields[12]),
-                int(fields[21]),
-                int(fields[20]),
-            )
-    return stats
-
-
-def _descendants(roots: Sequence[int], parents: dict[int, int]) -> list[int]:
-    children: dict[int, list[int]] = {}
-    for pid, parent in parents.items():
-        children.setdefault(parent, []).append(pid)
-    found: list[int] = []
-    waiting = [root for root in roots if root in parents]
-    while waiting:
-        pid = waiting.pop()
-        found.append(pid)
-        waiting.extend(children.get(pid, ()))
-    return found
+    total = 0
+    for parent, own in memory.values():
+        _, of_parent = memory.get(parent, (0, None))
+        is_shared = of_parent and own.vms == of_parent.vms
+        total += 0 if is_shared and abs(own.rss - of_parent.rss) < own.rss / 50 else own.rss
+    return total

@@ -8,15 +8,14 @@ exponent b of wall = a * bytes ** b, fitted by least squares of the logarithms t
 0.5 GB on. The table is written to benchmarks/results, too. Exit status 1 when a part failed, never
 because of a time.
 
-examples:
+Examples:
   python -m benchmarks.growth
-  python -m benchmarks.growth --gigabytes 0.5 1 2.5 12 --steps
+  python -m benchmarks.growth --gigabytes 0.5 --gigabytes 12 --steps
   CHURN_TARGET=local python -m benchmarks.growth --gigabytes 2.5 --skew
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 import re
 import shutil
@@ -25,29 +24,30 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.progress import Progress, TaskID
 
 from benchmarks.dbt_runs import (
-    BenchmarkError,
     Usage,
+    Work,
     busy_warning,
     bytes_in,
     dbt_environment,
     default_target,
-    existing_folder,
     measured,
     progress_line,
     run_dbt,
     save_results,
     shown_memory,
-    shown_seconds,
     simulate,
     temporary_work_folder,
 )
+from warehouse.commands import program
 from warehouse.console import Console
 
-SIZES = (0.1, 0.5, 1.0, 2.5)
+SIZES = [0.1, 0.5, 1.0, 2.5]
 BYTES_PER_USER = 535_000  # of 61 simulated days
 FITTED_FROM = 0.5e9
 USERS_OF_A_TENTH = re.compile(rb'("userId": ?)"\d*0"')
@@ -135,7 +135,7 @@ def as_markdown(rows: Sequence[Row]) -> str:
     ]
     lines += [
         f"| {row.raw_bytes / 1e9:.2f} GB | {row.what} | {row.usage.wall_seconds:.1f} s "
-        f"| {shown_seconds(row.usage.cpu_seconds)} | {shown_memory(row.usage.peak_bytes)} "
+        f"| {row.usage.cpu_seconds:.1f} s | {shown_memory(row.usage.peak_bytes)} "
         f"| {row.disk_bytes / row.raw_bytes:.3f} |"
         for row in rows
     ]
@@ -147,45 +147,36 @@ def as_markdown(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> int:
-    """Command line of the benchmark; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.growth",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--gigabytes", type=float, nargs="+", default=SIZES, help="sizes (default: 0.1 to 2.5)"
-    )
-    parser.add_argument(
-        "--steps", action="store_true", help="train, score and report on the largest, too"
-    )
-    parser.add_argument("--skew", action="store_true", help="build the largest with a skew, too")
-    parser.add_argument("--work", help="folder for logs and warehouses (default: the system's)")
-    given = parser.parse_args()
+@program("python -m benchmarks.growth", __doc__)
+def main(
+    gigabytes: Annotated[list[float], typer.Option(help="A size. Repeat for several.")] = SIZES,
+    steps: Annotated[
+        bool, typer.Option("--steps", help="Train, score and report on the largest, too.")
+    ] = False,
+    skew: Annotated[
+        bool, typer.Option("--skew", help="Build the largest with a skew, too.")
+    ] = False,
+    work: Work = None,
+) -> None:
+    """Command line of the benchmark."""
     console = Console()
     rows: list[Row] = []
     try:
-        parent = existing_folder(given.work) if given.work else None
-        with temporary_work_folder(keep=False, parent=parent) as folder:
-            largest = max(given.gigabytes)
-            builds = [(size, given.steps and size == largest, False) for size in given.gigabytes]
-            builds += [(largest, False, True)] if given.skew else []
-            for size, steps, skew in builds:
+        with temporary_work_folder(keep=False, parent=work) as folder:
+            largest = max(gigabytes)
+            builds = [(size, steps and size == largest, False) for size in gigabytes]
+            builds += [(largest, False, True)] if skew else []
+            for size, has_steps, is_skewed in builds:
                 with progress_line(console) as progress:
                     task = progress.add_task("")
 
                     def show(text: str, task: TaskID = task, on: Progress = progress) -> None:
                         on.update(task, description=text)
 
-                    rows += measure_size(folder, size, steps, show, skew)
-    except BenchmarkError as error:
-        print(error, file=sys.stderr)
-        return 1
+                    rows += measure_size(folder, size, has_steps, show, is_skewed)
     finally:
         if rows:
             save_results("growth", as_markdown(rows))
-    return 0
 
 
 if __name__ == "__main__":

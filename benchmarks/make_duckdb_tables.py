@@ -1,18 +1,25 @@
 """Make the tables of duckdb_tables.sql and print the seconds of each as JSON.
 
 `benchmarks.compare_duckdb` runs this in a process of its own, to measure its memory apart.
+
+Example:
+  python -m benchmarks.make_duckdb_tables --raw data/raw --database tables.db
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import duckdb
+import typer
+
+from warehouse.commands import program
 
 SQL_FILE = Path(__file__).with_name("duckdb_tables.sql")
 PAGE_CATALOGUE = Path(__file__).resolve().parent.parent / "seeds" / "page_catalogue.csv"
@@ -70,19 +77,20 @@ def make_tables(database: Path, raw_folder: Path, threads: int, memory: str) -> 
     return seconds
 
 
-def main() -> None:
+@program("python -m benchmarks.make_duckdb_tables", __doc__)
+def main(
+    database: Annotated[
+        Path, typer.Option(resolve_path=True, metavar="FILE", help="Database file to make.")
+    ],
+    raw: Annotated[
+        Path, typer.Option(resolve_path=True, metavar="DIR", help="Folder of raw logs.")
+    ],
+    threads: int = 2,
+    memory: Annotated[str, typer.Option(help="DuckDB's memory limit.")] = "8GB",
+) -> None:
     """Command line of the module."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--database", type=Path, required=True, help="database file to make")
-    parser.add_argument("--raw", type=Path, required=True, help="folder of raw logs")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--memory", default="8GB", help="DuckDB's memory limit")
-    arguments = parser.parse_args()
-    seconds = make_tables(
-        arguments.database.resolve(), arguments.raw.resolve(), arguments.threads, arguments.memory
-    )
-    print(json.dumps(seconds))
+    print(json.dumps(make_tables(database, raw, threads, memory)))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

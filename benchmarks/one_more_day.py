@@ -6,14 +6,13 @@ in a process of its own, or, with --server, all through one server, started for 
 read: rows that Spark's scans of the raw logs and of `base_events` gave, by its event log. Exit
 status 1 when a build failed or was not published, never because of a time.
 
-examples:
+Examples:
   python -m benchmarks.one_more_day --raw data/raw
   python -m benchmarks.one_more_day --raw data/raw --days 5 --server
 """
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import re
 import sys
@@ -23,27 +22,29 @@ from contextlib import ExitStack, nullcontext
 from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
+from typing import Annotated
 
+import typer
 from rich.progress import Progress
 from rich.table import Table
 
 from benchmarks.dbt_runs import (
     BenchmarkError,
     DbtRun,
+    Raw,
     busy_warning,
     default_target,
-    existing_folder,
     log_spark_events,
     progress_line,
+    raw_logs,
     run_dbt,
     running_server,
     shown_memory,
-    shown_seconds,
     spark_events,
     temporary_work_folder,
 )
-from benchmarks.make_duckdb_tables import log_files
-from server.process import Server, ServerError
+from server.process import Server
+from warehouse.commands import program
 from warehouse.console import Console
 
 DAY = 86_400_000
@@ -58,7 +59,7 @@ def cut_off_last_days(raw: Path, days: int, earlier: Path, later: Path) -> dict[
     the days, named by their dates, oldest first, each with its lines. Lines without a timestamp
     stay with the earlier ones. Raises BenchmarkError when there is no earlier day.
     """
-    files = log_files(raw)
+    files = raw_logs(raw)
     days_of_lines = (_day(line) for file in files for line in _lines(file))
     lines_of = Counter(day for day in days_of_lines if day is not None)
     usual = median(lines_of.values())
@@ -148,44 +149,31 @@ def build(
     return run, events_read(folder / "events")
 
 
-def main() -> int:
-    """Command line of the benchmark; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.one_more_day",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--raw", required=True, help="folder of raw logs, of many days")
-    parser.add_argument("--days", type=int, default=3, help="how many days on top (default: 3)")
-    parser.add_argument("--server", action="store_true", help="build through one running server")
-    given = parser.parse_args()
-    if given.days < 1:
-        parser.error("--days has to be 1 or more")
+@program("python -m benchmarks.one_more_day", __doc__)
+def main(
+    raw: Raw,
+    days: Annotated[int, typer.Option(min=1, help="How many days on top.")] = 3,
+    server: Annotated[
+        bool, typer.Option("--server", help="Build through one running server.")
+    ] = False,
+) -> None:
+    """Command line of the benchmark."""
     console = Console()
-    try:
-        raw = existing_folder(given.raw)
-        with (
-            temporary_work_folder(keep=False) as folder,
-            progress_line(console) as progress,
-        ):
-            log_spark_events(folder / "events")
-            landing = folder / "raw"
-            cutting = progress.add_task("cutting the last days off the log")
-            days = cut_off_last_days(raw, given.days, landing, folder / "days")
-            progress.remove_task(cutting)
-            with running_server(folder, writable=True) if given.server else nullcontext() as server:
-                where = (folder, landing, progress, server)
-                runs = {"everything before": build("everything before", *where)}
-                for day, lines in days.items():
-                    day.rename(landing / day.name)
-                    runs[f"{day.stem}, {lines:,} lines"] = build(day.stem, *where)
-                runs["nothing new"] = build("nothing new", *where)
-    except (BenchmarkError, ServerError, FileNotFoundError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    how = "one server" if given.server else f"target {default_target()}, a process each"
+    with temporary_work_folder(keep=False) as folder, progress_line(console) as progress:
+        log_spark_events(folder / "events")
+        landing = folder / "raw"
+        cutting = progress.add_task("cutting the last days off the log")
+        cut = cut_off_last_days(raw, days, landing, folder / "days")
+        progress.remove_task(cutting)
+        with running_server(folder, writable=True) if server else nullcontext() as running:
+            where = (folder, landing, progress, running)
+            runs = {"everything before": build("everything before", *where)}
+            for day, lines in cut.items():
+                day.rename(landing / day.name)
+                runs[f"{day.stem}, {lines:,} lines"] = build(day.stem, *where)
+            runs["nothing new"] = build("nothing new", *where)
+    how = "one server" if server else f"target {default_target()}, a process each"
     show(runs, how, console)
-    return 0
 
 
 def show(runs: dict[str, tuple[DbtRun, int]], how: str, console: Console) -> None:
@@ -205,7 +193,7 @@ def show(runs: dict[str, tuple[DbtRun, int]], how: str, console: Console) -> Non
             label,
             f"{usage.wall_seconds:.1f} s",
             f"{usage.wall_seconds / first.usage.wall_seconds:.2f}",
-            shown_seconds(usage.cpu_seconds),
+            f"{usage.cpu_seconds:.1f} s",
             shown_memory(usage.peak_bytes),
             f"{events:,}",
             f"{shares[-1]:.3f}",

@@ -5,19 +5,22 @@ whole log, joined to the others on userId. There is no deduplication, no snapsho
 and features of a user who left see the day of leaving: this is what to measure against, not what to
 copy. `benchmarks.seed_style` runs it in a process of its own.
 
-example:
+Example:
   python -m benchmarks.seed_features --raw data/raw --out /tmp/features
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+
+from warehouse.commands import folder_option, program
 
 COLUMNS = "artist gender level page registration sessionId song ts userId".split()
 DAY = 24 * 60 * 60 * 1000
@@ -103,29 +106,23 @@ def join_all(log: DataFrame, tables: dict[str, DataFrame]) -> DataFrame:
     return features.fillna(0)
 
 
-def main() -> int:
+@program("python -m benchmarks.seed_features", __doc__)
+def main(
+    raw: Annotated[Path, folder_option("Folder of raw logs.")],
+    out: Annotated[
+        Path, typer.Option(resolve_path=True, metavar="DIR", help="Folder of the Parquet files.")
+    ],
+) -> int:
     """Command line of the module; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.seed_features",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--raw", type=Path, required=True, help="folder of raw logs")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the Parquet files")
-    given = parser.parse_args()
-    if not given.raw.is_dir():
-        print(f"{given.raw} is not a folder: name that of the raw logs.", file=sys.stderr)
-        return 1
     spark = start_spark()
     try:
         print("reading the log", flush=True)
-        log = read_log(spark, given.raw.resolve())
+        log = read_log(spark, raw)
         print(f"{log.count():,} lines of users cached", flush=True)
         tables = feature_tables(log)
         print(f"joining and writing {len(tables)} features", flush=True)
-        out = str(given.out.resolve())
-        join_all(log, tables).write.mode("overwrite").parquet(out)
-        written = spark.read.parquet(out)
+        join_all(log, tables).write.mode("overwrite").parquet(str(out))
+        written = spark.read.parquet(str(out))
         print(f"{written.count():,} users, {len(tables)} features")
     except ValueError as error:
         print(error, file=sys.stderr)

@@ -7,27 +7,29 @@ or CHURN_DRIVER_MEMORY, and read files that have been read once before. Prints w
 seconds and peak memory of both, and the factors. The table is written to benchmarks/results, too.
 Exit status 1 when a part failed, never because of a time.
 
-examples:
+Examples:
   python -m benchmarks.seed_style --raw data/raw
-  CHURN_TARGET=comet python -m benchmarks.seed_style --raw data/raw --stop-after-minutes 10
+  python -m benchmarks.seed_style --raw data/raw --stop-after-minutes 10
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from benchmarks.dbt_runs import (
     LAST_LINES,
-    BenchmarkError,
+    Raw,
     Usage,
+    Work,
     busy_warning,
     bytes_in,
     dbt_environment,
     default_target,
-    existing_folder,
     measured,
     progress_line,
     read_once,
@@ -35,9 +37,9 @@ from benchmarks.dbt_runs import (
     save_results,
     shown_bytes,
     shown_memory,
-    shown_seconds,
     temporary_work_folder,
 )
+from warehouse.commands import program
 from warehouse.console import Console
 
 
@@ -57,10 +59,8 @@ def make_features(raw: Path, folder: Path, minutes: float, on_line: Callable[[st
     )
 
 
-def factor(features: float | None, build: float | None, is_at_least: bool = False) -> str:
+def factor(features: float, build: float, is_at_least: bool) -> str:
     """How many times as much the features took as the build, in words."""
-    if not features or not build:
-        return "not measured"
     return f"{'more than ' if is_at_least else ''}{features / build:.2f}"
 
 
@@ -78,9 +78,9 @@ def as_markdown(raw_bytes: int, build: Usage, features: Usage) -> str:
         "| what | wall | processor | memory |",
         "|---|---|---|---|",
         f"| dbt build: all tables and data tests | {build.wall_seconds:.1f} s "
-        f"| {shown_seconds(build.cpu_seconds)} | {shown_memory(build.peak_bytes)} |",
+        f"| {build.cpu_seconds:.1f} s | {shown_memory(build.peak_bytes)} |",
         f"| a query and a join per feature | {wall} "
-        f"| {shown_seconds(features.cpu_seconds)} | {shown_memory(features.peak_bytes)} |",
+        f"| {features.cpu_seconds:.1f} s | {shown_memory(features.peak_bytes)} |",
     ]
     factors = (
         factor(features.wall_seconds, build.wall_seconds, not is_complete),
@@ -122,32 +122,21 @@ def compare(raw: Path, minutes: float, work: Path | None, console: Console) -> U
     return features
 
 
-def main() -> int:
+@program("python -m benchmarks.seed_style", __doc__)
+def main(
+    raw: Raw,
+    stop_after_minutes: Annotated[
+        float,
+        typer.Option(
+            min=0.01,
+            metavar="MINUTES",
+            help="When to stop making the features, and say so.",
+        ),
+    ] = 30,
+    work: Work = None,
+) -> int:
     """Command line of the benchmark; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.seed_style",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--raw", required=True, help="folder of raw logs")
-    parser.add_argument(
-        "--stop-after-minutes",
-        type=float,
-        default=30,
-        metavar="MINUTES",
-        help="when to stop making the features, and say so (default: 30)",
-    )
-    parser.add_argument("--work", help="folder for warehouse and features (default: the system's)")
-    given = parser.parse_args()
-    if given.stop_after_minutes <= 0:
-        parser.error("--stop-after-minutes has to be more than 0")
-    try:
-        work = existing_folder(given.work) if given.work else None
-        raw = existing_folder(given.raw)
-        features = compare(raw, given.stop_after_minutes, work, Console())
-    except BenchmarkError as error:
-        print(error, file=sys.stderr)
-        return 1
+    features = compare(raw, stop_after_minutes, work, Console())
     if features.exit_status and not features.was_stopped:
         print("\n".join(features.output.splitlines()[-LAST_LINES:]), file=sys.stderr)
         return 1

@@ -5,13 +5,12 @@ them, slow clients take a row at a time, and broken ones send noise, or leave in
 query. One more day of the log is built and published meanwhile. Exit status 1 when a client met an
 error or the build was not published, never because of a time.
 
-example:
-  python -m benchmarks.server_load --raw data/simulated --clients 20 --seconds 120
+Example:
+  python -m benchmarks.server_load --raw data/simulated --clients 20
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import socket
@@ -30,15 +29,15 @@ from rich.table import Table
 from thrift.transport.TTransport import TTransportException
 
 from benchmarks.dbt_runs import (
-    BenchmarkError,
-    existing_folder,
+    Raw,
     progress_line,
     run_dbt,
     running_server,
     temporary_work_folder,
 )
 from benchmarks.one_more_day import cut_off_last_days
-from server.process import Server, ServerError
+from server.process import Server
+from warehouse.commands import program
 from warehouse.console import Console
 
 FAULTY_CLIENTS = 2  # of each kind
@@ -155,26 +154,13 @@ def show(met: Answers, output: str, clients: int, console: Console) -> None:
         console.print(error, style="red", soft_wrap=True)
 
 
-def main() -> int:
+@program("python -m benchmarks.server_load", __doc__)
+def main(raw: Raw, clients: int = 20, seconds: int = 120) -> int:
     """Command line of the benchmark; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.server_load",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--raw", required=True, help="folder of raw logs, of many days")
-    parser.add_argument("--clients", type=int, default=20)
-    parser.add_argument("--seconds", type=int, default=120)
-    given = parser.parse_args()
     console = Console()
-    try:
-        raw = existing_folder(given.raw)
-        with temporary_work_folder(keep=False) as folder:
-            met, output = measure(raw, folder, given.clients, given.seconds, console)
-    except (BenchmarkError, ServerError, FileNotFoundError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    show(met, output, given.clients, console)
+    with temporary_work_folder(keep=False) as folder:
+        met, output = measure(raw, folder, clients, seconds, console)
+    show(met, output, clients, console)
     return 1 if met.errors or "Published" not in output else 0
 
 

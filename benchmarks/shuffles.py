@@ -9,39 +9,42 @@ files Spark counts little more than the footers. Files are data files that are t
 build. The table is written to benchmarks/results, too. Exit status 1 when a part failed,
 never because of a time.
 
-examples:
+Examples:
   python -m benchmarks.shuffles --raw data/raw
-  CHURN_TARGET=comet python -m benchmarks.shuffles --raw data/raw --stages 10
+  CHURN_TARGET=local python -m benchmarks.shuffles --raw data/raw --stages 10
 """
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import Annotated
+
+import typer
 
 from benchmarks.dbt_runs import (
     BenchmarkError,
     DbtRun,
     Node,
+    Raw,
+    Work,
     busy_warning,
     bytes_in,
     default_target,
-    existing_folder,
     log_spark_events,
     progress_line,
     run_dbt,
     save_results,
     shown_bytes,
     shown_memory,
-    shown_seconds,
     spark_events,
     temporary_work_folder,
 )
+from warehouse.commands import program
 from warehouse.console import Console
 
 BETWEEN_NODES = "(hooks, between models)"
@@ -187,7 +190,7 @@ def as_markdown(raw_bytes: int, rows: Sequence[Row], nodes: Sequence[Node], slow
     seconds = sum(row.seconds or 0.0 for row in rows)
     total = Row("all", seconds, sum(row.files for row in rows), every)
     lines += [
-        f"| {row.model} | {'' if row.seconds is None else shown_seconds(row.seconds)} "
+        f"| {row.model} | {'' if row.seconds is None else f'{row.seconds:.1f} s'} "
         f"| {row.total('cpu_seconds'):.1f} s "
         f"| {row.total('input_rows'):,} "
         f"| {shown_bytes(row.total('shuffled_bytes'))} | {row.total('shuffled_rows'):,} "
@@ -236,33 +239,22 @@ def build(raw: Path, work: Path | None, console: Console) -> tuple[DbtRun, list[
         return run, by_model(run.nodes, stages, data_files(folder / "warehouse"))
 
 
-def main() -> int:
-    """Command line of the benchmark; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.shuffles",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--raw", required=True, help="folder of raw logs")
-    parser.add_argument("--stages", type=int, default=5, help="slowest stages shown (default: 5)")
-    parser.add_argument("--work", help="folder for warehouse and event log (default: the system's)")
-    given = parser.parse_args()
-    try:
-        raw = existing_folder(given.raw)
-        work = existing_folder(given.work) if given.work else None
-        run, rows = build(raw, work, Console())
-    except BenchmarkError as error:
-        print(error, file=sys.stderr)
-        return 1
+@program("python -m benchmarks.shuffles", __doc__)
+def main(
+    raw: Raw,
+    stages: Annotated[int, typer.Option(help="Slowest stages shown.")] = 5,
+    work: Work = None,
+) -> None:
+    """Command line of the benchmark."""
+    run, rows = build(raw, work, Console())
     usage = run.usage
-    markdown = as_markdown(bytes_in(raw), rows, run.nodes, given.stages) + (
-        f"\nThe build: {usage.wall_seconds:.1f} s, processor {shown_seconds(usage.cpu_seconds)}, "
+    markdown = as_markdown(bytes_in(raw), rows, run.nodes, stages) + (
+        f"\nThe build: {usage.wall_seconds:.1f} s, processor {usage.cpu_seconds:.1f} s, "
         f"memory {shown_memory(usage.peak_bytes)}.\n"
     )
     if warning := busy_warning([usage]):
         markdown += f"\n{warning}\n"
     save_results("shuffles", markdown)
-    return 0
 
 
 if __name__ == "__main__":

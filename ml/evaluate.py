@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from ml import card, store
+from ml import ARTIFACTS, card, store
 from ml.errors import TooLittleData
 from ml.models import fit_base_rate, model_name
 from ml.train import Snapshots, check_classes, rows_per_day
@@ -71,6 +71,6 @@ def _snapshots(
         raise TooLittleData(
             f"No snapshot from {first} on has a known outcome yet: those that have are of "
             f"{min(per_day)} to {max(per_day)}. Until then the figures of the backtest stand: "
-            f"{store.ARTIFACTS.name}/{run['model_run_id']}/MODEL_CARD.md"
+            f"{ARTIFACTS.name}/{run['model_run_id']}/MODEL_CARD.md"
         )
     return snapshots

@@ -15,9 +15,8 @@ from pyspark.sql import functions as F
 from ml.features import BY_NAME, CATEGORIES, HORIZON_DAYS, TABLE, TYPES, assert_schema
 from ml.reasons import Explained
 from warehouse.errors import ProjectError
-from warehouse.session import PROJECT_DIR, Target
+from warehouse.session import Target
 
-ARTIFACTS = PROJECT_DIR / "artifacts"
 IN_USE = "in_use"  # the file that names the run that `score` and `evaluate` use
 EARLIER = "by an earlier version of this project"
 

@@ -1,118 +1,106 @@
-"""Serve the tables to SQL clients: Thrift/JDBC and Spark Connect, from one Spark; read-only, unless
-dbt is to build through it.
-
-examples:
-  python -m server start
-  python -m server start --thrift-port 10001 --connect-port 15003
-  python -m server start --writable      # then: dbt build --target thrift, or connect
-  python -m server start --host 0.0.0.0 --keystore server.p12 \
-      --ldap-url ldaps://ldap.example.com --ldap-base ou=people,dc=example,dc=com
-  python -m server status
-  python -m server stop
-"""
+"""Command line of the server: `python -m server start | stop | status`."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
+from typing import Annotated
 
-from server.process import (
-    KEYSTORE_PASSWORD,
-    LOG_FILE,
-    Options,
-    Server,
-    ServerError,
-    answers,
-    find,
-    start,
-    stop,
-)
+import typer
+
+from server import process
+from server.process import KEYSTORE_PASSWORD, LOG_FILE, Options, Server
+from warehouse.commands import Program
 from warehouse.console import Console
 from warehouse.session import PROJECT_DIR
 
+DEFAULTS = Options()
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line of the server; returns the exit status."""
-    parser = _parser()
-    given = parser.parse_args(arguments)
-    try:
-        if given.command == "start":
-            return _start(given)
-        if given.command == "stop":
-            stopped = stop()
-            print(f"Stopped process {stopped.pid}." if stopped else "No server runs.")
-            return 0
-        return _status()
-    except ServerError as error:
-        print(error, file=sys.stderr)
-        return 1
+app = Program(
+    "python -m server",
+    "Serve the tables to SQL clients: Thrift/JDBC and Spark Connect, from one Spark. Read-only, "
+    "unless dbt is to build through it.",
+    """Examples:
+  python -m server start
+  python -m server start --writable
+  python -m server status
+  python -m server stop
+""",
+)
+main = app.main
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m server",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    starting = commands.add_parser("start", help="start one in the background, and wait for it")
-    commands.add_parser("stop", help="end it")
-    commands.add_parser("status", help="does one run, does it answer, where")
-    defaults = Options()
-    starting.add_argument(
-        "--host",
-        default=defaults.host,
-        help="address for Thrift clients (default: %(default)s); one that other machines reach "
-        "needs --keystore and --ldap-url",
-    )
-    starting.add_argument("--thrift-port", type=int, default=defaults.thrift_port)
-    starting.add_argument("--connect-port", type=int, default=defaults.connect_port)
-    starting.add_argument(
-        "--keystore",
-        type=Path,
-        default=defaults.keystore,
-        help="certificate and key for TLS of Thrift, as PKCS12 or JKS; its password is in "
-        f"{KEYSTORE_PASSWORD}",
-    )
-    starting.add_argument(
-        "--ldap-url",
-        default=defaults.ldap_url,
-        help="LDAP server that knows the passwords, such as ldaps://ldap.example.com",
-    )
-    starting.add_argument(
-        "--ldap-base",
-        default=defaults.ldap_base,
-        help="where its users are, such as ou=people,dc=example,dc=com",
-    )
-    starting.add_argument(
-        "--writable", action="store_true", help="for dbt: every client may change every table"
-    )
-    return parser
-
-
-def _start(given: argparse.Namespace) -> int:
-    options = Options(
-        host=given.host,
-        thrift_port=given.thrift_port,
-        connect_port=given.connect_port,
-        writable=given.writable,
-        keystore=given.keystore,
-        ldap_url=given.ldap_url,
-        ldap_base=given.ldap_base,
-    )
+@app.command(
+    epilog="""Examples:
+  python -m server start
+  python -m server start --thrift-port 10001 --connect-port 15003
+  python -m server start --writable    then: dbt build --target thrift
+  python -m server start --host 0.0.0.0 --keystore server.p12 \\
+      --ldap-url ldaps://ldap.example.com \\
+      --ldap-base ou=people,dc=example,dc=com
+"""
+)
+def start(
+    host: Annotated[
+        str,
+        typer.Option(
+            help="Address for Thrift clients. One that other machines reach needs --keystore and "
+            "--ldap-url."
+        ),
+    ] = DEFAULTS.host,
+    thrift_port: Annotated[
+        int, typer.Option(metavar="PORT", help="For clients of Thrift and JDBC.")
+    ] = DEFAULTS.thrift_port,
+    connect_port: Annotated[
+        int, typer.Option(metavar="PORT", help="For clients of Spark Connect.")
+    ] = DEFAULTS.connect_port,
+    keystore: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Certificate and key for TLS of Thrift, as PKCS12 or JKS. Its password is in "
+            f"{KEYSTORE_PASSWORD}.",
+        ),
+    ] = DEFAULTS.keystore,
+    ldap_url: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            help="LDAP server that knows the passwords, such as ldaps://ldap.example.com.",
+        ),
+    ] = DEFAULTS.ldap_url,
+    ldap_base: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="Where its users are, such as ou=people,dc=example,dc=com."
+        ),
+    ] = DEFAULTS.ldap_base,
+    writable: Annotated[
+        bool, typer.Option("--writable", help="For dbt: every client may change every table.")
+    ] = False,
+) -> None:
+    """Start a server in the background, and wait for it."""
+    options = Options(host, thrift_port, connect_port, writable, keystore, ldap_url, ldap_base)
     with Console(stderr=True).status("The server starts ..."):
-        server = start(options)
+        server = process.start(options)
     _show(server)
-    return 0
 
 
-def _status() -> int:
-    server = find()
+@app.command(epilog="Example:\n  python -m server stop")
+def stop() -> None:
+    """End the server."""
+    stopped = process.stop()
+    print(f"Stopped process {stopped.pid}." if stopped else "No server runs.")
+
+
+@app.command(epilog="Example:\n  python -m server status")
+def status() -> int:
+    """Say whether a server runs, whether it answers, and where."""
+    server = process.find()
     if server is None:
         print("No server runs. Start one: make server")
         return 1
-    silent = answers(server)
+    silent = process.answers(server)
     if silent:
         print(f"Process {server.pid} runs, but no answer of {' and '.join(silent)}: {LOG_FILE}.")
         return 1

@@ -12,12 +12,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from warehouse.errors import ProjectError
+
 SOURCES = sorted((Path(__file__).resolve().parent / "jvm").glob("*.scala"))
 PACKAGE = "org.apache.spark.sql.hive.thriftserver.churn"
-
-
-class JarError(RuntimeError):
-    """What the compiler said."""
 
 
 def compiled_jar(folder: Path, environment: Mapping[str, str]) -> Path:
@@ -25,7 +23,7 @@ def compiled_jar(folder: Path, environment: Mapping[str, str]) -> Path:
 
     `environment` is that of the process which compiles, with Java on its path. Takes some 10 s.
 
-    Raises JarError where the sources do not compile.
+    Raises ProjectError where the sources do not compile.
     """
     import pyspark
 
@@ -48,6 +46,6 @@ def compiled_jar(folder: Path, environment: Mapping[str, str]) -> Path:
                 text=True,
             )
             if run.returncode:
-                raise JarError(run.stderr or run.stdout)
+                raise ProjectError(run.stderr or run.stdout)
             half.rename(jar)
     return jar

@@ -15,9 +15,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psutil
 from filelock import FileLock
 
-from server.jar import PACKAGE, JarError, compiled_jar
+from server.jar import PACKAGE, compiled_jar
 from warehouse.errors import ProjectError
 from warehouse.session import PROJECT_DIR, load_target, make_warehouse_folder
 
@@ -29,13 +30,14 @@ POOLS = PROJECT_DIR / "server" / "pools.xml"
 START_SECONDS = 90
 STOP_SECONDS = 20
 PROBE_SECONDS = 40
+MAIN_CLASS = f"{PACKAGE}.Server"
 KEYSTORE_PASSWORD = "CHURN_KEYSTORE_PASSWORD"
 # Of the shell's variables the JVM gets these and the locale; a query could ask for any other.
 VARIABLES = ("PATH", "HOME", "USER", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CHURN_JAVA", "JAVA_HOME")
 SPARK_VARIABLES = ("SPARK_CONF_DIR", "SPARK_LOCAL_DIRS")
 
 
-class ServerError(RuntimeError):
+class ServerError(ProjectError):
     """What went wrong and what to do, in one sentence for the command line."""
 
 
@@ -61,10 +63,9 @@ class Options:
 
 @dataclass(frozen=True)
 class Server:
-    """A server that was started: its process, when that began, and its addresses."""
+    """A server that was started: its process, and its addresses."""
 
     pid: int
-    started: str
     host: str
     thrift_port: int
     connect_port: int
@@ -81,7 +82,9 @@ class Server:
     @property
     def is_running(self) -> bool:
         """Whether the process lives, and is not another one that got its id."""
-        return self.started != "" and _start_of(self.pid) == self.started
+        with suppress(psutil.Error):
+            return MAIN_CLASS in psutil.Process(self.pid).cmdline()
+        return False
 
 
 def free_port() -> int:
@@ -145,10 +148,7 @@ def server_settings(options: Options) -> dict[str, str]:
     Unless it is writable, the catalog is opened without the right to commit, and all but questions
     about the tables is refused (jvm/ReadOnly.scala): what readers see changes by `dbt build` only.
     """
-    try:
-        settings = dict(load_target("local").settings)
-    except ProjectError as error:
-        raise ServerError(str(error)) from error
+    settings = dict(load_target("local").settings)
     catalog = "spark.sql.catalog.lake"
     settings |= {
         "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
@@ -226,11 +226,8 @@ def start(options: Options) -> Server:
         if not options.writable and not (warehouse / "catalog.db").is_file():
             raise ServerError(f"There are no tables in {warehouse} yet: dbt build.")
         environment = _environment()
-        try:
-            make_warehouse_folder(settings)
-            jar = compiled_jar(FOLDER, environment)
-        except (ProjectError, JarError) as error:
-            raise ServerError(str(error)) from error
+        make_warehouse_folder(settings)
+        jar = compiled_jar(FOLDER, environment)
         # a file, not arguments, which every user of the machine can read
         properties = options.state_file.with_suffix(".conf")
         properties.unlink(missing_ok=True)
@@ -240,7 +237,6 @@ def start(options: Options) -> Server:
         process = _process(options, properties, jar, warehouse, environment)
         server = Server(
             pid=process.pid,
-            started=_start_of(process.pid),
             host=options.host,
             thrift_port=options.thrift_port,
             connect_port=options.connect_port,
@@ -271,7 +267,7 @@ def _process(
     import pyspark
 
     submit = Path(pyspark.__file__).parent / "bin" / "spark-submit"
-    of_spark = ("--properties-file", properties, "--class", f"{PACKAGE}.Server", jar)
+    of_spark = ("--properties-file", properties, "--class", MAIN_CLASS, jar)
     mode = "writable" if options.writable else "read-only"
     with options.log_file.open("ab") as log:
         process = subprocess.Popen(
@@ -406,21 +402,6 @@ def _is_open(host: str, port: int) -> bool:
 def _escaped(value: str) -> str:
     # spark-submit reads a Java properties file
     return value.replace("\\", "\\\\").replace("\n", " ")
-
-
-def _start_of(pid: int) -> str:
-    # an id alone may be another process by now; a zombie is gone
-    try:
-        if Path("/proc/self/stat").exists():  # see proc(5)
-            stat = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-            state, started = stat[0], stat[19]
-        else:
-            shown = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
-            found = subprocess.run(shown, capture_output=True, text=True).stdout.strip()
-            state, _, started = found.partition(" ")
-    except OSError:
-        return ""
-    return "" if state.startswith("Z") else started.strip()
 
 
 def _reap(pid: int) -> None:

@@ -3,23 +3,25 @@
 Measures a log by the figures in real_figures.csv and prints both side by side.
 """
 
-import argparse
-import csv
 import sys
 from collections.abc import Iterable, Iterator
+from csv import QUOTE_MINIMAL
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
+import typer
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from simulator.commands import program
 from simulator.engine import Events, simulate
 from simulator.log_files import TRUTH, chunk_accounts, chunk_count
 from simulator.population import account_type
@@ -235,28 +237,29 @@ def real_figures() -> pd.DataFrame:
     return pd.read_csv(REAL_FIGURES).set_index("figure")
 
 
-def main() -> int:
-    """Exit status 0: each figure is near the real one or explained; 1: one is not; 2: no log."""
-    parser = argparse.ArgumentParser(
-        prog="python -m simulator.calibration",
-        description="Compare a simulated log with the figures of the real sets.",
-        epilog="example: python -m simulator.calibration --users 5000",
-    )
-    parser.add_argument("--users", type=int, default=USERS, help=f"default: {USERS}, 26 M events")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--raw", type=Path, help="measure this folder of a raw log instead")
-    parser.add_argument("--csv", type=Path, help="write the table to this file too")
-    options = parser.parse_args()
+@program(
+    "python -m simulator.calibration", "Example:\n  python -m simulator.calibration --users 5000"
+)
+def main(
+    users: Annotated[int, typer.Option(help="23,000 are 26 M events.")] = USERS,
+    seed: int = 1,
+    raw: Annotated[
+        Path | None, typer.Option(help="Measure this folder of a raw log instead.")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the table to this file, too.")] = None,
+) -> int:
+    """Compare a simulated log with the figures of the real sets.
+
+    Exit status: 0 each is near the real one or explained, 1 one is not, 2 there is no log.
+    """
     try:
-        if options.raw:
-            measured = measure_raw(options.raw)
-        else:
-            measured = measure_simulated(Settings(options.users, START, END, options.seed))
+        settings = Settings(users, START, END, seed)
+        measured = measure_raw(raw) if raw else measure_simulated(settings)
     except ValueError as error:
-        parser.error(str(error))
+        raise typer.BadParameter(str(error)) from error
     table = compare(measured, real_figures())
-    if options.csv:
-        table.to_csv(options.csv, quoting=csv.QUOTE_MINIMAL)
+    if csv:
+        table.to_csv(csv, quoting=QUOTE_MINIMAL)
     _print(table)
     return int((table["remark"] == "NOT EXPLAINED").any())
 

@@ -5,19 +5,21 @@ The length of its longest song is not among them: to the millisecond it names th
 differ between the logs as users do.
 """
 
-import argparse
 import sys
 import tempfile
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import typer
 import xgboost as xgb
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 
 from simulator.calibration import END, START, read_raw
+from simulator.commands import program
 from simulator.log_files import write_log
 from simulator.settings import Settings
 
@@ -84,24 +86,23 @@ def separate(one: pd.DataFrame, other: pd.DataFrame) -> tuple[float, pd.Series]:
     return roc_auc_score(is_other, predicted), (gain / gain.sum()).sort_values(ascending=False)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m simulator.separation",
-        description="Train a classifier to tell the user-days of a raw log from simulated ones.",
-    )
-    parser.add_argument("raw", type=Path, help="folder of the log, for its files see --help of "
-                        "python -m simulator")  # fmt: skip
-    parser.add_argument("--users", type=int, default=USERS, help=f"simulated; default: {USERS}")
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
+@program(
+    "python -m simulator.separation", "Example:\n  python -m simulator.separation data/simulated"
+)
+def main(
+    raw: Annotated[Path, typer.Argument(help="Folder of the log: see python -m simulator --help.")],
+    users: Annotated[int, typer.Option(help="How many to simulate.")] = USERS,
+    seed: int = 1,
+) -> int:
+    """Train a classifier to tell the user-days of a raw log from simulated ones."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "log"
-        settings = Settings(options.users, START, END, options.seed)
+        settings = Settings(users, START, END, seed)
         write_log(settings, out, workers=1, progress=lambda *_: None)
         try:
-            auc, gains = separate(user_days(out), user_days(options.raw))
+            auc, gains = separate(user_days(out), user_days(raw))
         except ValueError as error:
-            parser.error(str(error))
+            raise typer.BadParameter(str(error)) from error
     print(f"AUC {auc:.3f}; most telling: "
           + ", ".join(f"{name} {share:.0%}" for name, share in gains.head(8).items()))  # fmt: skip
     return 0

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from pathlib import Path
+from typing import Literal
 
 from simulator.behaviour import Behaviour, load_behaviour
 
-FORMATS = ("json", "json.gz")
-LAYOUTS = ("flat", "dated")
+Format = Literal["json", "json.gz"]
+Layout = Literal["flat", "dated"]
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,24 @@
 """A small log by the simulator, the same for the same seed.
 
-    python -m tests.make_log --out data/sample --users 60 --days 62 --seed 8
+Example:
+  python -m tests.make_log --out data/sample --users 60 --days 62 --seed 8
 
 Every event costs the tests time, and a small log must have all that they look for. So users stay
 for fewer songs, cancel and downgrade sooner, often listen across midnight, and play few songs.
 """
 
-import argparse
 import functools
 import gzip
 import json
 import math
+import sys
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 
 from simulator.behaviour import DAY_SECONDS as DAY
 from simulator.behaviour import SESSION_ENDS, Behaviour, load_behaviour
@@ -25,6 +27,7 @@ from simulator.dirt import encoded_twice
 from simulator.engine import NO_SONG, simulate
 from simulator.lines import LineMaker
 from simulator.settings import Settings
+from warehouse.commands import program
 
 Event = dict[str, Any]
 
@@ -107,17 +110,17 @@ def write_log(events: list[Event], folder: Path, files: int = 2) -> list[Path]:
     return paths
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for the .json.gz files")
-    parser.add_argument("--users", type=int, default=60)
-    parser.add_argument("--days", type=int, default=62)
-    parser.add_argument("--seed", type=int, default=8)
-    options = parser.parse_args()
-    events = make_log(options.users, options.days, options.seed)
-    paths = write_log(events, options.out)
+@program("python -m tests.make_log", __doc__)
+def main(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the .json.gz files.")],
+    users: int = 60,
+    days: int = 62,
+    seed: int = 8,
+) -> None:
+    events = make_log(users, days, seed)
+    paths = write_log(events, out)
     print(f"{len(events)} events in {', '.join(map(str, paths))}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

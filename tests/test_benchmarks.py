@@ -206,6 +206,18 @@ def test_a_command_is_killed_with_what_it_started_when_its_time_is_up() -> None:
     assert took.output.strip().isdigit()
 
 
+def test_memory_and_time_are_those_of_all_that_a_command_started() -> None:
+    child = (
+        "import time; held = b'x' * 200_000_000; until = time.time() + 2\n"
+        "while time.time() < until: pass"
+    )
+    program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    took = measured([sys.executable, "-c", program], dict(os.environ))
+    assert 200e6 < took.peak_bytes < 400e6
+    assert 0.2 < took.cpu_seconds <= took.wall_seconds
+    assert took.others_cpu_seconds >= 0
+
+
 def test_a_command_that_ends_in_time_is_not_stopped() -> None:
     environment = dict(os.environ)
     took = measured([sys.executable, "-c", "print(1)"], environment, stop_after_seconds=60)

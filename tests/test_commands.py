@@ -18,6 +18,7 @@ import pytest
 from dbt.cli.main import dbtRunner
 from dbt_common.events.base_types import EventMsg
 
+from deploy.emr import job
 from tests.make_log import make_log, write_log
 from tests.warehouse import ROOT, SAMPLE, Run, copy_of_project, run_process, user_environment
 from tools import demo
@@ -44,15 +45,24 @@ def test_a_command_is_imported_and_has_a_help(
         if error.name != "duckdb":
             raise
         pytest.skip("no duckdb for this Python in requirements.txt")
-    monkeypatch.setattr(sys, "argv", [name, "--help"])
-    if hasattr(module, "typer"):
+    monkeypatch.setenv("COLUMNS", "80")
+    if not (hasattr(module, "app") or hasattr(module, "program")):
+        return  # such as what runs before there are packages
+    commands = module.app.registered_commands if hasattr(module, "app") else []
+    for words in ([], *([each.callback.__name__] for each in commands)):
+        monkeypatch.setattr(sys, "argv", [name, *words, "--help"])
         assert module.main() == 0
-        assert "Usage: " in capsys.readouterr().out
-    elif hasattr(module, "argparse"):
-        with pytest.raises(SystemExit) as end:
-            module.main()
-        assert end.value.code == 0
-        assert "usage: " in capsys.readouterr().out
+        said = capsys.readouterr().out
+        path = " ".join(["python -m", name.removesuffix(".__main__"), *words])
+        assert said.startswith(f"Usage: {path} ")
+        assert f"  {path}" in said.partition("Example")[2]
+        assert max(map(len, said.splitlines())) <= 80
+
+
+def test_a_job_of_emr_has_a_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        job.main(["--help"])
+    assert "python -m ml score" in capsys.readouterr().out
 
 
 def test_every_command_that_is_named_is_there() -> None:

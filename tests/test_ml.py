@@ -574,17 +574,15 @@ def test_a_model_of_another_form_says_what_to_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["evaluate", "--first", "2019-13-01"], "2019-13-01 is not a date like"),
-        (["train", "--max-rows", "many"], "many is not a whole number above 0"),
-        (["train", "--replicates", "0"], "0 is not a whole number above 0"),
+        (["evaluate", "--first", "2019-13-01"], "'--first': Input should be a valid date"),
+        (["train", "--max-rows", "many"], "'--max-rows': Input should be a valid integer"),
+        (["train", "--replicates", "0"], "'--replicates': Input should be greater than or equal"),
     ],
 )
 def test_wrong_usage_says_what_is_right(
     arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    assert stopped.value.code == 2
+    assert main(arguments) == 2
     assert text in capsys.readouterr().err
 
 
@@ -1169,8 +1167,7 @@ def test_readers_see_scores_only_after_they_were_written_and_checked(
         with monkeypatch.context() as patch:
             patch.setattr(store, "replace_scores", write_and_spoil)
             if cut == "killed":
-                with pytest.raises(KeyboardInterrupt):
-                    main(command)
+                assert main(command) == 130
             else:
                 assert main(command) == 1
                 assert "Not shown to readers: " in capsys.readouterr().err

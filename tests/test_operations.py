@@ -99,8 +99,22 @@ def test_every_command_has_an_example(name: str, capsys: pytest.CaptureFixture[s
         ("status", "--dry-run"),
     ],
 )
-def test_wrong_usage_has_a_status_of_its_own(arguments: tuple[str, ...]) -> None:
+def test_wrong_usage_has_a_status_of_its_own(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(arguments) == 2
+    assert capsys.readouterr().err.endswith(" --help.\n")
+
+
+def test_an_interrupted_command_has_a_status_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("warehouse.connection.connect", interrupt)
+    assert main(["status"]) == 130
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("query", "metrics")])

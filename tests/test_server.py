@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -506,6 +506,16 @@ def test_it_answers_and_is_found(server: Server, options: Options) -> None:
     assert answers(server) == []
 
 
+def test_another_process_with_its_id_is_no_server(tmp_path: Path) -> None:
+    state = tmp_path / "server.json"
+    assert find(state) is None
+    server = Server(os.getpid(), "127.0.0.1", 10000, 15002, str(tmp_path), writable=False)
+    state.write_text(json.dumps(asdict(server)))
+    assert find(state) is None
+    assert stop(state) is None
+    assert not state.exists()
+
+
 def test_of_two_starts_at_once_one_is_refused(
     server: Server, starts: list[Server | BaseException]
 ) -> None:
@@ -657,7 +667,7 @@ def test_a_wrong_argument_is_named() -> None:
         text=True,
     )
     assert run.returncode == 2
-    assert "unrecognized arguments: --port 1" in run.stderr
+    assert "No such option: --port" in run.stderr
 
 
 # --- dbt through a server

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import fnmatch
 import importlib.util
 import json
@@ -11,17 +10,19 @@ import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.console import RenderableType
 from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
+from warehouse.commands import console, program
 from warehouse.console import Console
 from warehouse.errors import ProjectError
 from warehouse.text import printable
@@ -91,42 +92,42 @@ class Log(Console):
         return super().status(status, **settings)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the job; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.demo",
-        description="Build all tables from a folder of Sparkify logs, train the churn model and "
-        "score today's users. Rebuilds from nothing; the folder is only read. Without one, the "
-        f"log of some {USERS:,} users over 62 days is made first. Tables, models and the report "
-        "are in a folder of the demo's own: no other warehouse is touched, not even one that "
-        "CHURN_WAREHOUSE names, nor data/raw.",
-        epilog="example: python -m tools.demo --raw ~/logs/sparkify",
-    )
-    parser.add_argument(
-        "--raw",
-        help=f"folder of logs ({', '.join(LOG_FILES)}), searched with its subfolders "
-        "(default: data/simulated, which is made)",
-    )
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        default=DEMO,
-        help="folder of the demo's warehouse, models and dbt files (default: demo, in the project)",
-    )
-    options = parser.parse_args(arguments)
-    console = Console(width=None if sys.stdout.isatty() else 80)
+@program("python -m tools.demo", epilog="Example:\n  python -m tools.demo --raw ~/logs/sparkify")
+def main(
+    raw: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help=f"Folder of logs ({', '.join(LOG_FILES)}), searched with its subfolders.",
+            show_default="data/simulated, which is made",
+        ),
+    ] = None,
+    folder: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of the demo's warehouse, models and dbt files.",
+            show_default="demo",
+        ),
+    ] = DEMO,
+) -> int:
+    """Build all tables from a folder of Sparkify logs, train the churn model and score today's
+    users.
+
+    Rebuilds from nothing; the folder is only read. Without one, the log of some 500 users over 62
+    days is made first. Tables, models and the report are in a folder of the demo's own: no other
+    warehouse is touched, not even one that CHURN_WAREHOUSE names, nor data/raw.
+    """
+    screen = console(80)
     try:
-        demo = own_folder(options.folder)
-        progress = Progress(console)
-        if options.raw is None and not SIMULATED.exists():
+        demo = own_folder(folder)
+        progress = Progress(screen)
+        if raw is None and not SIMULATED.exists():
             simulate(progress)
-        raw = SIMULATED if options.raw is None else named_folder(options.raw).resolve()
-        console.print(check_folder(raw), soft_wrap=True)
-        run(raw, demo, progress)
+        logs = SIMULATED if raw is None else named_folder(raw).resolve()
+        screen.print(check_folder(logs), soft_wrap=True)
+        run(logs, demo, progress)
         return 0
-    except ProjectError as error:
-        Console(stderr=True).print(str(error), style="red", soft_wrap=True)
-        return 1
     except KeyboardInterrupt:
         Console(stderr=True).print("Stopped. What was published before stays as it was.")
         return 130
@@ -382,11 +383,10 @@ def score(
 
 def write_report(target: Target, artifacts: Path, page: Path, progress: Progress) -> None:
     """Write the report beside the demo's tables."""
-    from report.__main__ import parser, write
+    from report.__main__ import write
 
     with progress.step("report") as log:
-        options = ["--out", str(page), "--artifacts", str(artifacts), "--target", target.name]
-        write(parser().parse_args(options), log)
+        write(page, log, target.name, None, artifacts)
         log.said = f"{page.stat().st_size / 1e6:.1f} MB"
 
 

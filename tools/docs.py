@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from warehouse.commands import program
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "target" / "static_index.html"
@@ -17,11 +21,19 @@ MENDED = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the page; `arguments` go to `dbt docs generate`."""
-    options = sys.argv[1:] if arguments is None else arguments
+@program(
+    "python -m tools.docs",
+    epilog="Example:\n  python -m tools.docs --select +daily_kpis",
+    ignore_unknown_options=True,
+)
+def main(
+    options: Annotated[
+        list[str] | None, typer.Argument(metavar="OPTION", help="Of `dbt docs generate`.")
+    ] = None,
+) -> int:
+    """Write dbt's docs of all tables in one file."""
     dbt = Path(sys.executable).parent / "dbt"
-    command = [str(dbt), "--quiet", "docs", "generate", "--static", *options]
+    command = [str(dbt), "--quiet", "docs", "generate", "--static", *(options or [])]
     if status := subprocess.run(command, cwd=ROOT).returncode:
         return status
     mend(PAGE)

@@ -1,6 +1,7 @@
 """The structure of the project as one picture, made from the code: docs/structure.md.
 
-    python -m tools.structure > docs/structure.md
+Example:
+  python -m tools.structure > docs/structure.md
 
 An arrow leads from what is read to what reads it: Python packages by their imports, folders of
 models by their refs.
@@ -10,10 +11,13 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import networkx as nx
+
+from warehouse.commands import program
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {
@@ -112,5 +116,11 @@ Nothing flows back, except scores: the model step writes them, and the marts of 
 """
 
 
-if __name__ == "__main__":
+@program("python -m tools.structure", __doc__)
+def main() -> None:
+    """Print the page."""
     print(page(), end="")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3,106 +3,85 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from datetime import datetime
+from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from warehouse.console import Console
+from warehouse.commands import Profiles, Program, Target, console
 from warehouse.errors import ProjectError
 
 if TYPE_CHECKING:
     from warehouse.connection import Connection
 
-app = typer.Typer(
-    name="python -m warehouse",
-    help="See what is published, roll back, maintain tables, query what is published.",
-    epilog="""Examples:
-
-- `python -m warehouse status`
-- `python -m warehouse compare` what the next publication would change for readers
-- `python -m warehouse rollback` readers go back to the previous build
-- `python -m warehouse rollback <build> --tables` all tables go back too; then `dbt build`
-- `python -m warehouse reload <file>` take back what was loaded from it; then `dbt build`
+app = Program(
+    "python -m warehouse",
+    "See what is published, roll back, maintain tables, query what is published.",
+    """Examples:
+  python -m warehouse status
+  python -m warehouse compare      what a publication would change
+  python -m warehouse rollback     readers go back to the previous build
+  python -m warehouse rollback <build> --tables    then: dbt build
+  python -m warehouse reload <file>                then: dbt build
 
 Exit status: 0 done, 1 a problem that the message explains, 2 wrong usage.
 """,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-    context_settings={"help_option_names": ["-h", "--help"]},
 )
+main = app.main
 
-# typer reads these at run time, on Python 3.10, too
-Target = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option("--target", help="Target of profiles.yml (default: the profile's)."),
-]
-Profiles = Annotated[
-    Optional[Path],  # noqa: UP045
-    typer.Option(
-        "--profiles-dir",
-        help="Folder of profiles.yml (default: the project's).",
-        file_okay=False,
-    ),
-]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print what would be done, and change nothing.")
 ]
 Wait = Annotated[
-    Optional[int],  # noqa: UP045
+    int | None,
     typer.Option(
-        "--wait",
         min=0,
         metavar="SECONDS",
-        help="How long to wait while another command is at work (default: wait_seconds of "
-        "dbt_project.yml).",
+        help="How long to wait while another command is at work.",
+        show_default="wait_seconds of dbt_project.yml",
     ),
 ]
 
 
-def _date(text: str) -> Any:
-    return typer.Option(metavar="DATE", formats=["%Y-%m-%d"], help=text)
-
-
-@app.command(epilog="Example: `python -m warehouse status --target thrift`")
+@app.command(epilog="Example:\n  python -m warehouse status --target thrift")
 def status(target: Target = None, profiles_dir: Profiles = None) -> None:
     """Show which build readers see, which builds are kept, and which command is at work."""
     from warehouse.status import status as show
 
     with _connect(target, profiles_dir) as connection:
-        show(connection, _console())
+        show(connection, console())
 
 
 @app.command(
     epilog="""Examples:
-
-- `python -m warehouse compare` what the next publication would change for readers
-- `python -m warehouse compare build_20261124T101500Z_0a1b2c3d` what changed since that build
-- `python -m warehouse compare <build> <later build> --mart dim_users`
+  python -m warehouse compare    what the next publication would change
+  python -m warehouse compare build_20261124T101500Z_0a1b2c3d    since then
+  python -m warehouse compare <build> <later build> --mart dim_users
 """
 )
 def compare(
     old: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Argument(
-            metavar="[BUILD]",
-            help="Name of a build, or id of its invocation (default: what readers see).",
+            metavar="BUILD",
+            help="Name of a build, or id of its invocation.",
+            show_default="what readers see",
         ),
     ] = None,
     new: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Argument(
-            metavar="[LATER BUILD]", help="The other build (default: the tables as they are now)."
+            metavar="LATER_BUILD", help="The other build.", show_default="the tables as they are"
         ),
     ] = None,
     marts: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option("--mart", help="A mart. Repeat for several (default: all)."),
+        list[str] | None,
+        typer.Option(
+            "--mart", metavar="MART", help="A mart. Repeat for several.", show_default="all"
+        ),
     ] = None,
     target: Target = None,
     profiles_dir: Profiles = None,
@@ -111,21 +90,24 @@ def compare(
     from warehouse.compare import compare as show
 
     with _connect(target, profiles_dir) as connection:
-        show(connection, old, new, marts or [], _console())
+        show(connection, old, new, marts or [], console())
 
 
 @app.command(
     epilog="""Examples:
-
-- `python -m warehouse rollback` to the build before the one that readers see
-- `python -m warehouse rollback build_20261124T101500Z_0a1b2c3d`
-- `python -m warehouse rollback 0a1b2c3d-0000-4000-8000-000000000000 --tables --dry-run`
+  python -m warehouse rollback    to the build before the one that readers see
+  python -m warehouse rollback build_20261124T101500Z_0a1b2c3d
+  python -m warehouse rollback 0a1b2c3d-0000-4000-8000-000000000000 --tables
 """
 )
 def rollback(
     build: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Argument(help="Name of a build, or id of its invocation (default: the one before)."),
+        str | None,
+        typer.Argument(
+            metavar="BUILD",
+            help="Name of a build, or id of its invocation.",
+            show_default="the one before",
+        ),
     ] = None,
     tables: Annotated[
         bool,
@@ -149,9 +131,8 @@ def rollback(
 
 @app.command(
     epilog="""Examples:
-
-- `python -m warehouse maintain --dry-run`
-- `python -m warehouse maintain --keep-hours 24 --builds-kept 3`
+  python -m warehouse maintain --dry-run
+  python -m warehouse maintain --keep-hours 24 --builds-kept 3
 """
 )
 def maintain(
@@ -159,16 +140,18 @@ def maintain(
         float,
         typer.Option(
             min=0,
+            metavar="HOURS",
             help="Remove snapshots that no tag needs, and files that no snapshot needs, from this "
             "age on. Files stay for at least a day.",
         ),
     ] = 72,
     builds_kept: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(
             min=1,
-            help="How many builds `rollback` can go back to (default: builds_kept of "
-            "dbt_project.yml).",
+            metavar="N",
+            help="How many builds `rollback` can go back to.",
+            show_default="builds_kept of dbt_project.yml",
         ),
     ] = None,
     dry_run: DryRun = False,
@@ -183,11 +166,12 @@ def maintain(
         tidy(connection, keep_hours, builds_kept, dry_run, _say, wait)
 
 
-@app.command(
-    epilog="Example: `python -m warehouse reload events-2018-10-01.json`, then `dbt build`"
-)
+@app.command(epilog="Example:\n  python -m warehouse reload events-2018-10-01.json && dbt build")
 def reload(
-    files: Annotated[list[str], typer.Argument(help="Names as in `ingested_files.source_file`.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE", help="Names as in `ingested_files.source_file`."),
+    ],
     dry_run: DryRun = False,
     wait: Wait = None,
     target: Target = None,
@@ -203,13 +187,10 @@ def reload(
         take_back(connection, files, dry_run, _say, wait)
 
 
-@app.command(
-    epilog="Example: `python -m warehouse rebuild --first 2018-10-01 --last 2018-10-07`, then "
-    "`dbt build`"
-)
+@app.command(epilog="Example:\n  python -m warehouse rebuild --first 2018-10-01 --last 2018-10-07")
 def rebuild(
-    first: Annotated[datetime, _date("First UTC date, inclusive.")],
-    last: Annotated[datetime, _date("Last UTC date, inclusive.")],
+    first: Annotated[date, typer.Option(help="First UTC date, inclusive.")],
+    last: Annotated[date, typer.Option(help="Last UTC date, inclusive.")],
     dry_run: DryRun = False,
     wait: Wait = None,
     target: Target = None,
@@ -219,15 +200,15 @@ def rebuild(
     from warehouse.changes import rebuild as mark
 
     with _connect(target, profiles_dir) as connection:
-        mark(connection, first.date(), last.date(), dry_run, _say, wait)
+        mark(connection, first, last, dry_run, _say, wait)
 
 
 @app.command(
     epilog="""Examples:
-
-- `python -m warehouse forget --user-file users.txt --dry-run`
-- `python -m warehouse forget --user-file users.txt`
-- `python -m warehouse forget --user-file users.txt --vars '{raw_path: /path/to/logs}'`
+  python -m warehouse forget --user-file users.txt --dry-run
+  python -m warehouse forget --user-file users.txt
+  python -m warehouse forget --user-file users.txt \\
+      --vars '{raw_path: /path/to/logs}'
 """
 )
 def forget(
@@ -242,7 +223,7 @@ def forget(
         ),
     ],
     variables: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--vars", metavar="YAML", help="Vars of the `dbt build` that it runs."),
     ] = None,
     dry_run: DryRun = False,
@@ -268,15 +249,16 @@ def forget(
 
 @app.command(
     epilog="""Examples:
-
-- `python -m warehouse unlock` shows which command is at work
-- `python -m warehouse unlock 0a1b2c3d-0000-4000-8000-000000000000`
+  python -m warehouse unlock    shows which command is at work
+  python -m warehouse unlock 0a1b2c3d-0000-4000-8000-000000000000
 """
 )
 def unlock(
     invocation: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Argument(help="Invocation id of the killed command, as other commands print it."),
+        str | None,
+        typer.Argument(
+            metavar="INVOCATION", help="Id of the killed command, as other commands print it."
+        ),
     ] = None,
     dry_run: DryRun = False,
     target: Target = None,
@@ -291,10 +273,15 @@ def unlock(
 
 
 @app.command(
-    epilog="""Example: `python -m warehouse query "select * from churn_published.weekly_kpis"`"""
+    epilog="""Example:
+  python -m warehouse query "select * from churn_published.weekly_kpis"
+"""
 )
 def query(
-    sql: Annotated[str, typer.Argument(help="A query on the published views, in DuckDB's SQL.")],
+    sql: Annotated[
+        str,
+        typer.Argument(metavar="SQL", help="A query on the published views, in DuckDB's SQL."),
+    ],
 ) -> None:
     """Query the published marts without Spark or Java, in a warehouse on this machine."""
     with _duckdb():
@@ -305,27 +292,28 @@ def query(
 
 @app.command(
     epilog="""Examples:
-
-- `python -m warehouse metrics` lists them
-- `python -m warehouse metrics churn_rate active_users --by metric_time__week`
-- `python -m warehouse metrics churn_rate --by user__platform --sql` prints SQL for a Spark client
+  python -m warehouse metrics    lists them
+  python -m warehouse metrics churn_rate active_users --by metric_time__week
+  python -m warehouse metrics churn_rate --by user__platform --sql
 """
 )
 def metrics(
     names: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Argument(metavar="[METRIC]...", help="Names of metrics. Without one: list them all."),
+        list[str] | None,
+        typer.Argument(metavar="METRIC", help="Names of metrics. Without one: list them all."),
     ] = None,
     by: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option(
             "--by",
+            metavar="DIMENSION",
             help="A dimension: metric_time__day, metric_time__week, user__platform, ... Repeat for "
             "several.",
         ),
     ] = None,
     sql: Annotated[
-        bool, typer.Option("--sql", help="Print the Spark SQL instead of running it.")
+        bool,
+        typer.Option("--sql", help="Print the SQL, for a Spark client, instead of running it."),
     ] = False,
 ) -> None:
     """Compute metrics from the published marts, without Spark or Java."""
@@ -333,18 +321,6 @@ def metrics(
         from warehouse.metrics import answer
 
         answer(names or [], by or [], sql)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
-    try:
-        app(arguments, prog_name="python -m warehouse")
-    except SystemExit as end:
-        return int(end.code or 0)
-    except ProjectError as error:
-        Console(stderr=True).print(str(error), style="red", soft_wrap=True)
-        return error.exit_status
-    return 0
 
 
 def _connect(
@@ -368,13 +344,8 @@ def _duckdb() -> Iterator[None]:
         ) from error
 
 
-def _console() -> Console:
-    # tables keep their shape in a file or a pipe
-    return Console(width=None if sys.stdout.isatty() else 110)
-
-
 def _say(sentence: str) -> None:
-    _console().print(sentence, soft_wrap=True)
+    console().print(sentence, soft_wrap=True)
 
 
 if __name__ == "__main__":

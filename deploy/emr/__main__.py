@@ -1,24 +1,10 @@
-"""The project on Amazon EMR: make its stack, run the workflow, take it down.
-
-examples:
-  python -m deploy.emr deploy --dry-run              what would be done; asks nobody
-  python -m deploy.emr deploy                        the stack, and the packed project in S3
-  python -m deploy.emr deploy --set "Schedule=cron(0 4 * * ? *)" --set FailureEmail=me@example.com
-  python -m deploy.emr deploy --vpc ID --subnet ID   also a cluster of EMR on EC2, with Thrift
-  python -m deploy.emr run --raw data/simulated      put logs there, then all steps
-  python -m deploy.emr run --no-train                with the model that is there
-  python -m deploy.emr run --cluster                 as steps of the cluster
-  python -m deploy.emr destroy                       all but the data bucket
-  python -m deploy.emr destroy --with-data           all
-
-Credentials and region are those of the AWS command line. Exit status: 0 done, 1 not, 2 wrong usage.
-"""
+"""The project on Amazon EMR: `python -m deploy.emr deploy | run | destroy`."""
 
 from __future__ import annotations
 
-import argparse
 import functools
 import importlib.util
+import itertools
 import json
 import os
 import sys
@@ -26,108 +12,49 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 import yaml
 
 from deploy.emr.job import STEPS
 from deploy.emr.pack import ROOT, pack_packages, pack_project, project_files
+from warehouse.commands import Program, folder_option
+from warehouse.errors import ProjectError
 
 FOLDER = ROOT / "deploy" / "emr"
 TEMPLATE, CLUSTER_TEMPLATE = FOLDER / "template.yaml", FOLDER / "cluster.yaml"
 TAGS = {"project": "churn_at_scale", "managed-by": "deploy/emr"}
 POLL_SECONDS = 15
+Step = Callable[[str, Callable[[], object]], None]
 
 
 class DeployError(RuntimeError):
     """What AWS refused, or what went wrong there, in its own words."""
 
 
-@dataclass(frozen=True)
-class Action:
-    """One thing that a command does: what a dry run prints, and what does it."""
+app = Program(
+    "python -m deploy.emr",
+    "The project on Amazon EMR: make its stack, run the workflow, take it down.",
+    """Examples:
+  python -m deploy.emr deploy --dry-run     what would be done; asks nobody
+  python -m deploy.emr deploy               the stack, and the project in S3
+  python -m deploy.emr run                  all steps of the workflow
+  python -m deploy.emr destroy              all but the data bucket
 
-    says: str
-    do: Callable[[], object]
+Credentials and region are those of the AWS command line.
 
+Exit status: 0 done, 1 not, 2 wrong usage.
+""",
+)
+main = app.main
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; returns the exit status."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    _check(parser, options)
-    if not (options.dry_run or importlib.util.find_spec("boto3")):
-        print("Stopped: boto3 is not installed. Run `make setup`.", file=sys.stderr)
-        return 1
-    plan = {"deploy": deploy, "run": run, "destroy": destroy}[options.command](options)
-    if options.dry_run:
-        print(f"{options.command} would, in {options.region or 'the default region'}:")
-    for number, action in enumerate(plan, 1):
-        print(f"{number:2}. {action.says}", flush=True)
-        if not options.dry_run:
-            try:
-                action.do()
-            except _aws_errors() as error:
-                print(f"Stopped: {error}", file=sys.stderr)
-                return 1
-    if options.dry_run:
-        print("Nothing was done: this was a dry run.")
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--dry-run", action="store_true", help="print what would be done, and stop")
-    common.add_argument("--name", default="churn", help="of the stack (default: %(default)s)")
-    common.add_argument("--region", help="default: that of the AWS command line")
-    parser = argparse.ArgumentParser(
-        prog="python -m deploy.emr",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    deploying = commands.add_parser("deploy", parents=[common], help="make or change the stack")
-    deploying.add_argument("--schema", help="beginning of the names of the Glue databases (churn)")
-    deploying.add_argument(
-        "--set",
-        dest="settings",
-        type=_setting,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a parameter of template.yaml or cluster.yaml, such as Schedule, FailureEmail or "
-        "MaximumCpu; it stays as it is until it is set again",
-    )
-    deploying.add_argument("--vpc", help="also a cluster of EMR on EC2, in this network")
-    deploying.add_argument("--subnet", help="private subnet of the cluster")
-    running = commands.add_parser("run", parents=[common], help="run the workflow to its end")
-    running.add_argument("--raw", type=Path, help="folder of logs to put into the landing folder")
-    running.add_argument("--no-train", action="store_true", help="score with the model of before")
-    running.add_argument("--cluster", action="store_true", help="as steps of the cluster")
-    destroying = commands.add_parser("destroy", parents=[common], help="delete the stack")
-    destroying.add_argument(
-        "--with-data", action="store_true", help="and the bucket with the tables"
-    )
-    return parser
-
-
-def _setting(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    found = parameters(TEMPLATE) | parameters(CLUSTER_TEMPLATE)
-    known = sorted(each for each, fields in found.items() if "Default" in fields)
-    if not equals or name not in known:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE of {', '.join(known)}")
-    return name, value
-
-
-def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    if options.command == "deploy" and bool(options.vpc) != bool(options.subnet):
-        parser.error("a cluster needs both --vpc and --subnet")
-    if options.command == "run" and options.raw and not options.raw.is_dir():
-        parser.error(f"--raw {options.raw} is no folder")
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and stop.")]
+Name = Annotated[str, typer.Option(help="Of the stack.")]
+Region = Annotated[str | None, typer.Option(show_default="that of the AWS command line")]
 
 
 class _Template(yaml.SafeLoader):
@@ -143,85 +70,188 @@ def parameters(template: Path) -> dict[str, dict[str, Any]]:
     return yaml.load(template.read_text(), _Template)["Parameters"]
 
 
-# --- the three commands: what each does, one after the other ------------------------------------
+def _setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    found = parameters(TEMPLATE) | parameters(CLUSTER_TEMPLATE)
+    known = sorted(each for each, fields in found.items() if "Default" in fields)
+    if not equals or name not in known:
+        raise typer.BadParameter(f"{text!r} is not NAME=VALUE of {', '.join(known)}")
+    return name, value
 
 
-def deploy(options: argparse.Namespace) -> Iterator[Action]:
-    """The stack, then what jobs run, then the cluster, which needs both."""
-    aws = _Aws(options)
-    settings = dict(options.settings)
-    if options.schema:
-        settings["Schema"] = options.schema
-    yield Action(
-        f"make or change the stack {options.name} of {TEMPLATE.relative_to(ROOT)}"
-        + "".join(f", {key}={value}" for key, value in settings.items())
-        + ", tagged "
-        + ", ".join(f"{key}={value}" for key, value in TAGS.items()),
-        lambda: aws.make_stack(options.name, TEMPLATE, settings),
-    )
-    yield Action(
-        "pack the packages of deploy/emr/requirements.txt for Python 3.11 on Linux x86-64 and put "
-        "them into the data bucket: code/environment.tar.gz",
-        lambda: aws.upload_packages(),
-    )
-    yield Action(
-        f"pack the project ({sum(1 for _ in project_files())} files) and put it there: "
-        "code/churn.zip, code/job.py, code/spark.conf",
-        aws.upload_project,
-    )
-    if options.vpc:
-        yield Action(
-            f"make or change the stack {options.name}-cluster of deploy/emr/cluster.yaml in "
-            f"{options.subnet} of {options.vpc}; its machines cost until they are deleted",
-            lambda: aws.make_cluster({"Vpc": options.vpc, "Subnet": options.subnet} | settings),
+@contextmanager
+def _steps(command: str, aws: _Aws, dry_run: bool) -> Iterator[Step]:
+    """Takes what a command does, one after the other, in words and as a call; a dry run prints it.
+
+    Raises ProjectError, in the words of AWS, where a call fails.
+    """
+    if dry_run:
+        print(f"{command} would, in {aws.region or 'the default region'}:")
+    elif not importlib.util.find_spec("boto3"):
+        raise ProjectError("Stopped: boto3 is not installed. Run `make setup`.")
+    numbers = itertools.count(1)
+
+    def step(says: str, do: Callable[[], object]) -> None:
+        print(f"{next(numbers):2}. {says}", flush=True)
+        if not dry_run:
+            try:
+                do()
+            except _aws_errors() as error:
+                raise ProjectError(f"Stopped: {error}") from error
+
+    yield step
+    if dry_run:
+        print("Nothing was done: this was a dry run.")
+
+
+# --- the three commands ---------------------------------------------------------------------------
+
+
+@app.command(
+    epilog="""Examples:
+  python -m deploy.emr deploy --dry-run
+  python -m deploy.emr deploy --set "Schedule=cron(0 4 * * ? *)" \\
+      --set FailureEmail=me@example.com
+  python -m deploy.emr deploy --vpc ID --subnet ID
+"""
+)
+def deploy(
+    schema: Annotated[
+        str | None,
+        typer.Option(help="What names of Glue databases begin with.", show_default="churn"),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A parameter of template.yaml or cluster.yaml, such as Schedule, FailureEmail or "
+            "MaximumCpu. It stays as it is until it is set again.",
+        ),
+    ] = None,
+    vpc: Annotated[
+        str | None, typer.Option(help="Also a cluster of EMR on EC2, in this network.")
+    ] = None,
+    subnet: Annotated[
+        str | None, typer.Option(help="Private subnet of the cluster, with Thrift.")
+    ] = None,
+    dry_run: DryRun = False,
+    name: Name = "churn",
+    region: Region = None,
+) -> None:
+    """Make or change the stack, and put the packed project there."""
+    if bool(vpc) != bool(subnet):
+        raise typer.BadParameter("a cluster needs both --vpc and --subnet")
+    chosen = dict(_setting(text) for text in settings or [])
+    if schema:
+        chosen["Schema"] = schema
+    aws = _Aws(name, region)
+    with _steps("deploy", aws, dry_run) as step:
+        step(
+            f"make or change the stack {name} of {TEMPLATE.relative_to(ROOT)}"
+            + "".join(f", {key}={value}" for key, value in chosen.items())
+            + ", tagged "
+            + ", ".join(f"{key}={value}" for key, value in TAGS.items()),
+            lambda: aws.make_stack(name, TEMPLATE, chosen),
         )
-        yield Action("print how to reach its Thrift server", aws.print_connection)
-
-
-def run(options: argparse.Namespace) -> Iterator[Action]:
-    """Logs to the landing folder, then the workflow."""
-    aws = _Aws(options)
-    if options.raw:
-        yield Action(
-            f"copy {options.raw} to the landing folder raw/ of the data bucket",
-            lambda: aws.upload_folder(options.raw, "raw"),
+        step(
+            "pack the packages of deploy/emr/requirements.txt for Python 3.11 on Linux x86-64 and "
+            "put them into the data bucket: code/environment.tar.gz",
+            aws.upload_packages,
         )
-    steps = [step for step in STEPS if not (step == "train" and options.no_train)]
+        step(
+            f"pack the project ({sum(1 for _ in project_files())} files) and put it there: "
+            "code/churn.zip, code/job.py, code/spark.conf",
+            aws.upload_project,
+        )
+        if vpc and subnet:
+            network = {"Vpc": vpc, "Subnet": subnet}
+            step(
+                f"make or change the stack {name}-cluster of deploy/emr/cluster.yaml in {subnet} "
+                f"of {vpc}; its machines cost until they are deleted",
+                lambda: aws.make_cluster(network | chosen),
+            )
+            step("print how to reach its Thrift server", aws.print_connection)
+
+
+@app.command(
+    epilog="""Examples:
+  python -m deploy.emr run --raw data/simulated    logs, then all steps
+  python -m deploy.emr run --no-train              with the model of before
+  python -m deploy.emr run --cluster
+"""
+)
+def run(
+    raw: Annotated[
+        Path | None, folder_option("Folder of logs to put into the landing folder.")
+    ] = None,
+    no_train: Annotated[
+        bool, typer.Option("--no-train", help="Score with the model of before.")
+    ] = False,
+    cluster: Annotated[bool, typer.Option("--cluster", help="As steps of the cluster.")] = False,
+    dry_run: DryRun = False,
+    name: Name = "churn",
+    region: Region = None,
+) -> None:
+    """Run the workflow to its end."""
+    aws = _Aws(name, region)
+    steps = [each for each in STEPS if not (each == "train" and no_train)]
     said = ", ".join(steps)
-    if options.cluster:
-        yield Action(
-            f"add steps to the cluster of {options.name}-cluster and wait for them: {said}",
-            lambda: aws.run_on_cluster(steps),
-        )
-    else:
-        yield Action(
-            f"start the state machine of {options.name} and wait for its jobs: {said}",
-            lambda: aws.run_workflow(not options.no_train),
-        )
-    yield Action("name where the report is", lambda: print(f"    s3://{aws.bucket}/report.html"))
+    with _steps("run", aws, dry_run) as step:
+        if raw:
+            step(
+                f"copy {raw} to the landing folder raw/ of the data bucket",
+                lambda: aws.upload_folder(raw, "raw"),
+            )
+        if cluster:
+            step(
+                f"add steps to the cluster of {name}-cluster and wait for them: {said}",
+                lambda: aws.run_on_cluster(steps),
+            )
+        else:
+            step(
+                f"start the state machine of {name} and wait for its jobs: {said}",
+                lambda: aws.run_workflow(not no_train),
+            )
+        step("name where the report is", lambda: print(f"    s3://{aws.bucket}/report.html"))
 
 
-def destroy(options: argparse.Namespace) -> Iterator[Action]:
-    """The cluster first, as it uses the other stack."""
-    aws = _Aws(options)
-    yield Action(
-        f"delete the stack {options.name}-cluster, if there is one, and its machines with it",
-        lambda: aws.delete_stack(f"{options.name}-cluster"),
-    )
-    yield Action("empty the bucket of the logs", lambda: aws.empty(aws.outputs()["LogBucket"]))
-    if options.with_data:
-        yield Action(
-            "empty the data bucket, all versions: tables, models, logs in raw/",
-            lambda: aws.empty(aws.bucket),
+@app.command(
+    epilog="""Examples:
+  python -m deploy.emr destroy
+  python -m deploy.emr destroy --with-data
+"""
+)
+def destroy(
+    with_data: Annotated[
+        bool, typer.Option("--with-data", help="And the bucket with the tables.")
+    ] = False,
+    dry_run: DryRun = False,
+    name: Name = "churn",
+    region: Region = None,
+) -> None:
+    """Delete the stack, all but the data bucket."""
+    aws = _Aws(name, region)
+    with _steps("destroy", aws, dry_run) as step:
+        # first the cluster, which uses the other stack
+        step(
+            f"delete the stack {name}-cluster, if there is one, and its machines with it",
+            lambda: aws.delete_stack(f"{name}-cluster"),
         )
-    yield Action(
-        f"delete the stack {options.name}: application, workflow, roles, Glue databases",
-        lambda: aws.delete_stack(options.name),
-    )
-    if options.with_data:
-        yield Action("delete the data bucket", lambda: aws.delete_bucket())
-    else:
-        yield Action("leave the data bucket as it is", lambda: print(f"    s3://{aws.bucket}"))
+        step("empty the bucket of the logs", lambda: aws.empty(aws.outputs()["LogBucket"]))
+        if with_data:
+            step(
+                "empty the data bucket, all versions: tables, models, logs in raw/",
+                lambda: aws.empty(aws.bucket),
+            )
+        step(
+            f"delete the stack {name}: application, workflow, roles, Glue databases",
+            lambda: aws.delete_stack(name),
+        )
+        if with_data:
+            step("delete the data bucket", aws.delete_bucket)
+        else:
+            step("leave the data bucket as it is", lambda: print(f"    s3://{aws.bucket}"))
 
 
 # --- AWS ------------------------------------------------------------------------------------------
@@ -230,8 +260,8 @@ def destroy(options: argparse.Namespace) -> Iterator[Action]:
 class _Aws:
     """Calls of AWS; nothing is asked before the first of them."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        self.name, self.region = options.name, options.region
+    def __init__(self, name: str, region: str | None) -> None:
+        self.name, self.region = name, region
         self._outputs: dict[str, dict[str, str]] = {}
 
     def client(self, service: str) -> Any:

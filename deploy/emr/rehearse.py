@@ -2,17 +2,16 @@
 of the workflow submitted as EMR submits them, by a Python that has only the packages of a job. All
 tables and views that the build made are compared with those of the target `local`.
 
-examples:
-  python -m deploy.emr.rehearse                      the build, on the sample
-  python -m deploy.emr.rehearse --all                then train, score and report
-  python -m deploy.emr.rehearse --folder /tmp/emr    keeps the logs there
+Examples:
+  python -m deploy.emr.rehearse                      build the sample
+  python -m deploy.emr.rehearse --all                train, score, report, too
+  python -m deploy.emr.rehearse --folder /tmp/emr    keep the logs there
 
 It needs some 4 GB of memory. The jars (65 MB) are fetched once, into .venv.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -28,18 +27,22 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import boto3
 import pyspark
+import typer
 
 from deploy.emr import rows
 from deploy.emr.job import PACKAGES, STEPS
 from deploy.emr.pack import REQUIREMENTS, ROOT, pack_project
 from server.process import free_port
 from tools.setup_environment import SetupError, install_jars
+from warehouse.commands import folder_option, program
+from warehouse.errors import ProjectError
 
 SPARK = Path(pyspark.__file__).parent
+SAMPLE = ROOT / "data" / "sample"
 JARS = Path(sys.prefix) / "emr-jars"
 JOB = ROOT / "deploy" / "emr" / "job.py"
 BUCKET = "churn-rehearsal"
@@ -49,7 +52,7 @@ JAVA = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"
 START_SECONDS, STEP_SECONDS = 180, 1800
 
 
-class RehearsalError(RuntimeError):
+class RehearsalError(ProjectError):
     """What failed, and where to read on."""
 
 
@@ -260,39 +263,38 @@ def read_cluster(found: Cluster, folder: Path, *then: str) -> Path:
     return folder
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@program("python -m deploy.emr.rehearse", __doc__)
+def main(
+    raw: Annotated[Path, folder_option("Landing folder.", "data/sample")] = SAMPLE,
+    all_steps: Annotated[
+        bool,
+        typer.Option(
+            "--all", help=f"All steps ({', '.join(STEPS)}). A model needs some 230 users."
+        ),
+    ] = False,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            resolve_path=True,
+            metavar="DIR",
+            help="New, for logs and rows.",
+            show_default="one that is removed",
+        ),
+    ] = None,
+) -> int:
     """Rehearse; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m deploy.emr.rehearse",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--raw", type=Path, default=ROOT / "data" / "sample", help="landing folder")
-    parser.add_argument(
-        "--all",
-        action="store_true",
-        help=f"all steps ({', '.join(STEPS)}); a model needs some 230 users",
-    )
-    parser.add_argument(
-        "--folder", type=Path, help="new, for logs and rows (default: one that is removed)"
-    )
-    options = parser.parse_args(arguments)
-    if not options.raw.is_dir():
-        parser.error(f"--raw {options.raw} is no folder")
     # Hive's catalog of another rehearsal would name tables that this one's Glue does not have
-    if options.folder and options.folder.exists() and any(options.folder.iterdir()):
-        parser.error(f"--folder {options.folder} is not empty: name another, or empty it")
+    if folder and folder.exists() and any(folder.iterdir()):
+        raise typer.BadParameter(f"--folder {folder} is not empty: name another, or empty it")
     # ended by another program, it still stops what it started
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory() as scratch:
-        folder = (options.folder or Path(scratch)).resolve()
+        folder = folder or Path(scratch).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            steps = list(STEPS) if options.all else ["build"]
-            return rehearse(folder, options.raw.resolve(), steps)
-        except (RehearsalError, SetupError) as error:
-            print(error, file=sys.stderr)
-            return 1
+            return rehearse(folder, raw, list(STEPS) if all_steps else ["build"])
+        except SetupError as error:
+            raise ProjectError(str(error)) from error
 
 
 def rehearse(folder: Path, raw: Path, steps: Sequence[str]) -> int:

@@ -1,18 +1,19 @@
-"""The made-up log of a podcast app, in its own format; the same options give the same bytes.
-
-python -m examples.podcasts.make_log --out data/podcasts
-"""
+"""The made-up log of a podcast app, in its own format."""
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 import random
+import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
+
+from warehouse.commands import program
 
 Line = dict[str, Any]
 
@@ -117,19 +118,23 @@ def write_log(lines: list[Line], path: Path) -> None:
     path.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for the log")
-    parser.add_argument("--listeners", type=int, default=LISTENERS)
-    parser.add_argument("--days", type=int, default=DAYS)
-    parser.add_argument("--seed", type=int, default=SEED)
-    options = parser.parse_args()
-    lines = make_log(options.listeners, options.days, options.seed)
+@program(
+    "python -m examples.podcasts.make_log",
+    epilog="Example:\n  python -m examples.podcasts.make_log --out data/podcasts",
+)
+def main(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the log.")],
+    listeners: int = LISTENERS,
+    days: int = DAYS,
+    seed: int = SEED,
+) -> None:
+    """Write the made-up log of a podcast app. The same options give the same bytes."""
+    lines = make_log(listeners, days, seed)
     half = len(lines) // 2
     for number, part in enumerate((lines[:half], lines[half:]), start=1):
-        write_log(part, options.out / f"podcasts-{number}.jsonl.gz")
-    print(f"{len(lines)} lines in {options.out}")
+        write_log(part, out / f"podcasts-{number}.jsonl.gz")
+    print(f"{len(lines)} lines in {out}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
