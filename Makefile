@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo build server server-status server-stop \
 	test test-fast test-thorough test-cluster faults lint train evaluate \
-	score report freshness docs status sbom simulate \
+	score report export freshness docs status sbom simulate \
 	calibrate bench-build bench-growth bench-incremental bench-daily bench-duckdb bench-server \
 	bench-seed bench-shuffles \
 	emr-deploy emr-run emr-destroy rehearse-emr lock clean
@@ -79,6 +79,9 @@ score: $(READY) ## Score the users of the latest day
 
 report: $(READY) ## Write target/report.html from what is published (ARGS='--out <file>')
 	@python -m report $(ARGS)
+
+export: $(READY) ## Write the published marts as Parquet files (ARGS='--out <folder>'; --help)
+	@python -m warehouse export $(ARGS)
 
 freshness: $(READY) ## Is the landing folder up to date?
 	@dbt source freshness $(ARGS)

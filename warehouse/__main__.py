@@ -335,6 +335,31 @@ def metrics(
         answer(names or [], by or [], sql)
 
 
+@app.command(
+    epilog="""Examples:
+
+- `python -m warehouse export` to `target/export`
+- `python -m warehouse export --out /data/churn --mart dim_users --mart weekly_kpis`
+"""
+)
+def export(
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Folder for exports alone (default: target/export)."),
+    ] = None,
+    marts: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--mart", help="A mart. Repeat for several (default: all)."),
+    ] = None,
+) -> None:
+    """Write the published marts as Parquet files with a manifest, without Spark or Java."""
+    with _duckdb():
+        from warehouse.export import DEFAULT_OUT
+        from warehouse.export import export as write
+
+        write(out or DEFAULT_OUT, marts or [], _console())
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     try:
