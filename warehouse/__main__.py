@@ -360,6 +360,24 @@ def export(
         write(out or DEFAULT_OUT, marts or [], _console())
 
 
+@app.command(epilog="An MCP client starts it as `python -m warehouse mcp`: see docs/sql.md.")
+def mcp(
+    seconds: Annotated[float, typer.Option(min=1, help="A query ends after this time.")] = 30,
+) -> None:
+    """Let an assistant ask about the published marts and metrics: a read-only MCP server."""
+    with _duckdb():
+        try:
+            from warehouse.mcp_server import serve
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] not in ("mcp", "mcp_types"):
+                raise
+            raise ProjectError(
+                "The MCP server needs the package mcp: run `uv pip install 'mcp==2.*'`."
+            ) from error
+
+        serve(seconds)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     try:
