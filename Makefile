@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo build server server-status server-stop \
 	test test-fast test-thorough test-cluster faults lint train evaluate \
-	score report freshness docs status simulate \
+	score report export freshness docs status sbom simulate \
 	calibrate bench-build bench-growth bench-incremental bench-daily bench-duckdb bench-server \
 	bench-seed bench-shuffles \
 	emr-deploy emr-run emr-destroy rehearse-emr lock clean
@@ -80,6 +80,9 @@ score: $(READY) ## Score the users of the latest day
 report: $(READY) ## Write target/report.html from what is published (ARGS='--out <file>')
 	@python -m report $(ARGS)
 
+export: $(READY) ## Write the published marts as Parquet files (ARGS='--out <folder>'; --help)
+	@python -m warehouse export $(ARGS)
+
 freshness: $(READY) ## Is the landing folder up to date?
 	@dbt source freshness $(ARGS)
 
@@ -88,6 +91,9 @@ docs: $(READY) ## Write dbt's docs of all tables in one file, target/static_inde
 
 status: $(READY) ## What is published, and since when; who is at work
 	@python -m warehouse status $(ARGS)
+
+sbom: $(READY_DEV) ## List what set-up installs, target/sbom.json (CycloneDX)
+	@python -m tools.sbom $(ARGS)
 
 simulate: $(READY) ## Write made-up logs (ARGS='--users 230 --start ... --out <folder>'; --help)
 	@python -m simulator $(ARGS)

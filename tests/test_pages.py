@@ -27,7 +27,7 @@ from tools import check_words
 OTHERS = {"beeline", "cd", "export", "git", "pre-commit", "sh", "touch", "uv", "."}
 # of whoever runs the command, or shown elsewhere: such a command is not run here
 NOT_HERE = re.compile(
-    r"<|/path/to|thrift|connect|users\.txt|reload|--full-refresh|--vars|\.\.\.|unit|--sql"
+    r"<|/path/to|thrift|connect|users\.txt|reload|mcp|--full-refresh|--vars|\.\.\.|unit|--sql"
 )
 VARS = {*yaml.safe_load((ROOT / "dbt_project.yml").read_text())["vars"], "product"}
 TARGETS = re.findall(r"^    (\w+):", (ROOT / "profiles.yml").read_text(), re.M)

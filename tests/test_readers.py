@@ -11,15 +11,24 @@ from typing import Any
 
 import pytest
 
+from tests.lake import Lake
 from tests.warehouse import ROOT, Project, active_spark, environment, working_directory
 
 pytest.importorskip("duckdb", reason="no duckdb for this Python in requirements.txt")
 import duckdb
-import pyarrow as pa
-from pyiceberg.catalog.sql import SqlCatalog
-from sqlalchemy import URL
 
-from warehouse.published import ReaderError, connect
+from warehouse.published import Reader, ReaderError, connect, open_reader
+
+# of DuckDB, in Spark
+TYPES = {
+    "VARCHAR": "string",
+    "BIGINT": "bigint",
+    "INTEGER": "int",
+    "DOUBLE": "double",
+    "BOOLEAN": "boolean",
+    "DATE": "date",
+    "TIMESTAMP": "timestamp",
+}
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +46,9 @@ def test_every_mart_has_the_rows_that_spark_reads(
         map(tuple, active_spark().sql(sql).collect())
     )
     for view in views:
-        assert reader.sql(f"select * from {view} limit 0").columns == (
-            active_spark().table(view).columns
-        )
+        found, expected = reader.sql(f"select * from {view} limit 0"), active_spark().table(view)
+        assert found.columns == expected.columns
+        assert [TYPES[str(each)] for each in found.types] == [kind for _, kind in expected.dtypes]
 
 
 def test_a_reader_waits_for_a_process_that_commits(sample: Project, warehouse: Path) -> None:
@@ -76,7 +85,10 @@ def test_what_was_built_has_the_rights_of_the_umask(sample: Project, warehouse: 
 )
 def test_any_folder_can_hold_the_warehouse(name: str, other: str, tmp_path: Path) -> None:
     for folder, value in ((other, 0), (name, 1)):
-        write_table(tmp_path / folder, value)
+        lake = Lake(tmp_path / folder)
+        lake.write("marts.numbers", {"value": [value]})
+        lake.tag("marts.numbers", "published")
+        lake.catalog.close()
     found = connect(tmp_path / name, "churn").sql("select * from churn_published.numbers")
     assert found.fetchall() == [(1,)]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted((name, other))
@@ -86,18 +98,31 @@ def test_any_folder_can_hold_the_warehouse(name: str, other: str, tmp_path: Path
         connect(tmp_path / name, "churn")
 
 
-def write_table(warehouse: Path, value: int) -> None:
-    """A warehouse as Spark makes it, with one row that is published; paths are no URIs."""
-    warehouse.mkdir()
-    uri = URL.create("sqlite", database=str(warehouse / "catalog.db")).render_as_string()
-    catalog = SqlCatalog("lake", uri=uri, warehouse=str(warehouse))
-    catalog.create_namespace("churn_marts")
-    rows = pa.table({"value": pa.array([value], pa.int32())})
-    place = str(warehouse / "churn_marts" / "numbers")
-    table = catalog.create_table("churn_marts.numbers", rows.schema, location=place)
-    table.append(rows)
-    table.manage_snapshots().create_tag(table.current_snapshot().snapshot_id, "published").commit()
-    catalog.close()
+def test_all_marts_are_of_the_build_that_was_decided_on(tmp_path: Path) -> None:
+    def values(reader: Reader) -> list[tuple]:
+        marts = ("left", "right", "below", "gone")
+        sql = " union all ".join(f"from churn_published.{mart}" for mart in marts)
+        return [value for (value,) in reader.connection.execute(sql).fetchall()]
+
+    lake = Lake(tmp_path / "warehouse")
+    lake.write("staging.events", {"value": [1]})
+    for tag in ("build_1", "published"):
+        lake.tag("staging.events", tag)
+    sql = "select value from churn_staging.events version as of 'published'"
+    lake.view("below", "A mart that is a view.", {"value": ("int", "")}, sql)
+    lake.publish("build_1", left={"value": [1]}, right={"value": [1]}, gone={"value": [1]})
+    # a publication at work has tagged its build, and has moved one tag `published` of three
+    for table in ("marts.left", "marts.right", "staging.events"):
+        lake.write(table, {"value": [2]})
+        lake.tag(table, "build_2")
+    before = open_reader(lake.folder, "churn")
+    assert (before.build, values(before)) == ("build_1", [1, 1, 1, 1])
+    lake.decide("build_2")
+    lake.tag("marts.left", "published")
+    after = open_reader(lake.folder, "churn")
+    assert (after.build, values(after)) == ("build_2", [2, 2, 2, 1])
+    assert f"{after.published_at}" == "2026-11-24 10:02:00"
+    assert before.connection.sql("from churn_published.below").types == ["INTEGER"]
 
 
 def test_instants_and_exact_sums(sample: Project, reader: duckdb.DuckDBPyConnection) -> None:

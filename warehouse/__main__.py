@@ -323,6 +323,49 @@ def metrics(
         answer(names or [], by or [], sql)
 
 
+@app.command(
+    epilog="""Examples:
+  python -m warehouse export    to target/export
+  python -m warehouse export --out /data/churn --mart dim_users --mart weekly_kpis
+"""
+)
+def export(
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for exports alone.", show_default="target/export")
+    ] = None,
+    marts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mart", metavar="MART", help="A mart. Repeat for several.", show_default="all"
+        ),
+    ] = None,
+) -> None:
+    """Write the published marts as Parquet files with a manifest, without Spark or Java."""
+    with _duckdb():
+        from warehouse.export import DEFAULT_OUT
+        from warehouse.export import export as write
+
+        write(out or DEFAULT_OUT, marts or [], console())
+
+
+@app.command(epilog="An MCP client starts it as `python -m warehouse mcp`: see docs/sql.md.")
+def mcp(
+    seconds: Annotated[float, typer.Option(min=1, help="A query ends after this time.")] = 30,
+) -> None:
+    """Let an assistant ask about the published marts and metrics: a read-only MCP server."""
+    with _duckdb():
+        try:
+            from warehouse.mcp_server import serve
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] not in ("mcp", "mcp_types"):
+                raise
+            raise ProjectError(
+                "The MCP server needs the package mcp: run `uv pip install 'mcp==2.*'`."
+            ) from error
+
+        serve(seconds)
+
+
 def _connect(
     target: str | None, profiles_dir: Path | None, is_built: bool = True
 ) -> AbstractContextManager[Connection]:

@@ -9,7 +9,6 @@ command `mf` does not know dbt-spark; as a library it writes the SQL of Databric
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -42,16 +41,54 @@ def metric_sql(
 
     `manifest` is the semantic_manifest.json of a dbt command. The SQL reads the published views.
 
-    Raises MetricFlowException for a name that is not there.
+    Raises ReaderError for a name that is not there.
     """
+    request = MetricFlowQueryRequest.create(
+        metric_names=metrics, group_by_names=by, order_by_names=by
+    )
+    try:
+        return engine_of(manifest, dialect, schema).explain(request).sql_statement.sql
+    except MetricFlowException as error:
+        raise ReaderError(str(error)) from error
+
+
+def described_metrics(manifest: Path) -> list[dict[str, Any]]:
+    """Name and description of each metric, and the dimensions to ask it by."""
+    return [
+        {
+            "name": metric.name,
+            "description": metric.description,
+            "dimensions": sorted(each.dunder_name for each in metric.dimensions),
+        }
+        for metric in engine_of(manifest, "duckdb", SCHEMA).list_metrics()
+    ]
+
+
+def engine_of(manifest: Path, dialect: str, schema: str) -> MetricFlowEngine:
     text = manifest.read_text().replace(f"{schema}_marts", f"{schema}_published")
     lookup = SemanticManifestLookup(parse_manifest_from_dbt_generated_manifest(text))
     engine, renderer = DIALECTS[dialect]
     client: Any = SimpleNamespace(sql_engine_type=engine, sql_plan_renderer=renderer())
-    request = MetricFlowQueryRequest.create(
-        metric_names=metrics, group_by_names=by, order_by_names=by
+    return MetricFlowEngine(lookup, client)
+
+
+def semantic_manifest() -> Path:
+    """The semantic manifest of the project as it is now. dbt's messages go to standard error.
+
+    Raises ReaderError where dbt cannot parse the project.
+    """
+    # a DBT_TARGET_PATH of the shell would lead dbt elsewhere
+    target = ROOT / "target"
+    dbt = [str(Path(sys.executable).parent / "dbt"), "--quiet", "parse"]
+    done = subprocess.run(
+        [*dbt, "--target-path", str(target)],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=sys.__stderr__,
     )
-    return MetricFlowEngine(lookup, client).explain(request).sql_statement.sql
+    if done.returncode:
+        raise ReaderError("dbt cannot parse the project: fix what it says above.")
+    return target / "semantic_manifest.json"
 
 
 def answer(metrics: Sequence[str], by: Sequence[str], only_sql: bool) -> None:
@@ -60,18 +97,10 @@ def answer(metrics: Sequence[str], by: Sequence[str], only_sql: bool) -> None:
     Raises ReaderError where dbt cannot parse the project, for a name that is not there and where
     nothing is published.
     """
-    # a DBT_TARGET_PATH of the shell would lead dbt elsewhere
-    target = ROOT / "target"
-    dbt = [str(Path(sys.executable).parent / "dbt"), "--quiet", "parse"]
-    if subprocess.run([*dbt, "--target-path", str(target)], cwd=ROOT).returncode:
-        raise ReaderError("dbt cannot parse the project: fix what it says above.")
-    manifest = target / "semantic_manifest.json"
+    manifest = semantic_manifest()
     if not metrics:
-        for metric in json.loads(manifest.read_text())["metrics"]:
+        for metric in described_metrics(manifest):
             print(f"{metric['name']:26}{metric['description']}")
         return
-    try:
-        sql = metric_sql(manifest, "spark" if only_sql else "duckdb", metrics, by)
-    except MetricFlowException as error:
-        raise ReaderError(str(error)) from error
+    sql = metric_sql(manifest, "spark" if only_sql else "duckdb", metrics, by)
     print(sql) if only_sql else ask(sql, max_rows=1000)
