@@ -7,12 +7,13 @@ Versions and checksums are those that set-up checks: of requirements*.txt and to
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from cyclonedx.model import (
     ExternalReference,
     ExternalReferenceType,
@@ -27,29 +28,24 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 from packaging.requirements import Requirement
 
+from warehouse.commands import program
+
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = (ROOT / "requirements.txt", ROOT / "requirements-uv.txt")
 JARS = ROOT / "tools" / "jars.txt"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the list; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.sbom",
-        description="Write what set-up installs, packages and jars, as CycloneDX JSON.",
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=ROOT / "target" / "sbom.json",
-        help="file to write (default: target/sbom.json)",
-    )
-    out = parser.parse_args(arguments).out
+@program("python -m tools.sbom")
+def main(
+    out: Annotated[
+        Path, typer.Option(dir_okay=False, help="File to write.", show_default="target/sbom.json")
+    ] = ROOT / "target" / "sbom.json",
+) -> None:
+    """Write what set-up installs, packages and jars, as CycloneDX JSON."""
     found = sbom()
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(JsonV1Dot6(found).output_as_string(indent=2) + "\n", encoding="utf-8")
     print(f"{len(found.components)} packages and jars: {out}")
-    return 0
 
 
 def sbom() -> Bom:
@@ -78,7 +74,7 @@ def packages(lock: Path) -> Iterator[Component]:
         purl = PackageURL("pypi", None, pinned.name, version)
         files = ExternalReference(
             type=ExternalReferenceType.DISTRIBUTION,
-            url=XsUri(f"https://pypi.org/simple/{purl.name}/"),
+            url=XsUri(str(purl)),
             hashes=[sha256(each) for each in re.findall(r"--hash=sha256:(\w+)", entry)],
         )
         marker = [Property(name="marker", value=str(pinned.marker))] if pinned.marker else []
