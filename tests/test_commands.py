@@ -137,7 +137,7 @@ def nearly_empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project without models, which dbt has parsed at once."""
     folder = copy_of_project(tmp_path_factory.mktemp("nearly") / "empty")
     for path in (folder / "models").rglob("*.*"):
-        if path.name != "_sources.yml":
+        if path.name not in ("_sources.yml", "groups.yml"):
             path.unlink()
     shutil.rmtree(folder / "tests")
     return folder

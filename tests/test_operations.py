@@ -38,6 +38,7 @@ from warehouse.publications import (
 )
 
 COMMANDS = [command.name or command.callback.__name__ for command in app.registered_commands]
+WITHOUT_SPARK = ("query", "metrics", "export", "mcp")
 FIRST, SECOND, THIRD = (f"build_2026112{day}T101500Z_0a1b2c3{day}" for day in (1, 2, 3))
 NOBODY = "0b0b0b0b-0000-4000-8000-000000000000"
 
@@ -56,7 +57,8 @@ def run(*arguments: str) -> Run:
 
 def test_all_commands_are_there() -> None:
     assert (
-        "status compare rollback maintain reload rebuild forget unlock query metrics".split()
+        "status compare rollback maintain reload rebuild forget unlock "
+        "query metrics export mcp".split()
         == COMMANDS
     )
 
@@ -76,9 +78,9 @@ def test_every_command_has_an_example(name: str, capsys: pytest.CaptureFixture[s
     assert main([name, "--help"]) == 0
     shown = capsys.readouterr().out
     assert "Example" in shown and f"python -m warehouse {name}" in shown
-    changes = name not in ("status", "compare", "query", "metrics")
+    changes = name not in ("status", "compare", *WITHOUT_SPARK)
     assert ("--dry-run" in shown) == changes
-    assert ("--target" in shown) == (name not in ("query", "metrics"))
+    assert ("--target" in shown) == (name not in WITHOUT_SPARK)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +119,7 @@ def test_an_interrupted_command_has_a_status_of_its_own(
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("query", "metrics")])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in WITHOUT_SPARK])
 def test_a_warehouse_that_is_not_there_is_not_made(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

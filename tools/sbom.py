@@ -35,7 +35,7 @@ LOCKS = (ROOT / "requirements.txt", ROOT / "requirements-uv.txt")
 JARS = ROOT / "tools" / "jars.txt"
 
 
-@program("python -m tools.sbom")
+@program("python -m tools.sbom", epilog="Example:\n  python -m tools.sbom --out sbom.json")
 def main(
     out: Annotated[
         Path, typer.Option(dir_okay=False, help="File to write.", show_default="target/sbom.json")

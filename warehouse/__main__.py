@@ -326,7 +326,7 @@ def metrics(
 @app.command(
     epilog="""Examples:
   python -m warehouse export    to target/export
-  python -m warehouse export --out /data/churn --mart dim_users --mart weekly_kpis
+  python -m warehouse export --out /data/churn --mart dim_users
 """
 )
 def export(
@@ -348,7 +348,11 @@ def export(
         write(out or DEFAULT_OUT, marts or [], console())
 
 
-@app.command(epilog="An MCP client starts it as `python -m warehouse mcp`: see docs/sql.md.")
+@app.command(
+    epilog="""Example, as an MCP client starts it (docs/sql.md):
+  python -m warehouse mcp --seconds 10
+"""
+)
 def mcp(
     seconds: Annotated[float, typer.Option(min=1, help="A query ends after this time.")] = 30,
 ) -> None:
