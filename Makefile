@@ -113,7 +113,7 @@ bench-incremental: $(READY) ## One more day on top of a log: time and events rea
 bench-daily: $(READY) ## 62 daily loads: does a day cost the same at the end? (ARGS='--days 62')
 	@python -m benchmarks.daily_loads $(ARGS)
 
-bench-duckdb: $(READY) ## The same tables with DuckDB: rows compared, both timed
+bench-duckdb: $(READY_DEV) ## The same tables with DuckDB: rows compared, both timed
 	@python -m benchmarks.compare_duckdb $(ARGS)
 
 bench-seed: $(READY) ## A build beside features made by a query and a join each (ARGS='--raw <folder>')

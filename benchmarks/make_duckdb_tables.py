@@ -1,6 +1,7 @@
-"""Make the tables of duckdb_tables.sql and print the seconds of each as JSON.
+"""Make the tables of <database>.sql and print the seconds of each as JSON.
 
-`benchmarks.compare_duckdb` runs this in a process of its own, to measure its memory apart.
+`benchmarks.duckdb_sql` writes those statements. `benchmarks.compare_duckdb` runs this module in a
+process of its own, to measure its memory apart.
 
 Example:
   python -m benchmarks.make_duckdb_tables --raw data/raw --database tables.db
@@ -21,7 +22,6 @@ import typer
 
 from warehouse.commands import program
 
-SQL_FILE = Path(__file__).with_name("duckdb_tables.sql")
 PAGE_CATALOGUE = Path(__file__).resolve().parent.parent / "seeds" / "page_catalogue.csv"
 LOG_SUFFIXES = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz")
 
@@ -45,17 +45,21 @@ def log_files(raw_folder: Path) -> list[Path]:
     return files
 
 
-def statements(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, duckdb.Statement]]:
-    """Name of the table or view that each statement of the file makes, and the statement."""
-    for statement in connection.extract_statements(SQL_FILE.read_text(encoding="utf-8")):
-        match = re.search(r"^create (?:table|view) (\w+) as", statement.query, re.MULTILINE)
+def statements(sql: str) -> Iterator[tuple[str, duckdb.Statement]]:
+    """Name of what each statement of a text creates, and the statement."""
+    for statement in duckdb.extract_statements(sql):
+        match = re.search(r"^create (?:table|view|macro) (\w+)", statement.query, re.MULTILINE)
         if match is None:
-            raise ValueError(f"{SQL_FILE.name}: not a create statement: {statement.query[:80]}")
+            raise ValueError(f"Not a create statement: {statement.query[:80]}")
         yield match.group(1), statement
 
 
 def make_tables(database: Path, raw_folder: Path, threads: int, memory: str) -> dict[str, float]:
-    """Make every table in a new database file; seconds by name, and `total` from opening it."""
+    """Make every table in a new database file; seconds by name, and `total` from opening it.
+
+    The statements are in the file beside it, `<database>.sql`.
+    """
+    sql = database.with_suffix(".sql").read_text(encoding="utf-8")
     started = time.perf_counter()
     seconds: dict[str, float] = {}
     with duckdb.connect(
@@ -64,12 +68,12 @@ def make_tables(database: Path, raw_folder: Path, threads: int, memory: str) -> 
     ) as connection:
         connection.execute("set timezone = 'UTC'")
         for name, value in {
-            "raw_files": [str(path) for path in log_files(raw_folder)],
+            "log_files": [str(path) for path in log_files(raw_folder)],
             "raw_folder": str(raw_folder),
             "page_catalogue": str(PAGE_CATALOGUE),
         }.items():
             connection.execute(f"set variable {name} = $1", [value])
-        for name, statement in statements(connection):
+        for name, statement in statements(sql):
             table_started = time.perf_counter()
             connection.execute(statement)
             seconds[name] = time.perf_counter() - table_started
