@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -50,7 +49,7 @@ class Usage:
     `peak_bytes` is the highest sum of resident set sizes of the process and all its descendants,
     so that shared pages count once per process: an upper bound. `cpu_seconds` is their CPU time,
     and `others_cpu_seconds` what the rest of the machine used meanwhile: wall times of a busy
-    machine say little. `was_stopped`: its time was up.
+    machine say little.
     """
 
     started_at: float
@@ -60,7 +59,6 @@ class Usage:
     peak_bytes: int
     output: str
     exit_status: int
-    was_stopped: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,13 +125,11 @@ def measured(
     on_line: Callable[[str], None] = lambda line: None,
     accepted: Container[int] = (0,),
     server_pid: int | None = None,
-    stop_after_seconds: float | None = None,
 ) -> Usage:
     """Run a command in the project's folder and measure its whole process tree.
 
-    With `server_pid`, that of the server which works for it, too. With `stop_after_seconds`, it and
-    the processes it started are killed when that time is up. Raises BenchmarkError, with the last
-    lines of its output, when it ended by itself and its exit status is none of `accepted`.
+    With `server_pid`, that of the server which works for it, too. Raises BenchmarkError, with the
+    last lines of its output, when its exit status is none of `accepted`.
     """
     started_at = time.time()
     started = time.perf_counter()
@@ -146,22 +142,9 @@ def measured(
         text=True,
         encoding="utf-8",
         errors="replace",
-        # a group of its own, so that its JVM can be killed with it
-        start_new_session=stop_after_seconds is not None,
     )
     watch = _ProcessTreeWatch(process.pid, *([server_pid] if server_pid else []))
     lines: list[str] = []
-    stopped = threading.Event()
-
-    def stop_group() -> None:
-        if process.poll() is None:
-            stopped.set()
-            os.killpg(process.pid, signal.SIGKILL)
-
-    timer = threading.Timer(stop_after_seconds or 0, stop_group)
-    timer.daemon = True
-    if stop_after_seconds is not None:
-        timer.start()
     try:
         for line in process.stdout or ():
             lines.append(line.rstrip())
@@ -172,10 +155,9 @@ def measured(
         process.wait()
         raise
     finally:
-        timer.cancel()
         watch.stop()
     wall_seconds = time.perf_counter() - started
-    if process.returncode not in accepted and not stopped.is_set():
+    if process.returncode not in accepted:
         last = "\n".join(lines[-LAST_LINES:])
         shown = " ".join(command[:4])
         raise BenchmarkError(f"{last}\n\nExit status {process.returncode} of: {shown} ...")
@@ -187,7 +169,6 @@ def measured(
         peak_bytes=watch.peak_bytes,
         output="\n".join(lines),
         exit_status=process.returncode,
-        was_stopped=stopped.is_set(),
     )
 
 

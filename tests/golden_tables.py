@@ -13,7 +13,6 @@ way than the model. That SQL is gone. The command takes the models' own SQL, tra
 diff decides whether that is right.
 """
 
-import argparse
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from benchmarks.compare_duckdb import NOT_COMPARED_COLUMNS
 from benchmarks.duckdb_sql import compiled_project, tables_of, tables_sql
 from benchmarks.make_duckdb_tables import make_tables
 from tests.warehouse import ROOT, SAMPLE
+from warehouse.commands import program
 
 GOLDEN = ROOT / "tests" / "golden"
 # of a table with more rows than this, about so many are shown
@@ -100,19 +100,13 @@ def make_golden(folder: Path) -> None:
             write_golden(connection, [node["name"] for node in tables_of(manifest)], folder)
 
 
-def main() -> int:
-    """Command line of the module; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.golden_tables",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.parse_args()
+@program("python -m tests.golden_tables", __doc__)
+def main() -> None:
+    """Write the golden tables again."""
     for file in GOLDEN.glob("*.csv"):
         file.unlink()
     make_golden(GOLDEN)
     print(f"Written: {GOLDEN.relative_to(ROOT)}. Review its diff.")
-    return 0
 
 
 if __name__ == "__main__":
