@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import random
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -50,6 +53,7 @@ from report.figures.map import places
 from report.profit import Assumptions
 from tests.conftest import MakeProject
 from tests.make_log import Event, make_log
+from tests.pages import blocks
 from tests.warehouse import ROOT, Project, active_spark, ansi_mode, answers_of, environment
 from warehouse.session import Target, load_target
 
@@ -674,11 +678,11 @@ def values_of(column: str) -> Sequence:
     return next(values for pattern, values in VALUES.items() if re.search(pattern, column))
 
 
-def made_up_answers(value: Callable[[Sequence], Any]) -> data.Data:
+def made_up_answers(value: Callable[[Sequence], Any], rows: dict = ROWS) -> data.Data:
     """An answer to each query, each value chosen among those of its column."""
     answers = {
         name: [key | {each: value(values_of(each)) for each in columns.split()} for key in keys]
-        for name, (keys, columns) in ROWS.items()
+        for name, (keys, columns) in rows.items()
     }
     return data.Data(
         "build_1",
@@ -711,6 +715,15 @@ def test_zeros_and_nulls_are_no_error_and_no_nan(monkeypatch: pytest.MonkeyPatch
 
 # --- figures -------------------------------------------------------------------------------------
 
+RENDER = """
+import pickle, sys
+from datetime import datetime, timezone
+from report import page, svg
+svg.draw = lambda chart, label: label
+read = pickle.load(sys.stdin.buffer)
+print(page.render(read, read.assumed, datetime.now(timezone.utc)))
+"""
+
 
 def test_each_module_has_figures_with_a_place_of_their_own() -> None:
     folder = ROOT / "report" / "figures"
@@ -723,6 +736,35 @@ def test_each_module_has_figures_with_a_place_of_their_own() -> None:
     for what in ("id", "place", "title"):
         assert len({getattr(figure, what) for figure in FIGURES}) == len(FIGURES)
     assert {figure.place[0] for figure in FIGURES} == {*page.SECTIONS, "risk"}
+
+
+def test_a_figure_comes_and_goes_with_its_files(
+    project: Project, events: list[Event], tmp_path: Path
+) -> None:
+    """Without the map, and with the example of the documentation."""
+    guide, name = ROOT / "docs" / "report.md", "users_by_platform"
+    ((sql,), (module, test)) = (blocks(guide, language) for language in ("sql", "python"))
+    answers = answers_of({name: sql.replace("{{ target.schema }}", SCHEMA)})
+    of_test = {**globals(), "ROWS": dict(ROWS)}
+    exec(test, of_test)
+    of_test["test_each_user_has_one_device"](answers, events)
+
+    leave_out = shutil.ignore_patterns("map", "__pycache__")
+    shutil.copytree(ROOT / "report", tmp_path / "report", ignore=leave_out)
+    for ending, text in (("sql", sql), ("py", module)):
+        (tmp_path / "report" / "figures" / f"{name}.{ending}").write_text(text)
+    found = made_up_answers(itemgetter(0), of_test["ROWS"])
+    known = {name: answer for name, answer in found.answers.items() if "map" not in name}
+    html = subprocess.run(
+        [sys.executable, "-c", RENDER],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        input=pickle.dumps(replace(found, answers=known)),
+        stdout=subprocess.PIPE,
+        check=True,
+    ).stdout.decode()
+    assert 'id="map"' not in html and "GeoNames" not in html and 'id="groups"' in html
+    assert "0 of 0 users come with iPhone." in html
 
 
 def test_figures_are_those_of_the_log(
