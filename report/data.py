@@ -1,4 +1,4 @@
-"""What the report shows: the answers to `queries/*.sql`, and the stored files of one model run."""
+"""What the report shows: the answers to its queries, and the stored files of one model run."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from jinja2 import Environment, StrictUndefined
 from pyspark.sql import SparkSession
 
 from ml import store
+from report.profit import Assumptions
 from warehouse.errors import ProjectError
 from warehouse.session import Target
 from warehouse.text import printable
 
-QUERIES = Path(__file__).resolve().parent / "queries"
+# by name: those of one figure lie beside it in `figures`, the others in `queries`
+QUERIES = {path.stem: path for path in sorted(Path(__file__).resolve().parent.rglob("*.sql"))}
 NO_MODEL = "No model has been trained yet: run make train, then make score."
 AT_ONCE = 3  # queries
 PUBLISHED_BEFORE_ALL = ("churn_calendar", "dim_users")
@@ -77,14 +79,15 @@ class Data:
     target: str
     answers: Mapping[str, Answer]
     model: Model
+    assumed: Assumptions = field(default_factory=Assumptions)
 
     def __getitem__(self, name: str) -> Answer:
         return self.answers[name]
 
 
 def query(name: str, target: Target) -> str:
-    """The text of `queries/<name>.sql` for the schemas of a target."""
-    text = (QUERIES / f"{name}.sql").read_text(encoding="utf-8")
+    """The text of a query for the schemas of a target."""
+    text = QUERIES[name].read_text(encoding="utf-8")
     environment = Environment(undefined=StrictUndefined, autoescape=False)  # SQL, not HTML
     return environment.from_string(text).render(target=target).strip()
 
@@ -207,14 +210,13 @@ def read(spark: SparkSession, target: Target, artifacts: Path, step: Step) -> Da
     # a session that remembers tables could see two builds for longer (docs/operations.md)
     catalog = spark.conf.get("spark.sql.defaultCatalog", "lake")
     spark.conf.set(f"spark.sql.catalog.{catalog}.cache-enabled", "false")
-    names = sorted(path.stem for path in QUERIES.glob("*.sql"))
     tables = readable_tables(spark, target)
     versions = published_versions(spark, target)
     for _ in range(2):
-        with step(f"ask {len(names)} questions"), ThreadPoolExecutor(AT_ONCE) as pool:
+        with step(f"ask {len(QUERIES)} questions"), ThreadPoolExecutor(AT_ONCE) as pool:
             # planning is most of a small query, and the work of one thread
-            asked = pool.map(lambda name: ask(spark, target, name, tables), names)
-            answers = dict(zip(names, asked, strict=True))
+            asked = pool.map(lambda name: ask(spark, target, name, tables), QUERIES)
+            answers = dict(zip(QUERIES, asked, strict=True))
         before, versions = versions, published_versions(spark, target)
         if versions == before:
             break

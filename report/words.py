@@ -7,33 +7,7 @@ import re
 import pandas as pd
 
 NOTHING = "–"  # where there is no figure
-PAGES = {
-    "songs": "songs",
-    "thumbs_up": "thumbs up",
-    "thumbs_down": "thumbs down",
-    "playlist_adds": "adds to a playlist",
-    "friend_adds": "friends added",
-    "adverts": "adverts",
-    "errors": "errors",
-    "home_visits": "home page",
-    "help_visits": "help page",
-    "settings_visits": "settings",
-    "logouts": "logouts",
-    "upgrade_visits": "looks at the paid plan",
-    "downgrade_visits": "looks at the free plan",
-}
-METRICS = {
-    "base_rate": "Base rate",
-    "roc_auc": "ROC AUC",
-    "pr_auc": "PR AUC",
-    "lift_at_10_percent": "Lift in the top 10%",
-    "recall_at_10_percent": "Recall in the top 10%",
-    "log_loss": "Log loss",
-    "brier": "Brier score",
-    "calibration_slope": "Calibration slope",
-    "calibration_intercept": "Calibration intercept",
-    "calibration_error": "Calibration error",
-}
+NO_WEEK = "The log has no complete week yet."
 _FEATURES = {
     "is_churned_next_10_days": "cancels in 10 days",
     "kind_of_listener": "kind of listener",
@@ -43,7 +17,6 @@ _FEATURES = {
     "last_event_category": "last action",
     "idle_seconds_to_date": "idle time so far",
 }
-_GENDERS = {"F": "women", "M": "men"}
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -56,6 +29,11 @@ def number(value: float | None) -> str:
     if value is None or pd.isna(value):
         return NOTHING
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+
+
+def day(value: object) -> str:
+    """'2 December 2018'; a dash for no date."""
+    return NOTHING if pd.isna(value) else f"{pd.Timestamp(value):%-d %B %Y}"
 
 
 def hours(value: float | None) -> str:
@@ -87,9 +65,3 @@ def feature_name(name: str) -> str:
     name = re.sub(r"_to_date$", " so far", name)
     name = name.replace("milliseconds", "time")
     return name.replace("_", " ")
-
-
-def group_name(gender: object, level: object) -> str:
-    """'women', 'paid', 'men, free': users by gender, level or both; null is everybody."""
-    parts = [_GENDERS.get(gender, gender) if isinstance(gender, str) else None, level]
-    return ", ".join(part for part in parts if isinstance(part, str))

@@ -34,7 +34,7 @@ TARGETS = re.findall(r"^    (\w+):", (ROOT / "profiles.yml").read_text(), re.M)
 MARKS = re.findall(r'^    "(\w+):', (ROOT / "pyproject.toml").read_text(), re.M)
 NODES = {
     path.stem
-    for folder in ("models", "analyses", "report/queries", "seeds", "tests")
+    for folder in ("models", "analyses", "report", "seeds", "tests")
     for path in (ROOT / folder).rglob("*.*")
     if path.suffix in (".sql", ".csv")
 }
@@ -175,6 +175,7 @@ def check_sql(sql: str) -> None:
 
     sql = re.sub(r"\{\{ *ref\('(\w+)'\) *\}\}", named, sql)
     sql = re.sub(r"\{\{ *source\('(\w+)', '(\w+)'\) *\}\}", r"churn_\1.\2", sql)
+    sql = sql.replace("{{ target.schema }}", "churn")
     tree = parse_one(sql, dialect="spark")
     for table in tree.find_all(exp.Table):
         # of Iceberg's metadata, the table it is about

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import random
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -15,7 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 from html.parser import HTMLParser
 from importlib.util import find_spec
-from itertools import pairwise
+from itertools import combinations, pairwise, product
 from multiprocessing import get_context
 from operator import itemgetter
 from pathlib import Path
@@ -33,22 +36,33 @@ from ml import card, store
 from ml.features import FEATURES
 from ml.models import RECENCY, Rates, model_name
 from ml.reasons import Explained
-from report import charts, data, findings, page, places, svg
+from report import charts, data, page, svg
 from report.__main__ import main
+from report.curves import Curves
 from report.data import build_name, query
-from report.page import figure, figures_table, policy, render
-from report.profit import Assumptions, profit_curve
+from report.figures import (
+    FIGURES,
+    MODULES,
+    calibration,
+    models_compared,
+    page_counts,
+    profit,
+    weekly,
+)
+from report.figures.map import places
+from report.profit import Assumptions
 from tests.conftest import MakeProject
 from tests.make_log import Event, make_log
+from tests.pages import blocks
 from tests.warehouse import ROOT, Project, active_spark, ansi_mode, answers_of, environment
-from warehouse.session import load_target
+from warehouse.session import Target, load_target
 
 SHOTS = ROOT / "target" / "report_screenshots"
 SCHEMA = "report"
 RUN = "20181121-5ca1ab1e"
 OF_WEEKS = ("retained_users", "cohort_users", "retention")  # metrics that no date has
 DRAWN: dict[str, str] = {}
-QUERIES = sorted(path.stem for path in data.QUERIES.glob("*.sql"))
+QUERIES = sorted(data.QUERIES)
 
 ATTACK = "</script></style></title><img src=x onerror=\"hacked=1\"><svg onload='hacked=2'>{{ 7*7 }}"
 # What a page, a drawing or a terminal cannot take as it is: controls, the end of a line, half of a
@@ -185,9 +199,7 @@ def artifacts(
     texts = {"run.json": json.dumps(run), "metrics.json": json.dumps(metrics)}
     model = Explained(Rates((), (0.1,)), (0.0,), {RECENCY: 1.0}, {RECENCY: 0.0}, {RECENCY: 0.0}, ())
     store.save_run(folder, RUN, model, texts)
-    spark = active_spark()
-    with environment({"CHURN_SCHEMA": SCHEMA}):
-        target = load_target(profiles_dir=ROOT)
+    spark, target = active_spark(), target_of_report()
     store.replace_model_runs(spark, target, rows)
     spark.createDataFrame([(ATTACK,)], "reason string").createOrReplaceTempView("attack")
     spark.sql(
@@ -221,9 +233,13 @@ def answers(written: Written) -> dict[str, pd.DataFrame]:
     return {name: answer.rows for name, answer in written.read.answers.items()}
 
 
-def sql_of(name: str) -> str:
+def target_of_report() -> Target:
     with environment({"CHURN_SCHEMA": SCHEMA}):
-        return query(name, load_target(profiles_dir=ROOT))
+        return load_target(profiles_dir=ROOT)
+
+
+def sql_of(name: str) -> str:
+    return query(name, target_of_report())
 
 
 def made_up_run() -> tuple[dict, dict, list[tuple]]:
@@ -316,7 +332,7 @@ def test_it_is_one_file_that_asks_for_nothing(written: Written) -> None:
 
 
 def test_policy_names_the_very_text() -> None:
-    assert policy("a", "b") != policy("a ", "b") != policy("a ", "b ")
+    assert page.policy("a", "b") != page.policy("a ", "b") != page.policy("a ", "b ")
 
 
 def test_it_shows_the_sql_that_ran_and_no_other(written: Written) -> None:
@@ -329,7 +345,7 @@ def test_it_shows_the_sql_that_ran_and_no_other(written: Written) -> None:
 
 @pytest.mark.parametrize("name", QUERIES)
 def test_queries_ask_a_question_of_what_is_published(name: str) -> None:
-    text = (data.QUERIES / f"{name}.sql").read_text()
+    text = data.QUERIES[name].read_text()
     assert text.startswith("-- ") and text.splitlines()[0].endswith("?")
     schemas = re.findall(r"{{ target\.schema(?:\.split\('\.'\)\[-1\])? }}_", text)
     assert text.count("{{") == len(schemas) > 0 and "{%" not in text
@@ -360,7 +376,7 @@ def test_it_says_whether_monitoring_trusts_the_listed_scores(
     assert f"Do not trust these scores. {reason}" in Reader(written.html).text
     assert "speaks against these scores" not in Reader(written.html).text
     listed = answers["users_at_risk"]
-    assert findings.health(listed.assign(distrust_reason=None)) == ""
+    assert page.health(listed.assign(distrust_reason=None)) == ""
 
 
 def test_ansi_mode_changes_no_answer(
@@ -442,15 +458,13 @@ def test_without_the_files_of_the_run_it_says_so(artifacts: Path, tmp_path: Path
 
 
 def test_a_table_that_is_missing_is_named(project: Project) -> None:
-    with environment({"CHURN_SCHEMA": SCHEMA}):
-        target = load_target(profiles_dir=ROOT)
-    spark = active_spark()
+    spark, target = active_spark(), target_of_report()
     tables = data.readable_tables(spark, target)
     assert {f"{SCHEMA}_ml.model_runs", f"{SCHEMA}_published.dim_users"} <= tables
     without = tables - {f"{SCHEMA}_published.weekly_kpis"}
     answer = data.ask(spark, target, "weekly_figures", without)
     assert answer.missing == f"{SCHEMA}_published.weekly_kpis" and answer.rows.empty
-    shown = figure("weekly-paid", "Paid", answer, charts.weekly_paid, findings.weekly_paid)
+    shown = weekly.PAID.shown(data.Data("", "", {answer.name: answer}, data.Model()))
     assert shown.problem == f"There is no {SCHEMA}_published.weekly_kpis yet: run dbt build."
 
 
@@ -467,9 +481,8 @@ def test_a_log_of_one_day_has_a_report_that_says_what_is_missing(
     )
     none["data_period"] = replace(none["data_period"], rows=period)
     model = data.read_model(ROOT, None)
-    html = render(
-        data.Data("build_1", "local", none, model), Assumptions(), datetime.now(timezone.utc)
-    )
+    read = data.Data("build_1", "local", none, model)
+    html = page.render(read, Assumptions(), datetime.now(timezone.utc))
     text = " ".join(Reader(html).text.split())
     for said in ("A log of one day has no snapshot yet.", "The log has no complete week yet.",
                  "No model has been trained yet", "Snapshot of –."):  # fmt: skip
@@ -549,7 +562,208 @@ def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
         assert text in captured.out + captured.err
 
 
+# --- zeros and nulls -----------------------------------------------------------------------------
+
+DATES = [date(2018, 10, 1) + timedelta(day) for day in range(30)]
+WEEKS = DATES[::7]
+# of a column, what it may hold, by its name; the first value is zero or null, as Spark gives it
+VALUES = {
+    "correlation": (np.nan, 0.0, 0.4, -1.0),
+    "reason": (None, "Only 3 users were scored."),
+    "share|rate|^low$|^high$|hours": (np.nan, np.nan, 0.0, 0.5, 1.0),
+    "mean|median|quartile|probability|expected": (0.0, 0.25, 40.0),
+    "": (0, 0, 1, 12, 5000),
+}
+
+
+def each(**values: Sequence) -> list[dict[str, Any]]:
+    """A row for each combination of the values."""
+    return [dict(zip(values, row, strict=True)) for row in product(*values.values())]
+
+
+# of each query: the keys of its rows, and the columns beside them, each value drawn for itself
+PERIOD = ("first_event", "last_event", "last_complete", "current_snapshot")
+RATES = "users churned_users churn_rate low high"
+RETAINED = "cohort_users active_users retained_share"
+ROWS = {
+    "churn_by_month": (
+        each(month_start_date=[date(2018, 10, 1), date(2018, 11, 1)]),
+        "churned_users stayed_users unknown_users churned_share",
+    ),
+    "churn_by_gender_and_level": (
+        each(gender=["F", "M", None], level=["free", "paid", None])[:-1],
+        RATES,
+    ),
+    "map_of_states": (each(state=["TX", "OH", "??"]), RATES),
+    "map_of_areas": (
+        [{"metro_area": "Houston", "state": "TX"}, {"metro_area": "?", "state": None}],
+        "users churned_users churn_rate all_areas",
+    ),
+    "lifetime_distribution": (
+        each(is_churned=[True, False], from_days=[0, 7, 140], bin_days=[7]),
+        "median_days users share_of_group",
+    ),
+    "listening_distribution": (
+        each(is_churned=[True, False], from_minutes=[0, 100], bin_minutes=[5]),
+        "median_minutes users share_of_group",
+    ),
+    "page_counts": (
+        each(is_churned=[True, False], page_category=["songs", "errors"]),
+        "users mean_per_day lower_quartile median_per_day upper_quartile",
+    ),
+    "feature_correlations": (
+        [
+            {"feature": one, "other_feature": other}
+            for one, other in combinations(["is_churned_next_10_days", "is_paid", "tenure_days"], 2)
+        ],
+        "snapshots correlation",
+    ),
+    "missing_values": (
+        each(mart=["dim_users"], column_name=["gender"])
+        + each(mart=["churn_features"], column_name=["tenure_days"]),
+        "missing_rows total_rows missing_share",
+    ),
+    "daily_activity": (
+        each(kpi_date=DATES),
+        "active_users active_users_last_28_days active_share_of_last_28_days",
+    ),
+    "weekly_figures": (
+        each(week_start_date=WEEKS),
+        "active_users churned_users churned_share low high paid_share listening_hours_per_user",
+    ),
+    "plan_changes_after_a_look": (
+        each(direction=["upgrade", "downgrade"]),
+        "weeks visiting_user_weeks converted_user_weeks converted_share",
+    ),
+    "retention_cohorts": (
+        each(cohort_week_start_date=DATES[:15:7], weeks_since=[0, 1]),
+        RETAINED,
+    ),
+    "retention_before_log": (each(week_start_date=WEEKS, first_level=["free", "paid"]), RETAINED),
+    "top_artists": (
+        each(week_start_date=WEEKS[:1], chart_rank=[1, 2], artist=["Nulla"]),
+        "plays users",
+    ),
+    "top_songs": (
+        each(week_start_date=WEEKS[:1], chart_rank=[1], artist=["Nulla"], song=["NaN"]),
+        "plays users",
+    ),
+    "risk_by_decile": (
+        each(risk_decile=[1, 2]),
+        "users mean_probability lowest_probability highest_probability expected_cancellations",
+    ),
+    "users_at_risk": (
+        [
+            {
+                **dict.fromkeys(["level", "state", "platform", "last_event_at"]),
+                **dict.fromkeys(["reason_1", "reason_2", "reason_3"], "None."),
+                **dict.fromkeys(["risk_rank", "risk_decile"], 1),
+                "user_id": "[/x]",
+                "snapshot_date": DATES[0],
+            }
+        ],
+        "churn_probability all_users distrust_reason",
+    ),
+    "data_period": (
+        [dict.fromkeys(f"{name}_date" for name in PERIOD)],
+        "users churned_users events",
+    ),
+    "shown_model": ([], ""),
+    "model_figures": ([], ""),
+}
+
+
+def values_of(column: str) -> Sequence:
+    return next(values for pattern, values in VALUES.items() if re.search(pattern, column))
+
+
+def made_up_answers(value: Callable[[Sequence], Any], rows: dict = ROWS) -> data.Data:
+    """An answer to each query, each value chosen among those of its column."""
+    answers = {
+        name: [key | {each: value(values_of(each)) for each in columns.split()} for key in keys]
+        for name, (keys, columns) in rows.items()
+    }
+    return data.Data(
+        "build_1",
+        "local",
+        {name: data.Answer(name, "", "", pd.DataFrame(rows)) for name, rows in answers.items()},
+        data.Model(),
+    )
+
+
+def test_zeros_and_nulls_are_no_error_and_no_nan(monkeypatch: pytest.MonkeyPatch) -> None:
+    def specified(chart: Any, label: str) -> str:
+        # Vega-Lite has no NaN; a null it leaves out
+        return json.dumps(chart.to_dict(validate=False), allow_nan=False)
+
+    assert ROWS.keys() == set(QUERIES)
+    monkeypatch.setattr(svg, "draw", specified)
+    monkeypatch.setattr(places, "outlines", dict)  # large, and always the same
+
+    # nothing is made smaller that fails: a page takes a second
+    @settings(max_examples=3, deadline=None, phases=[Phase.explicit, Phase.generate])
+    @given(st.randoms())
+    @example(None)
+    def holds(source: random.Random | None) -> None:
+        found = made_up_answers(source.choice if source else itemgetter(0))
+        for part in (page.sections, page.tiles, page.risk_list):
+            assert not re.search(r"\b(nan|inf)\b", repr(part(found))), part
+
+    holds()
+
+
 # --- figures -------------------------------------------------------------------------------------
+
+RENDER = """
+import pickle, sys
+from datetime import datetime, timezone
+from report import page, svg
+svg.draw = lambda chart, label: label
+read = pickle.load(sys.stdin.buffer)
+print(page.render(read, read.assumed, datetime.now(timezone.utc)))
+"""
+
+
+def test_each_module_has_figures_with_a_place_of_their_own() -> None:
+    folder = ROOT / "report" / "figures"
+    names = {path.stem for path in folder.iterdir() if path.suffix in ("", ".py")}
+    assert {module.__name__.split(".")[-1] for module in MODULES} == {
+        name for name in names if not name.startswith("__")
+    }
+    for module in MODULES:
+        assert any(figure in vars(module).values() for figure in FIGURES), module
+    for what in ("id", "place", "title"):
+        assert len({getattr(figure, what) for figure in FIGURES}) == len(FIGURES)
+    assert {figure.place[0] for figure in FIGURES} == {*page.SECTIONS, "risk"}
+
+
+def test_a_figure_comes_and_goes_with_its_files(
+    project: Project, events: list[Event], tmp_path: Path
+) -> None:
+    """Without the map, and with the example of the documentation."""
+    guide, name = ROOT / "docs" / "report.md", "users_by_platform"
+    ((sql,), (module, test)) = (blocks(guide, language) for language in ("sql", "python"))
+    answers = answers_of({name: sql.replace("{{ target.schema }}", SCHEMA)})
+    of_test = {**globals(), "ROWS": dict(ROWS)}
+    exec(test, of_test)
+    of_test["test_each_user_has_one_device"](answers, events)
+
+    leave_out = shutil.ignore_patterns("map", "__pycache__")
+    shutil.copytree(ROOT / "report", tmp_path / "report", ignore=leave_out)
+    for ending, text in (("sql", sql), ("py", module)):
+        (tmp_path / "report" / "figures" / f"{name}.{ending}").write_text(text)
+    found = made_up_answers(itemgetter(0), of_test["ROWS"])
+    known = {name: answer for name, answer in found.answers.items() if "map" not in name}
+    html = subprocess.run(
+        [sys.executable, "-c", RENDER],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        input=pickle.dumps(replace(found, answers=known)),
+        stdout=subprocess.PIPE,
+        check=True,
+    ).stdout.decode()
+    assert 'id="map"' not in html and "GeoNames" not in html and 'id="groups"' in html
+    assert "0 of 0 users come with iPhone." in html
 
 
 def test_figures_are_those_of_the_log(
@@ -653,7 +867,7 @@ def test_findings_name_the_figures_of_their_rows(
     answers: dict[str, pd.DataFrame], written: Written
 ) -> None:
     text = " ".join(Reader(written.html).text.split())
-    ratios = charts.page_ratios(answers["page_counts"])
+    ratios = page_counts.ratios(answers["page_counts"])
     assert f"{ratios['ratio'].max():.2f} times as many" in text
     risk = answers["risk_by_decile"]
     assert f"{risk['expected_cancellations'].sum():.1f} of {risk['users'].sum()} users" in text
@@ -668,14 +882,14 @@ def test_findings_name_the_figures_of_their_rows(
 def test_every_figure_of_the_models_stands_beside_its_name(
     answers: dict[str, pd.DataFrame],
 ) -> None:
-    rows = answers["model_figures"]
-    chart = charts.model_figures(charts.with_dates_as_text(rows), 362, "all").to_dict()
+    rows = answers["model_figures"][answers["model_figures"]["cohort"] == "all"]
+    chart = models_compared.draw(charts.with_dates_as_text(rows), 362).to_dict()
     shown = next(iter(chart["datasets"].values()))
-    wanted = rows[(rows["cohort"] == "all") & (rows["metric"] == "roc_auc")]
+    wanted = rows[rows["metric"] == "roc_auc"]
     assert {(row["name"].removesuffix(" (chosen)"), row["value"]) for row in shown} == {
         (model_name(row.model_name), row.value) for row in wanted.itertuples()
     }
-    listed = figures_table(rows, "all")
+    listed = models_compared.table(rows)
     for row in wanted.itertuples():
         cells = next(c for c in listed.rows if c[0] == model_name(row.model_name))
         column = listed.headings.index("ROC AUC")
@@ -692,13 +906,18 @@ def test_profit_by_hand() -> None:
         {"share": 0.1, "recall": 0.4, "precision": 0.2},
         {"share": 1.0, "recall": 1.0, "precision": 0.05},
     ]
-    found = profit_curve(points, Assumptions(contact_cost=1, saved_value=60, save_rate=0.5))
+    assumed = Assumptions(contact_cost=1, saved_value=60, save_rate=0.5)
+    found = profit.profit_curve(points, assumed)
     assert list(found["profit"]) == pytest.approx([20 * 0.5 * 60 - 100, 50 * 0.5 * 60 - 1000])
-    sentence = findings.profit(found, Assumptions(1, 60, 0.5))
-    assert sentence.endswith(
+
+    def sentence(assumed: Assumptions) -> str:
+        rows = pd.DataFrame({"model_name": ["xgboost"], "is_chosen": [True]})
+        return profit.finding(Curves(rows, {"curves": {"xgboost": points}}, assumed))
+
+    assert sentence(assumed).endswith(
         "contacting the first 10% of the list pays most: 500 per 1,000 users on it."
     )
-    nothing = findings.profit(found.assign(profit=0.0), Assumptions(1, 60, 0.5))
+    nothing = sentence(replace(assumed, contact_cost=0, saved_value=0))
     assert nothing.endswith("contacting anybody by this list loses money.")
 
 
@@ -716,7 +935,8 @@ def test_calibration_in_words(slope: tuple | None, text: str) -> None:
         [("xgboost", True, "all", "calibration_slope", *slope)] if slope else [],
         columns=["model_name", "is_chosen", "cohort", "metric", "value", "low", "high"],
     ).astype({"is_chosen": bool})
-    assert findings.calibration(rows, [{"probability": 0.2, "churn_rate": 0.15}]).endswith(text)
+    metrics = {"calibration": [{"probability": 0.2, "churn_rate": 0.15}]}
+    assert calibration.finding(Curves(rows, metrics)).endswith(text)
 
 
 def test_a_model_that_is_no_better_than_the_base_rate_is_not_trusted() -> None:
@@ -726,8 +946,8 @@ def test_a_model_that_is_no_better_than_the_base_rate_is_not_trusted() -> None:
             columns=["model_name", "is_chosen", "value"],
         ).assign(cohort="all", metric="log_loss")
 
-    assert "do not use" in findings.distrust(figures(0.2))
-    assert findings.distrust(figures(0.19)) == ""
+    assert "do not use" in page.distrust(figures(0.2))
+    assert page.distrust(figures(0.19)) == ""
 
 
 @pytest.mark.parametrize(
@@ -777,9 +997,7 @@ def test_a_build_that_is_published_meanwhile_is_read_from_the_start(
         return data.Answer(name, "", "", pd.DataFrame({"model_run_id": [None]}))
 
     monkeypatch.setattr(data, "ask", noted)
-    with environment({"CHURN_SCHEMA": SCHEMA}):
-        target = load_target(profiles_dir=ROOT)
-    found = data.read(active_spark(), target, tmp_path, lambda _: nullcontext())
+    found = data.read(active_spark(), target_of_report(), tmp_path, lambda _: nullcontext())
     assert found.build == "build_2"
     assert sorted(asked) == sorted(QUERIES * 2)
 
@@ -807,194 +1025,6 @@ def test_colours_have_contrast() -> None:
             assert contrast(colour["onlittle"], colour[ground]) >= 4.5, (ground, scheme)
         for ground in ("much3", "much4", "much5", "much6", "less3", "more3"):
             assert contrast(colour["onmuch"], colour[ground]) >= 4.5, (ground, scheme)
-
-
-# --- zeros and nulls -----------------------------------------------------------------------------
-
-# values of a column, the first of them zero or null
-COUNT = (0, 0, 1, 12, 5000)
-SHARE = (np.nan, np.nan, 0.0, 0.5, 1.0)  # as Spark gives a null
-MEAN = (0.0, 0.25, 40.0)
-CORRELATION = (np.nan, 0.0, 0.4, -1.0)
-DATES = [date(2018, 10, 1) + timedelta(day) for day in range(30)]
-WEEKS = [{"week_start_date": day} for day in DATES[::7]]
-RATES = {"users": COUNT, "churned_users": COUNT, "churn_rate": SHARE, "low": SHARE, "high": SHARE}
-GROUPS = [{"is_churned": churned} for churned in (True, False)]
-# of each query: the keys of its rows, and what stands beside them, each value drawn for itself
-ROWS = {
-    "churn_by_month": (
-        [{"month_start_date": date(2018, month, 1)} for month in (10, 11)],
-        {
-            "churned_users": COUNT,
-            "stayed_users": COUNT,
-            "unknown_users": COUNT,
-            "churned_share": SHARE,
-        },
-    ),
-    "churn_by_gender_and_level": (
-        [
-            {"gender": gender, "level": level}
-            for gender in ("F", "M", None)
-            for level in ("free", "paid", None)
-            if gender or level
-        ],
-        RATES,
-    ),
-    "map_of_states": ([{"state": state} for state in ("TX", "OH", "??")], RATES),
-    "map_of_areas": (
-        [{"metro_area": "Houston", "state": "TX"}, {"metro_area": "?", "state": None}],
-        {"users": COUNT, "churned_users": COUNT, "churn_rate": SHARE, "all_areas": COUNT},
-    ),
-    "lifetime_distribution": (
-        [{**group, "from_days": day, "bin_days": 7} for group in GROUPS for day in (0, 7, 140)],
-        {"median_days": MEAN, "users": COUNT, "share_of_group": SHARE},
-    ),
-    "listening_distribution": (
-        [{**group, "from_minutes": 5 * i, "bin_minutes": 5} for group in GROUPS for i in (0, 20)],
-        {"median_minutes": MEAN, "users": COUNT, "share_of_group": SHARE},
-    ),
-    "page_counts": (
-        [{**group, "page_category": page} for group in GROUPS for page in ("songs", "errors")],
-        {
-            "users": COUNT,
-            "mean_per_day": MEAN,
-            "lower_quartile": MEAN,
-            "median_per_day": MEAN,
-            "upper_quartile": MEAN,
-        },
-    ),
-    "feature_correlations": (
-        [
-            {"feature": one, "other_feature": other}
-            for one, other in (
-                ("is_churned_next_10_days", "is_paid"),
-                ("is_churned_next_10_days", "tenure_days"),
-                ("is_paid", "tenure_days"),
-            )
-        ],
-        {"snapshots": COUNT, "correlation": CORRELATION},
-    ),
-    "missing_values": (
-        [
-            {"mart": "dim_users", "column_name": "gender"},
-            {"mart": "churn_features", "column_name": "tenure_days"},
-        ],
-        {"missing_rows": COUNT, "total_rows": COUNT, "missing_share": SHARE},
-    ),
-    "daily_activity": (
-        [{"kpi_date": day} for day in DATES],
-        {
-            "active_users": COUNT,
-            "active_users_last_28_days": COUNT,
-            "active_share_of_last_28_days": SHARE,
-        },
-    ),
-    "weekly_figures": (
-        WEEKS,
-        {
-            "active_users": COUNT,
-            "churned_users": COUNT,
-            "churned_share": SHARE,
-            "low": SHARE,
-            "high": SHARE,
-            "paid_share": SHARE,
-            "listening_hours_per_user": SHARE,
-        },
-    ),
-    "plan_changes_after_a_look": (
-        [{"direction": direction} for direction in ("upgrade", "downgrade")],
-        {
-            "weeks": COUNT,
-            "visiting_user_weeks": COUNT,
-            "converted_user_weeks": COUNT,
-            "converted_share": SHARE,
-        },
-    ),
-    "retention_cohorts": (
-        [
-            {"cohort_week_start_date": day, "weeks_since": week}
-            for day in DATES[:15:7]
-            for week in (0, 1)
-        ],
-        {"cohort_users": COUNT, "active_users": COUNT, "retained_share": SHARE},
-    ),
-    "retention_before_log": (
-        [{**week, "first_level": level} for week in WEEKS for level in ("free", "paid")],
-        {"cohort_users": COUNT, "active_users": COUNT, "retained_share": SHARE},
-    ),
-    "top_artists": (
-        [{**WEEKS[0], "chart_rank": rank, "artist": "Nulla"} for rank in (1, 2)],
-        {"plays": COUNT, "users": COUNT},
-    ),
-    "top_songs": (
-        [{**WEEKS[0], "chart_rank": 1, "artist": "Nulla", "song": "NaN"}],
-        {"plays": COUNT, "users": COUNT},
-    ),
-    "risk_by_decile": (
-        [{"risk_decile": tenth} for tenth in (1, 2)],
-        {
-            "users": COUNT,
-            "mean_probability": MEAN,
-            "lowest_probability": MEAN,
-            "highest_probability": MEAN,
-            "expected_cancellations": MEAN,
-        },
-    ),
-    "users_at_risk": (
-        [
-            {"risk_rank": 1, "user_id": "[/x]", "level": None, "state": None, "platform": None,
-             "last_event_at": None, "reason_1": "None.", "reason_2": "None.", "reason_3": "None.",
-             "snapshot_date": DATES[0], "risk_decile": 1}
-        ],
-        {
-            "churn_probability": MEAN,
-            "all_users": COUNT,
-            "distrust_reason": (None, "Only 3 users were scored."),
-        },
-    ),
-    "data_period": ([{"current_snapshot_date": None}], {"users": COUNT, "churned_users": COUNT}),
-    "shown_model": ([], {}),
-    "model_figures": ([], {}),
-}  # fmt: skip
-PARTS = (
-    *(page.by_month, page.groups, page.map_figure, page.behaviour, page.over_time, page.missing),
-    *(page.tiles, page.risk_list),
-)
-
-
-def made_up_answers(value: Callable[[Sequence], Any]) -> data.Data:
-    """An answer to each query, each value chosen among those of its column."""
-    answers = {
-        name: [{**key, **{column: value(of) for column, of in columns.items()}} for key in keys]
-        for name, (keys, columns) in ROWS.items()
-    }
-    return data.Data(
-        "build_1",
-        "local",
-        {name: data.Answer(name, "", "", pd.DataFrame(rows)) for name, rows in answers.items()},
-        data.Model(),
-    )
-
-
-def test_zeros_and_nulls_are_no_error_and_no_nan(monkeypatch: pytest.MonkeyPatch) -> None:
-    def specified(chart: Any, label: str) -> str:
-        # Vega-Lite has no NaN; a null it leaves out
-        return json.dumps(chart.to_dict(validate=False), allow_nan=False)
-
-    assert ROWS.keys() == set(QUERIES)
-    monkeypatch.setattr(svg, "draw", specified)
-    monkeypatch.setattr(places, "outlines", dict)  # large, and always the same
-
-    # nothing is made smaller that fails: a page takes a second
-    @settings(max_examples=3, deadline=None, phases=[Phase.explicit, Phase.generate])
-    @given(st.randoms())
-    @example(None)
-    def holds(source: random.Random | None) -> None:
-        found = made_up_answers(source.choice if source else itemgetter(0))
-        for part in PARTS:
-            assert not re.search(r"\b(nan|inf)\b", repr(part(found))), part
-
-    holds()
 
 
 # --- in a browser --------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Where American cities and states lie: small tables in `report/places`, see the README there."""
+"""Where American cities and states lie: small tables in this folder, see its README."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).resolve().parent / "places"
+FOLDER = Path(__file__).resolve().parent
 
 
 @cache
