@@ -1,5 +1,5 @@
 -- Which users are likeliest to cancel, and why?
--- The first thousand; `all_users` counts the others too.
+-- The first thousand of those who have not cancelled since; `all_users` counts the others too.
 select
     risk_rank,
     user_id,
@@ -17,5 +17,6 @@ select
     distrust_reason,
     count(*) over () as all_users
 from {{ target.schema }}_published.churn_risk
+where not is_churned_since
 order by risk_rank
 limit 1000
