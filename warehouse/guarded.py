@@ -163,8 +163,8 @@ def state_of(warehouse: Path, schema: str) -> list[tuple[str, ...]]:
     with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", 60, uri=True)) as tables:
         return tables.execute(
             "select table_namespace, table_name, metadata_location from iceberg_tables "
-            "where table_namespace in (?, ?, ?) or (table_namespace = ? and table_name = ?)",
-            [f"{schema}_{part}" for part in ("marts", "published", "ml", "audit")]
+            "where table_namespace in (?, ?, ?, ?) or (table_namespace = ? and table_name = ?)",
+            [f"{schema}_{part}" for part in ("staging", "marts", "published", "ml", "audit")]
             + ["publications"],
         ).fetchall()
 
