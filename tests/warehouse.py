@@ -281,8 +281,8 @@ def copy_of_project(folder: Path, small: bool = False) -> Path:
 
 def keep_core_marts(root: Path) -> None:
     """Remove all other marts, and what needs them."""
-    for area in ("churn", "engagement"):
-        shutil.rmtree(root / "models" / "marts" / area)
+    for area in ("marts/churn", "marts/engagement", "intermediate/churn"):
+        shutil.rmtree(root / "models" / area)
     for properties in ("marts/_metrics.yml", "exposures.yml"):
         (root / "models" / properties).unlink()
     models = {path.stem for path in (root / "models").rglob("*.sql")}
