@@ -100,7 +100,7 @@ def make_golden(folder: Path) -> None:
             write_golden(connection, [node["name"] for node in tables_of(manifest)], folder)
 
 
-@program("python -m tests.golden_tables", __doc__)
+@program("python -m tests.golden_tables", __doc__, "Example:\n  python -m tests.golden_tables")
 def main() -> None:
     """Write the golden tables again."""
     for file in GOLDEN.glob("*.csv"):
