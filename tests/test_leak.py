@@ -88,11 +88,11 @@ def a_day_ahead(project: Project) -> DataFrame:
 
 def unbounded_frame(project: Project) -> DataFrame:
     """The model's own query with a frame that reaches to the end of the log."""
+    compiled = project.folder / "target" / "compiled"
     totals, features = (
-        (project.folder / "target/compiled/churn_at_scale/models/marts/churn" / f"{name}.sql")
-        .read_text()
+        next(compiled.rglob(f"{name}.sql")).read_text()
         for name in ("int_user_running_totals", "churn_features")
-    )  # fmt: skip
+    )
     frame = "rows between unbounded preceding and current row"
     assert frame in totals
     spark = project.table("churn_features").sparkSession

@@ -138,7 +138,7 @@ def test_a_file_that_grows_is_loaded_by_the_build_that_sees_it(
 
 def test_a_build_of_a_part_publishes_nothing(place: Place) -> None:
     model = place.models / "fct_user_days.sql"
-    place.changed(model, "count(*) as sessions", "count(*) + 0 as sessions")
+    place.changed(model, "sum(songs) as songs", "sum(songs) + 0 as songs")
     run = place.build("--select", "fct_user_days").ok()
     assert run.lines_with("Not published: only a whole build publishes, .* Publish with: dbt build")
     run = place.build("--exclude", "log_anomalies").ok()
