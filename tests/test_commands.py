@@ -341,6 +341,7 @@ def test_demo_ends_with_one_sentence_where_the_build_fails(
 
 @pytest.mark.spark
 @pytest.mark.thorough
+@pytest.mark.nightly
 def test_the_demo_and_the_commands_that_it_prints_work(tmp_path: Path) -> None:
     own, others = tmp_path / "somebody's demo", tmp_path / "warehouse"
     command = ("python", "-m", "tools.demo", "--raw", str(SAMPLE), "--folder", str(own))

@@ -421,7 +421,8 @@ def test_a_reader_without_spark_has_the_same_text(project: Project, warehouse: P
 
     columns = [
         (f"{SCHEMA}_published.{mart}", column)
-        for mart in project.marts()
+        # of events, each column would be planned as all that is behind their view
+        for mart in {*project.marts()} - {"fct_events"}
         for column, kind in active_spark().table(f"{SCHEMA}_published.{mart}").dtypes
         if kind == "string"
     ]

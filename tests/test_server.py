@@ -727,6 +727,7 @@ def served(
     return Served(connect, thrift, second)
 
 
+@pytest.mark.nightly
 def test_dbt_through_connect_makes_the_same_rows(sample: Project, served: Served) -> None:
     for name in sample.nodes():
         assert_same_rows(sample.table(name), served.connect.table(name), name, LOAD_TIMES)
@@ -768,7 +769,8 @@ def test_a_killed_client_holds_the_lock_until_it_is_freed_or_its_lease_ran_out(
         assert_same_rows(sample.table(name), project.table(name), name, LOAD_TIMES)
 
 
-@pytest.mark.parametrize("target", [pytest.param("connect", marks=pytest.mark.nightly), "thrift"])
+@pytest.mark.nightly
+@pytest.mark.parametrize("target", ["connect", "thrift"])
 def test_operators_work_through_a_server(served: Served, target: str) -> None:
     project = served.connect
     before = project.published()

@@ -46,6 +46,7 @@ def wheel_java(tmp_path: Path) -> str:
 
 
 @pytest.mark.thorough
+@pytest.mark.nightly
 def test_dbt_builds_a_model_on_the_java_of_the_wheel(
     wheel_java: str,
     make_project: MakeProject,
