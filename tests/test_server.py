@@ -733,6 +733,7 @@ def test_dbt_through_connect_makes_the_same_rows(sample: Project, served: Served
         assert_same_rows(sample.table(name), served.connect.table(name), name, LOAD_TIMES)
 
 
+@pytest.mark.nightly
 def test_a_second_build_through_a_server_stops_with_one_sentence(served: Served) -> None:
     assert served.second.status != 0
     assert "Another dbt build" in served.second.output
