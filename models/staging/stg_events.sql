@@ -25,7 +25,7 @@ repeated_events as (
         http_status,
         level,
         location,
-        user_agent,
+        trim(both '"' from user_agent) as user_agent,
         registered_at,
         gender,
         artist,
@@ -50,7 +50,7 @@ single_events as (
         http_status,
         level,
         location,
-        user_agent,
+        trim(both '"' from user_agent) as user_agent,
         registered_at,
         gender,
         artist,
@@ -79,24 +79,7 @@ all_events as (
 events as (
 
     select
-        all_events.event_date,
-        all_events.event_at,
-        all_events.user_id,
-        all_events.session_id,
-        all_events.item_in_session,
-        all_events.page,
-        all_events.auth,
-        all_events.http_method,
-        all_events.http_status,
-        all_events.level,
-        all_events.location,
-        all_events.registered_at,
-        all_events.gender,
-        all_events.artist,
-        all_events.song,
-        all_events.song_milliseconds,
-        all_events.content_hash,
-        trim(both '"' from all_events.user_agent) as user_agent,
+        all_events.*,
         -- a change of plan is an event of the plan that it leads to: it may be a user's last event
         case pages.page_category
             when 'upgrade' then true
