@@ -1,6 +1,6 @@
 # `make` lists the targets. Everything below .venv is made by the first of them that needs it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo build server server-status server-stop \
+.PHONY: help setup demo build up down server server-status server-stop \
 	test test-fast test-thorough test-cluster faults lint train evaluate \
 	score report export freshness docs status sbom simulate \
 	calibrate bench-build bench-growth bench-incremental bench-daily bench-duckdb bench-server \
@@ -40,6 +40,12 @@ demo: $(READY) ## From raw logs to churn scores, in demo/ (RAW=<folder of logs>;
 
 build: $(READY) ## Build, test and publish all tables (ARGS='--select ...')
 	@dbt build $(ARGS)
+
+up: $(READY) ## Start the engine: one warm Spark for all commands (ARGS='--help')
+	@python -m warehouse up $(ARGS)
+
+down: $(READY) ## End the engine
+	@python -m warehouse down
 
 server: $(READY) ## Serve the tables, read-only: Thrift/JDBC and Spark Connect (ARGS='--help')
 	@python -m server start $(ARGS)

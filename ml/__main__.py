@@ -11,6 +11,7 @@ import typer
 
 from ml import ARTIFACTS
 from warehouse.commands import Artifacts, Profiles, Program, Target, console
+from warehouse.hand_over import run
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -190,4 +191,4 @@ def _spark(target: str | None, profiles_dir: Path | None) -> tuple[SparkSession,
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("ml", main))

@@ -16,6 +16,7 @@ from report.profit import Assumptions
 from warehouse.commands import Artifacts, Profiles, Target, console, program
 from warehouse.console import Console
 from warehouse.errors import ProjectError
+from warehouse.hand_over import run
 
 DEFAULT_OUT = Path(__file__).resolve().parent.parent / "target" / "report.html"
 ASSUMED = Assumptions()
@@ -131,4 +132,4 @@ def _not_written(path: Path, error: OSError) -> ProjectError:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("report", main))

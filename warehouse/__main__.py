@@ -13,6 +13,7 @@ import typer
 
 from warehouse.commands import Profiles, Program, Target, console
 from warehouse.errors import ProjectError
+from warehouse.hand_over import run
 
 if TYPE_CHECKING:
     from warehouse.connection import Connection
@@ -53,6 +54,41 @@ def status(target: Target = None, profiles_dir: Profiles = None) -> None:
 
     with _connect(target, profiles_dir) as connection:
         show(connection, console())
+
+
+@app.command(epilog="Example:\n  python -m warehouse up --idle-minutes 120")
+def up(
+    target: Target = None,
+    idle_minutes: Annotated[
+        float,
+        typer.Option(min=0.1, metavar="N", help="End it when no command came for so long."),
+    ] = 30,
+) -> None:
+    """Start the engine: one Spark that stays warm, and runs the commands of this project.
+
+    While it is up, `dbt`, `python -m ml`, `python -m report` and the commands here use it by
+    themselves, one at a time. They see each edit of the project. With CHURN_ENGINE=off a command
+    starts a Spark of its own, as all do without the engine.
+    """
+    from warehouse import engine
+
+    with console().status("The engine starts ..."):
+        started = engine.start(target, idle_minutes)
+    _say(
+        f"The engine is up (process {started.pid}, target {started.target}). It ends by "
+        f"`make down`, or after {idle_minutes:g} minutes without a command."
+    )
+
+
+@app.command(epilog="Example:\n  python -m warehouse down")
+def down() -> None:
+    """End the engine, and the command that it runs."""
+    from warehouse import engine
+
+    running = engine.find()
+    if running:
+        running.stop()
+    _say(f"The engine has ended (process {running.pid})." if running else "No engine is up.")
 
 
 @app.command(
@@ -396,4 +432,7 @@ def _say(sentence: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # the others need no Spark
+    needs_spark = {*sys.argv} & {"status", "compare", "rollback", "maintain", "reload", "rebuild"}
+    needs_spark |= {*sys.argv} & {"forget", "unlock"}
+    sys.exit(run("warehouse", main) if needs_spark else main())
