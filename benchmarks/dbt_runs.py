@@ -294,6 +294,7 @@ def dbt_environment(work_folder: Path) -> dict[str, str]:
     return environment | {
         "PATH": f"{programs}{os.pathsep}{environment.get('PATH', '')}",
         "PYSPARK_PYTHON": sys.executable,
+        "CHURN_ENGINE": "off",
         "CHURN_WAREHOUSE": str(work_folder / "warehouse"),
     }
 

@@ -10,6 +10,10 @@ from filelock import FileLock
 from pyspark.sql import SparkSession
 
 from tests.warehouse import ROOT, SAMPLE, Project, active_spark
+from warehouse.hand_over import SWITCH
+
+# an engine that is up here is not what is tested
+os.environ[SWITCH] = "off"
 
 REFERENCE = ROOT.parent / "shared" / "data"
 

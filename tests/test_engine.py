@@ -18,6 +18,7 @@ import pytest
 
 from tests.make_log import make_log, write_log
 from tests.warehouse import ROOT, Run, copy_of_project, user_environment
+from tools import setup_environment
 from warehouse.hand_over import SWITCH
 from warehouse.resident import Command, difference, serve
 
@@ -161,6 +162,31 @@ def test_commands_leave_nothing_open(checkout: Checkout) -> None:
     for _ in range(30):
         checkout.run("-m", "warehouse", "status")
     assert open_files() <= before + 3
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_set_up_lets_the_program_dbt_ask_for_the_engine(
+    quote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # as uv and pip write it
+    program = tmp_path / "bin" / "dbt"
+    program.parent.mkdir()
+    program.write_text(
+        f"#!{sys.executable}\nimport re\nimport sys\nfrom dbt.cli.main import cli\n"
+        f"if __name__ == {quote}__main__{quote}:\n    sys.exit(cli())\n"
+    )
+    monkeypatch.setattr(setup_environment, "VENV", tmp_path)
+    for _ in range(2):
+        setup_environment.let_dbt_use_the_engine()
+        shown = subprocess.run(
+            [sys.executable, "-i", program, "--version"],
+            input="import warehouse.hand_over; print(cli is warehouse.hand_over.dbt)",
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+        )
+        assert "True" in shown.stdout
+        assert "installed: 1." in shown.stdout
 
 
 def test_settings_of_a_session_may_differ() -> None:

@@ -75,6 +75,8 @@ class Spark:
         self._conf = jvm.org.apache.spark.SparkConf()
         for key, value in self.settings.items():
             self._conf.set(key, value)
+        # Sessions add no classes of their own, and each would load Spark's anew for its tasks.
+        self._conf.set("spark.sql.artifact.isolation.enabled", "false")
         context = jvm.org.apache.spark.SparkContext(self._conf)
         self._sessions = getattr(jvm, "org.apache.spark.sql.classic.SparkSession")
         self._root = self._sessions(context, jvm.java.util.HashMap())
@@ -169,6 +171,7 @@ class Command:
         for name in [name for name in sys.modules if name.partition(".")[0] == "warehouse"]:
             del sys.modules[name]
         _share(gate, settings)
+        json.dump = dump_at_once
         if self.module == "dbt":
             from dbt.cli.main import cli
 
@@ -177,10 +180,29 @@ class Command:
         return 0
 
 
-def main() -> int:
-    idle_seconds, target, settings = float(sys.argv[1]), sys.argv[2], json.load(sys.stdin)
+def load() -> None:
+    """Import what commands use, and let dbt read the project once.
+
+    By reading one, dbt makes the code that reads and writes all its kinds of nodes. It reads the
+    project again for each command.
+    """
     for name in PRELOADED:
         importlib.import_module(name)
+    from dbt.cli.main import dbtRunner
+
+    with tempfile.TemporaryDirectory(prefix="churn-engine-") as folder:
+        places = ("--target-path", folder, "--log-path", folder, "--project-dir", str(PROJECT_DIR))
+        dbtRunner().invoke(["--quiet", "parse", *places, "--profiles-dir", str(PROJECT_DIR)])
+
+
+def dump_at_once(value: Any, file: Any, **settings: Any) -> None:
+    """json.dump by the encoder in C, which it leaves aside: dbt writes its manifest with it."""
+    file.write(json.dumps(value, **settings))
+
+
+def main() -> int:
+    idle_seconds, target, settings = float(sys.argv[1]), sys.argv[2], json.load(sys.stdin)
+    load()
     spark = Spark(settings)
     engine = os.getpid()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
