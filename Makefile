@@ -3,7 +3,7 @@
 .PHONY: help setup demo build up down server server-status server-stop \
 	test test-fast test-thorough test-cluster faults lint train evaluate \
 	score report export freshness docs status sbom simulate \
-	calibrate bench-build bench-growth bench-incremental bench-daily bench-duckdb bench-server \
+	calibrate bench-build bench-growth bench-incremental bench-daily bench-duckdb bench-server bench-model bench-logs \
 	bench-shuffles \
 	emr-deploy emr-run emr-destroy rehearse-emr lock clean
 SHELL := /bin/sh
@@ -124,6 +124,12 @@ bench-duckdb: $(READY_DEV) ## The same tables with DuckDB: rows compared, both t
 
 bench-shuffles: $(READY) ## Rows and bytes that each model shuffles, slowest stages (ARGS='--raw <folder>')
 	@python -m benchmarks.shuffles $(ARGS)
+
+bench-model: $(READY) ## Training on 100,000 rows and scoring a million users: time and memory
+	@python -m benchmarks.model_scale $(ARGS)
+
+bench-logs: $(READY) ## The model and xgboost on four logs that differ (ARGS='--raw <folder>')
+	@python -m benchmarks.other_logs $(ARGS)
 
 bench-server: $(READY) ## 20 clients on the SQL server while a build publishes (ARGS='--raw <folder>')
 	@python -m benchmarks.server_load $(ARGS)

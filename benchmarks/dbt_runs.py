@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -179,6 +179,7 @@ def run_dbt(
     raw_folder: Path,
     on_progress: Callable[[str], None] = lambda text: None,
     server: Server | None = None,
+    variables: Mapping[str, Any] | None = None,
 ) -> DbtRun:
     """Run `dbt <command>` on the default target, all output below `work_folder`.
 
@@ -202,7 +203,7 @@ def run_dbt(
             *("--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)),
             *("--target", "connect" if server else default_target()),
             *("--target-path", str(output)),
-            *("--vars", json.dumps({"raw_path": str(raw_folder)})),
+            *("--vars", json.dumps({"raw_path": str(raw_folder), **(variables or {})})),
         ],
         dbt_environment(work_folder)
         | ({"CHURN_CONNECT_PORT": str(server.connect_port)} if server else {}),
