@@ -107,12 +107,14 @@ def written(tree: exp.Expr) -> str:
 
 
 def create_statement(model: Mapping[str, Any], relations: Mapping[str, str]) -> str:
-    """The statement for one model, with the columns and types of its contract."""
-    columns = ", ".join(
-        f"cast({name} as {written(exp.DataType.build(column['data_type'], dialect='spark'))})"
-        f" as {name}"
-        for name, column in model["columns"].items()
-    )
+    """The statement for one model, with the columns and types of its contract, if it has one."""
+    columns = "*"
+    if model["contract"]["enforced"]:
+        columns = ", ".join(
+            f"cast({name} as {written(exp.DataType.build(column['data_type'], dialect='spark'))})"
+            f" as {name}"
+            for name, column in model["columns"].items()
+        )
     kind = "view" if model["config"]["materialized"] == "view" else "table"
     query = translated(model["compiled_code"], relations)
     return f"create {kind} {model['name']} as\nselect {columns}\nfrom (\n{query}\n);\n"
@@ -154,7 +156,7 @@ def tables_sql(manifest: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def compiled_project() -> dict[str, Any]:
+def compiled_project(project: Path = PROJECT_DIR) -> dict[str, Any]:
     """dbt's manifest with the SQL of all models, as a first build runs it. Starts no Spark."""
     with TemporaryDirectory() as folder:
         measured(
@@ -162,7 +164,7 @@ def compiled_project() -> dict[str, Any]:
                 *(sys.executable, "-m", "dbt.cli.main", "--log-path", folder),
                 *("compile", "--select", "resource_type:model", "--target", "local"),
                 *("--no-introspect", "--no-populate-cache", "--target-path", folder),
-                *("--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)),
+                *("--project-dir", str(project), "--profiles-dir", str(project)),
             ],
             dbt_environment(Path(folder)),
         )

@@ -71,7 +71,8 @@ def _figures(
     row = f"cast(row({', '.join(types)}) as varchar)"
     aggregates = {"*": f"count(*), count(distinct {row}), null, null, null, {checksum.format(row)}"}
     for name, kind in types.items():
-        total = f"sum({name})" if kind in ("BIGINT", "INTEGER") else "null"
+        # DuckDB's sum of whole numbers is a hugeint
+        total = f"sum({name})" if kind in ("HUGEINT", "BIGINT", "INTEGER") else "null"
         text = f"coalesce(cast({name} as varchar), '')"
         aggregates[name] = (
             f"count({name}), count(distinct {name}), {total}, "
@@ -89,9 +90,9 @@ def _write(file: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
         writer.writerows(rows)
 
 
-def make_golden(folder: Path) -> None:
+def make_golden(folder: Path, project: Path = ROOT) -> None:
     """Write the files of the sample's tables as DuckDB makes them, by the SQL of the models."""
-    manifest = compiled_project()
+    manifest = compiled_project(project)
     with TemporaryDirectory() as work_folder:
         database = Path(work_folder) / "sample.duckdb"
         database.with_suffix(".sql").write_text(tables_sql(manifest), encoding="utf-8")

@@ -1,13 +1,16 @@
--- A category that models count by and that no page has would make its figures, labels among them,
+-- A category that is counted and that no page has would make its figures, labels among them,
 -- silently 0. One row per missing category.
+{{ config(group='analytics_engineering') }}
+-- depends_on: {{ ref('int_session_parts') }}
+{% set code = graph.nodes['model.churn_at_scale.int_session_parts'].raw_code if execute else '' %}
+{% set used = modules.re.findall("page_category (?:=|in) [(]?'([a-z_]+)'", code) | unique | list %}
+
 with
 
 used as (
 
     select explode(array(
-        'song', 'thumbs_up', 'thumbs_down', 'playlist_add', 'friend_add', 'advert', 'error',
-        'home', 'help', 'settings', 'logout', 'upgrade_visit', 'downgrade_visit', 'upgrade',
-        'downgrade', 'cancellation'
+        '{{ used | join("',\n        '") }}'
     )) as page_category
 
 )
