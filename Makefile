@@ -147,12 +147,15 @@ rehearse-emr: $(READY_DEV) ## The build of EMR on a cluster of processes here, S
 	@python -m deploy.emr.rehearse $(ARGS)
 
 LOCK := uv pip compile --no-python-downloads --generate-hashes --no-header
-lock: $(READY) ## Write all requirements*.txt from requirements*.in, here and in deploy/emr
+lock: $(READY) ## Write all requirements*.txt from requirements*.in, also of deploy and examples
 	@$(LOCK) --universal --python-version 3.10 --no-strip-extras requirements.in -o requirements.txt
 	@$(LOCK) --universal --python-version 3.10 --no-strip-extras requirements-dev.in -o requirements-dev.txt
 	@echo uv | $(LOCK) --universal --python-version 3.10 --no-strip-extras - -o requirements-uv.txt
 	@$(LOCK) --python-platform x86_64-manylinux_2_28 --python-version 3.11 \
 		--constraint requirements.txt deploy/emr/requirements.in -o deploy/emr/requirements.txt
+	@set -e; for folder in examples/airflow examples/dagster examples/openlineage; do \
+		uv pip compile --no-python-downloads --no-header --no-annotate --universal --python-version 3.10 \
+			$$folder/requirements.in -o $$folder/requirements.txt; done
 
 clean: ## Remove build output (target, logs, caches, demo); keeps .venv and the tables
 	rm -rf target logs demo .pytest_cache .ruff_cache .hypothesis

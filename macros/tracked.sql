@@ -7,7 +7,7 @@
     {% do renew_lock() %}
     {% set plan = plan_of(model) %}
     {% if plan.kind == 'keep' %}
-        {% do store_raw_result('main', message='unchanged', code='OK', rows_affected='') %}
+        {% do store_raw_result('main', message='unchanged', code='OK', rows_affected=0) %}
     {% else %}
         {% do set_origin(model, plan.origin) %}
         {{ run_hooks(pre_hooks) }}
@@ -26,7 +26,7 @@
     {% set seed, origin = load_agate_table(), [own_code(model)] + ['-'] * 4 %}
     {% do store_result('agate_table', response='OK', agate_table=seed) %}
     {% if origin_of(model.unique_id) == origin and not flags.FULL_REFRESH %}
-        {% do store_raw_result('main', message='unchanged', code='OK', rows_affected='') %}
+        {% do store_raw_result('main', message='unchanged', code='OK', rows_affected=0) %}
     {% else %}
         {% do set_origin(model, origin) %}
         {% call statement('main') %}
@@ -65,7 +65,7 @@
         {% call statement('main') %}{{ view_statement(this, model, query, code) }}{% endcall %}
         {% do graph.run.built.append(model.unique_id) %}
     {% else %}
-        {% do store_raw_result('main', message='unchanged', code='OK', rows_affected='') %}
+        {% do store_raw_result('main', message='unchanged', code='OK', rows_affected=0) %}
     {% endif %}
     {{ return({'relations': [this]}) }}
 {% endmaterialization %}

@@ -92,6 +92,8 @@ def test_without_news_nothing_is_committed(days: Days) -> None:
     built = {each["unique_id"]: each["message"] for each in results["results"]}
     models = {name: message for name, message in built.items() if name.startswith("model.")}
     assert models and {*models.values()} == {"unchanged"}
+    responses = [each["adapter_response"] for each in results["results"]]
+    assert {each.get("rows_affected", 0) for each in responses} == {0}  # dbt-ol reads a number
     assert every_version(days.project) == days.versions
     assert days.project.published() == days.published
 
