@@ -23,6 +23,7 @@ Figures = dict[str, dict[str, dict[str, Interval]]]  # model -> cohort -> figure
 
 SHOWN: tuple[str, ...] = ("roc_auc", "pr_auc", "lift_at_10_percent", "recall_at_10_percent")
 SHOWN += ("log_loss", "calibration_slope", "calibration_intercept", "brier", "calibration_error")
+SHOWN += ("expected_profit",)
 # The rest is in the model card: a line of a terminal has 80 characters. Heading and digits.
 PRINTED = {
     "base_rate": ("base rate", 3),

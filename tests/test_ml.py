@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from empulse import metrics as empulse_metrics
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import Row, SparkSession
@@ -224,6 +225,39 @@ def test_calibration_error_by_hand() -> None:
     assert figures.calibration_error(sample) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("digits", [1, 9])  # with ties and without
+@pytest.mark.parametrize(
+    "campaign", [figures.Campaign(), figures.Campaign(40, 15, 2, alpha=1, beta=3)]
+)
+def test_expected_profit_equals_that_of_empulse(
+    seed: int, digits: int, campaign: figures.Campaign
+) -> None:
+    generator = np.random.default_rng(seed)
+    label = (generator.random(400) < 0.1).astype(float)
+    probability = np.clip(0.1 + 0.1 * label + generator.normal(0, 0.1, 400), 0, 1).round(digits)
+    expected = empulse_metrics.empc_score(
+        label,
+        probability,
+        clv=campaign.value,
+        incentive_cost=campaign.offer_cost,
+        contact_cost=campaign.contact_cost,
+        alpha=campaign.alpha,
+        beta=campaign.beta,
+    )
+    found = figures.expected_profit(Ranking.of(label, probability).sample(), campaign)
+    assert found == pytest.approx(expected, abs=1e-9)
+
+
+def test_expected_profit_by_hand() -> None:
+    # all who cancel above all others: contact them, and nobody else
+    label, probability = np.r_[1.0, np.zeros(9)], np.linspace(0.9, 0.1, 10)
+    found = figures.expected_profit(Ranking.of(label, probability).sample())
+    # it does not pay where fewer than 1 in 190 accept, which Beta(6, 14) all but rules out
+    assert found == pytest.approx(0.1 * (0.3 * 190 - 1), abs=1e-6)
+    assert math.isnan(figures.expected_profit(Ranking.of(label * 0, probability).sample()))
+
+
 def test_intervals_resample_users_not_rows() -> None:
     generator = np.random.default_rng(1)
     user = np.repeat(np.arange(40), 25)
@@ -237,7 +271,8 @@ def test_intervals_resample_users_not_rows() -> None:
 
     assert width(by_user) > 3 * width(by_row)
     again = figures.figures_with_intervals(label, probability, user, 100, seed=3)
-    assert math.isnan(by_user.pop("calibration_error").low)
+    for name in ("calibration_error", "expected_profit"):
+        assert math.isnan(by_user.pop(name).low)
     for name, figure in by_user.items():
         assert figure == again[name]
         assert figure.low < figure.high

@@ -23,6 +23,7 @@ METRICS = {
     "calibration_slope": "Calibration slope",
     "calibration_intercept": "Calibration intercept",
     "calibration_error": "Calibration error",
+    "expected_profit": "Expected profit per user (EMPC)",
 }
 
 

@@ -35,6 +35,7 @@ where
     runs.cohort in ('all', 'new_users')
     and runs.metric in (
         'base_rate', 'roc_auc', 'pr_auc', 'lift_at_10_percent', 'recall_at_10_percent', 'log_loss',
-        'brier', 'calibration_slope', 'calibration_intercept', 'calibration_error'
+        'brier', 'calibration_slope', 'calibration_intercept', 'calibration_error',
+        'expected_profit'
     )
 order by runs.cohort, runs.model_name, runs.metric
