@@ -171,7 +171,7 @@ class Command:
         for name in [name for name in sys.modules if name.partition(".")[0] == "warehouse"]:
             del sys.modules[name]
         _share(gate, settings)
-        json.dump = dump_at_once
+        json.dump = dump_at_once  # type: ignore[assignment]
         if self.module == "dbt":
             from dbt.cli.main import cli
 
