@@ -85,12 +85,14 @@ def _by_the_engine(module: str) -> int | None:
             "folder": str(Path.cwd()),
             "path": sys.path[0],
             "variables": dict(os.environ),
-            "umask": wanted["another umask"],
         }
         data = f"{json.dumps(request)}\n".encode()
-        # the terminal or the files of this process become those of the command
-        sent = socket.send_fds(connection, [data], [0, 1, 2])
-        connection.sendall(data[sent:])
+        try:
+            # the terminal or the files of this process become those of the command
+            sent = socket.send_fds(connection, [data], [0, 1, 2])
+            connection.sendall(data[sent:])
+        except OSError:  # one of them is closed, or the engine has just ended
+            return None
         answer = _answer(answers)
         if "busy" in answer:
             _say(f"it is at work on `{answer['busy']}`")

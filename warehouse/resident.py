@@ -126,7 +126,6 @@ class Command:
     folder: str
     path: str
     variables: dict[str, str]
-    umask: int
     files: list[int]
 
     @classmethod
@@ -156,9 +155,8 @@ class Command:
         os.environ.clear()
         os.environ.update(self.variables, **{SWITCH: "off"})
         time.tzset()
-        os.umask(self.umask)
         os.chdir(self.folder)
-        sys.stdin = io.TextIOWrapper(io.FileIO(0, closefd=False))
+        sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)))
         sys.stdout = io.TextIOWrapper(
             io.BufferedWriter(io.FileIO(1, "w", closefd=False)), line_buffering=os.isatty(1)
         )
