@@ -107,12 +107,14 @@ def written(tree: exp.Expr) -> str:
 
 
 def create_statement(model: Mapping[str, Any], relations: Mapping[str, str]) -> str:
-    """The statement for one model, with the columns and types of its contract."""
-    columns = ", ".join(
-        f"cast({name} as {written(exp.DataType.build(column['data_type'], dialect='spark'))})"
-        f" as {name}"
-        for name, column in model["columns"].items()
-    )
+    """The statement for one model, with the columns and types of its contract, if it has one."""
+    columns = "*"
+    if model["contract"]["enforced"]:
+        columns = ", ".join(
+            f"cast({name} as {written(exp.DataType.build(column['data_type'], dialect='spark'))})"
+            f" as {name}"
+            for name, column in model["columns"].items()
+        )
     kind = "view" if model["config"]["materialized"] == "view" else "table"
     query = translated(model["compiled_code"], relations)
     return f"create {kind} {model['name']} as\nselect {columns}\nfrom (\n{query}\n);\n"

@@ -61,7 +61,7 @@
     {% if is_made_of_built(model) or flags.FULL_REFRESH or view_code(this) != code %}
         {% set there = load_relation(this) %}
         {% if there and there.is_table %}{% do adapter.drop_relation(there) %}{% endif %}
-        {{ get_assert_columns_equivalent(compiled_code) }}
+        {{ get_assert_columns_equivalent(compiled_code) if has_contract(model) }}
         {% call statement('main') %}{{ view_statement(this, model, query, code) }}{% endcall %}
         {% do graph.run.built.append(model.unique_id) %}
     {% else %}
@@ -90,18 +90,25 @@
 {% endmacro %}
 
 
-{#- A query with the columns of a model in the order of its contract. -#}
-{% macro in_order(node, query) %}{{ return("select " ~ node.columns | join(', ') ~ " from (" ~ query ~ "\n)") }}{% endmacro %}
+{#- A query with the columns of a model in the order of its contract; without one, those of the query itself: a
+    table of the same code has the same. -#}
+{% macro in_order(node, query) %}
+    {{ return("select " ~ (node.columns | join(', ') if has_contract(node) else "*") ~ " from (" ~ query ~ "\n)") }}
+{% endmacro %}
+
+
+{#- Marts and staging list all their columns; private models describe those that need it. -#}
+{% macro has_contract(node) %}{{ return(node.config.contract.enforced) }}{% endmacro %}
 
 
 {#- With the descriptions of the model and its columns, for readers who have a SQL client and not dbt's docs. An
     example query is for the docs alone. -#}
 {% macro view_statement(view, node, query, code=none, names=none) %}
     {% set columns = [] %}
-    {% for name in names or node.columns %}
+    {% for name in names or (node.columns if has_contract(node) else []) %}
         {% do columns.append("`" ~ name ~ "`" ~ comment(node.columns.get(name, {}).get('description'), 255)) %}
     {% endfor %}
-    {{ return("create or replace view " ~ view ~ " (" ~ columns | join(', ') ~ ")" ~ comment(node.description.split('```')[0])
+    {{ return("create or replace view " ~ view ~ (" (" ~ columns | join(', ') ~ ")" if columns) ~ comment(node.description.split('```')[0])
         ~ (" tblproperties ('churn.code' = '" ~ code ~ "')" if code) ~ " as " ~ query) }}
 {% endmacro %}
 
@@ -140,11 +147,9 @@
 {#- The new rows in the place of those of the changed partitions: one commit, also where a partition has no row
     left. Files are added, and so are new rows of a table of users. -#}
 {% macro update_query(plan) %}
-    {% set partition, columns = model.config.partition_by, model.columns | join(', ') %}
-    {% set is_added_to = updated_by(model) in ['files', 'users'] %}
-    insert into {{ this }} {{ "replace where " ~ (in_changed(partition[0]) if partition else 'true') if not is_added_to }}
-    select {{ columns }} from ({{ new_rows(compiled_code) }}
-    )
+    {% set partition, is_added_to = model.config.partition_by, updated_by(model) in ['files', 'users'] %}
+    insert into {{ this }} {{ "by name" if is_added_to else "replace where " ~ (in_changed(partition[0]) if partition else 'true') }}
+    {{ in_order(model, new_rows(compiled_code)) }}
 {% endmacro %}
 
 

@@ -71,7 +71,8 @@ def _figures(
     row = f"cast(row({', '.join(types)}) as varchar)"
     aggregates = {"*": f"count(*), count(distinct {row}), null, null, null, {checksum.format(row)}"}
     for name, kind in types.items():
-        total = f"sum({name})" if kind in ("BIGINT", "INTEGER") else "null"
+        # DuckDB's sum of whole numbers is a hugeint
+        total = f"sum({name})" if kind in ("HUGEINT", "BIGINT", "INTEGER") else "null"
         text = f"coalesce(cast({name} as varchar), '')"
         aggregates[name] = (
             f"count({name}), count(distinct {name}), {total}, "

@@ -179,6 +179,25 @@ def test_changed_code_makes_again_what_is_made_of_it(place: Place) -> None:
     assert changed == {"fct_subscription_changes", "dim_users"}
 
 
+def test_columns_without_a_contract_are_those_of_the_query(
+    place: Place, events: list[Event]
+) -> None:
+    """Of a private model: another order or one more makes it again, and days are added to that."""
+    model = place.project.root / "models" / "intermediate" / "int_session_parts.sql"
+    place.changed(
+        model,
+        "count_if(is_paid) as paid_events,\n        count_if(page_category = 'song') as songs,",
+        "count_if(page_category = 'song') as songs,\n        count_if(is_paid) as paid_events,\n"
+        "        count_if(page_category = 'about') as about_visits,",
+    )
+    assert place.build().ok().published_build
+    columns = place.project.table("int_session_parts").columns
+    assert columns[8:11] == ["songs", "paid_events", "about_visits"]
+    place.write("d.json", [{**event, "sessionId": 99} for event in events[-50:]])
+    place.published(place.build())
+    assert place.project.table("int_session_parts").columns == columns
+
+
 def test_a_comment_a_description_or_a_test_more_makes_nothing_again(place: Place) -> None:
     before = place.project.versions()
     rows = place.project.root / "macros" / "rows.sql"
