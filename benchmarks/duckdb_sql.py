@@ -156,7 +156,7 @@ def tables_sql(manifest: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def compiled_project() -> dict[str, Any]:
+def compiled_project(project: Path = PROJECT_DIR) -> dict[str, Any]:
     """dbt's manifest with the SQL of all models, as a first build runs it. Starts no Spark."""
     with TemporaryDirectory() as folder:
         measured(
@@ -164,7 +164,7 @@ def compiled_project() -> dict[str, Any]:
                 *(sys.executable, "-m", "dbt.cli.main", "--log-path", folder),
                 *("compile", "--select", "resource_type:model", "--target", "local"),
                 *("--no-introspect", "--no-populate-cache", "--target-path", folder),
-                *("--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)),
+                *("--project-dir", str(project), "--profiles-dir", str(project)),
             ],
             dbt_environment(Path(folder)),
         )

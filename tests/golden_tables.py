@@ -90,9 +90,9 @@ def _write(file: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
         writer.writerows(rows)
 
 
-def make_golden(folder: Path) -> None:
+def make_golden(folder: Path, project: Path = ROOT) -> None:
     """Write the files of the sample's tables as DuckDB makes them, by the SQL of the models."""
-    manifest = compiled_project()
+    manifest = compiled_project(project)
     with TemporaryDirectory() as work_folder:
         database = Path(work_folder) / "sample.duckdb"
         database.with_suffix(".sql").write_text(tables_sql(manifest), encoding="utf-8")

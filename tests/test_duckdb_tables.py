@@ -1,5 +1,7 @@
 """DuckDB answers the SQL of Spark as Spark does, and both make the tables of tests/golden."""
 
+import csv
+import re
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,8 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from tests.warehouse import Project
+from tests.pages import blocks
+from tests.warehouse import ROOT, Project, copy_of_project
 
 pytest.importorskip("duckdb", reason="no duckdb for this Python in requirements.txt")
 import duckdb
@@ -70,6 +73,46 @@ def test_spark_makes_the_golden_tables(sample: Project, tmp_path: Path) -> None:
 def test_duckdb_makes_the_golden_tables(tmp_path: Path) -> None:
     make_golden(tmp_path)
     assert_golden(tmp_path)
+
+
+@pytest.mark.thorough
+def test_the_features_of_the_guide_come_with_their_files(tmp_path: Path) -> None:
+    """The examples of CONTRIBUTING: a ratio takes two files, the count of a page six."""
+    ratio, count = blocks(ROOT / "CONTRIBUTING.md", "diff")
+    root = copy_of_project(tmp_path / "project")
+    assert len(apply(ratio, root)) == 2
+    assert len(apply(count, root)) == 6
+    (tmp_path / "golden").mkdir()
+    make_golden(tmp_path / "golden", root)
+    found, expected = (columns_of(folder) for folder in (tmp_path / "golden", GOLDEN))
+    assert expected.items() <= found.items()
+    assert found.keys() - expected.keys() == {
+        ("int_session_parts", "about_visits"),
+        ("fct_user_days", "about_visits"),
+        ("int_user_running_totals", "about_visits_to_date"),
+        ("churn_features", "about_visits_to_date"),
+        ("churn_features", "errors_per_session_to_date"),
+    }
+    assert int(found["fct_user_days", "about_visits"][2]) > 0
+
+
+def apply(diff: str, root: Path) -> list[str]:
+    """Add the lines of a diff after those that it shows, and return the names of its files."""
+    names = []
+    for part in re.split("^ (?=models/)", diff, flags=re.MULTILINE)[1:]:
+        name, *lines = part.splitlines()
+        text = (root / name).read_text()
+        kept = "\n".join(["", *(line[1:] for line in lines if line[0] == " "), ""])
+        assert text.count(kept) == 1, f"{name}: {kept}"
+        (root / name).write_text(text.replace(kept, "\n".join(["", *(x[1:] for x in lines), ""])))
+        names.append(name)
+    return names
+
+
+def columns_of(folder: Path) -> dict[tuple[str, str], list[str]]:
+    """The figures of each column, without those of whole rows."""
+    with (folder / "columns.csv").open(encoding="utf-8", newline="") as lines:
+        return {(row[0], row[1]): row[2:] for row in csv.reader(lines) if row[1] != "*"}
 
 
 def assert_golden(folder: Path) -> None:
