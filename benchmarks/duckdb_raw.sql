@@ -2,7 +2,7 @@
 -- the tables that read raw files. These are written by hand, as DuckDB reads JSON in its own way.
 --
 -- Set beforehand: the variables log_files (list of paths), raw_folder (without a last slash) and
--- page_catalogue (path of the seed).
+-- seeds (path of the folder).
 --
 -- What differs from Spark:
 --   * Hashes have other values, which are not compared. Events that nothing else puts in order may
@@ -34,7 +34,15 @@ from read_blob(getvariable('log_files'));
 
 create table page_catalogue as
 select *
-from read_csv(getvariable('page_catalogue'), all_varchar = true);
+from read_csv(getvariable('seeds') || '/page_catalogue.csv', all_varchar = true);
+
+
+create table plan_catalogue as
+select *
+from read_csv(
+    getvariable('seeds') || '/plan_catalogue.csv',
+    columns = {level: 'varchar', is_paid: 'boolean', description: 'varchar'}
+);
 
 
 create table base_files as

@@ -22,7 +22,7 @@ import typer
 
 from warehouse.commands import program
 
-PAGE_CATALOGUE = Path(__file__).resolve().parent.parent / "seeds" / "page_catalogue.csv"
+SEEDS = Path(__file__).resolve().parent.parent / "seeds"
 LOG_SUFFIXES = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz")
 
 
@@ -70,7 +70,7 @@ def make_tables(database: Path, raw_folder: Path, threads: int, memory: str) -> 
         for name, value in {
             "log_files": [str(path) for path in log_files(raw_folder)],
             "raw_folder": str(raw_folder),
-            "page_catalogue": str(PAGE_CATALOGUE),
+            "seeds": str(SEEDS),
         }.items():
             connection.execute(f"set variable {name} = $1", [value])
         for name, statement in statements(sql):

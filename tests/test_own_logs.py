@@ -1,4 +1,4 @@
-"""Logs of another product: one catalogue, one model, and all the rest as it is, down to scores."""
+"""Logs of another product: two catalogues, one model, and all the rest as it is, down to scores."""
 
 from __future__ import annotations
 
@@ -67,10 +67,11 @@ def build(project: Project, *arguments: str) -> Run:
     return project.build(*arguments, product=PRODUCT, accepted_files=["broken.jsonl"])
 
 
-def test_nothing_but_a_catalogue_and_a_model_is_the_example() -> None:
+def test_nothing_but_two_catalogues_and_a_model_is_the_example() -> None:
     assert sorted(path.name for path in (ROOT / PRODUCT).iterdir()) == [
         "base_events.sql",
         "page_catalogue.csv",
+        "plan_catalogue.csv",
     ]
     pages = {row["page"] for row in catalogue()}
     assert pages == {line["screen"] for line in make_log()}

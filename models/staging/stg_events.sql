@@ -84,12 +84,14 @@ events as (
         case pages.page_category
             when 'upgrade' then true
             when 'downgrade' then false
-            else coalesce(all_events.level = 'paid', false)
+            else coalesce(plans.is_paid, false)
         end as is_paid,
         coalesce(pages.page_category, 'unknown') as page_category
     from all_events
     left join {{ ref('page_catalogue') }} as pages
         on all_events.page = pages.page
+    left join {{ ref('plan_catalogue') }} as plans
+        on all_events.level = plans.level
     where all_events.event_date in (select event_date from log_dates)
 
 )

@@ -101,11 +101,7 @@ events as (
         cast(null as string) as auth,
         cast(null as string) as http_method,
         cast(null as int) as http_status,
-        case lower(trim(log.context.plan))
-            when 'premium' then 'paid'
-            when 'basic' then 'free'
-            else nullif(lower(trim(log.context.plan)), '')
-        end as level,
+        nullif(lower(trim(log.context.plan)), '') as level,
         log.context.city as location,
         log.context.device as user_agent,
         case when reject_reason is null then registered_at end as registered_at,

@@ -6,15 +6,18 @@ with
 events as (
 
     select
-        event_date,
-        user_id is null as is_without_user,
-        case when page_category = 'unknown' then page end as unknown_page,
+        events.event_date,
+        events.user_id is null as is_without_user,
+        case when events.page_category = 'unknown' then events.page end as unknown_page,
         -- a visitor without a user may have no plan
         case
-            when level in ('paid', 'free') or level is null and user_id is null then null
-            else coalesce(level, 'none')
+            when plans.level is not null or events.level is null and events.user_id is null
+                then null
+            else coalesce(events.level, 'none')
         end as unknown_plan
-    from {{ ref('stg_events') }}
+    from {{ ref('stg_events') }} as events
+    left join {{ ref('plan_catalogue') }} as plans
+        on events.level = plans.level
 
 ),
 
@@ -65,7 +68,7 @@ shares as (
         unknown_plan_events as odd_events,
         {{ var('unknown_plans_warn_share') }} as warn_share,
         {{ var('unknown_plans_error_share') }} as error_share,
-        'on plans that are neither paid nor free: ' || unknown_plans as what
+        'on plans that the catalogue lacks: ' || unknown_plans as what
     from event_dates
     union all
     select

@@ -10,17 +10,19 @@ with
 events as (
 
     select
-        user_id,
-        session_id,
-        event_at,
-        event_date,
-        page_category,
-        level
-    from {{ ref('stg_events') }}
+        events.user_id,
+        events.session_id,
+        events.event_at,
+        events.event_date,
+        events.page_category,
+        coalesce(plans.is_paid, false) as is_paid_on_page
+    from {{ ref('stg_events') }} as events
+    left join {{ ref('plan_catalogue') }} as plans
+        on events.level = plans.level
     where
-        user_id is not null
-        and page_category in ('upgrade', 'downgrade', 'cancellation')
-        and {{ in_changed('event_date') }}
+        events.user_id is not null
+        and events.page_category in ('upgrade', 'downgrade', 'cancellation')
+        and {{ in_changed('events.event_date') }}
 
 ),
 
@@ -33,7 +35,7 @@ changes as (
         page_category as change_type,
         event_date as change_date,
         min(session_id) as session_id,
-        bool_or(coalesce(level = 'paid', false)) as is_paid_on_page
+        bool_or(is_paid_on_page) as is_paid_on_page
     from events
     group by user_id, event_at, event_date, page_category
 
