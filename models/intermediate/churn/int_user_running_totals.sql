@@ -3,29 +3,19 @@
 -- with the last event before it, on whatever date that was.
 with
 
-user_days as (
-
-    select * from {{ ref('fct_user_days') }}
-
-),
-
-transitions as (
-
-    select * from {{ ref('int_user_day_transitions') }}
-
-),
-
 days as (
 
     select
         user_days.*,
         transitions.* except (user_id, activity_date, first_event_at, last_event_at),
+        lag(user_days.activity_date) over user_dates as previous_activity_date,
+        lead(user_days.activity_date) over user_dates as next_activity_date,
         lag(transitions.last_event_at) over user_dates as previous_event_at,
         lag(transitions.last_session_id) over user_dates as previous_session_id,
         lag(transitions.last_page_category) over user_dates as previous_page_category,
         lag(transitions.last_is_paid) over user_dates as was_paid
-    from user_days
-    inner join transitions
+    from {{ ref('fct_user_days') }} as user_days
+    inner join {{ ref('int_user_day_transitions') }} as transitions
         on
             user_days.user_id = transitions.user_id
             and user_days.activity_date = transitions.activity_date
@@ -33,87 +23,19 @@ days as (
 
 ),
 
-flagged_days as (
+paired_days as (
 
+    -- the page after a song is of the same session
     select
         *,
         first_session_id is distinct from previous_session_id as is_session_start,
-        coalesce(previous_page_category = 'song' and was_paid, false) as follows_paid_song,
-        coalesce(previous_page_category = 'song' and not was_paid, false) as follows_free_song
+        previous_page_category = 'song' and was_paid as follows_paid_song,
+        previous_page_category = 'song' and not was_paid as follows_free_song,
+        case when follows_paid_song and not is_session_start then first_page_category end
+            as page_after_song_paid,
+        case when follows_free_song and not is_session_start then first_page_category end
+            as page_after_song_free
     from days
-
-),
-
-continued_days as (
-
-    select
-        *,
-        follows_paid_song and not is_session_start as continues_paid_song,
-        follows_free_song and not is_session_start as continues_free_song
-    from flagged_days
-
-),
-
-paired_days as (
-
-    select
-        continued_days.* except (
-            idle_seconds,
-            events_after_song_paid,
-            events_after_song_free,
-            session_ends_after_song_paid,
-            session_ends_after_song_free,
-            session_ends_after_advert,
-            adverts_after_song_paid,
-            adverts_after_song_free,
-            thumbs_up_after_song_paid,
-            thumbs_up_after_song_free,
-            thumbs_down_after_song_paid,
-            thumbs_down_after_song_free,
-            upgrade_visits_after_song_free,
-            downgrade_visits_after_song_paid
-        ),
-        session_changes + if(is_session_start, 1, 0) as session_starts,
-        coalesce(last_session_change_at, if(is_session_start, first_event_at, null))
-            as last_session_started_at,
-        case
-            when is_session_start and previous_event_at is not null
-                then idle_seconds + unix_seconds(first_event_at) - unix_seconds(previous_event_at)
-            else idle_seconds
-        end as idle_seconds,
-        events_after_song_paid + if(follows_paid_song, 1, 0) as events_after_song_paid,
-        events_after_song_free + if(follows_free_song, 1, 0) as events_after_song_free,
-        session_ends_after_song_paid + if(follows_paid_song and is_session_start, 1, 0)
-            as session_ends_after_song_paid,
-        session_ends_after_song_free + if(follows_free_song and is_session_start, 1, 0)
-            as session_ends_after_song_free,
-        session_ends_after_advert + if(previous_page_category = 'advert' and is_session_start, 1, 0)
-            as session_ends_after_advert,
-        adverts_after_song_paid
-        + if(continues_paid_song and first_page_category = 'advert', 1, 0)
-            as adverts_after_song_paid,
-        adverts_after_song_free
-        + if(continues_free_song and first_page_category = 'advert', 1, 0)
-            as adverts_after_song_free,
-        thumbs_up_after_song_paid
-        + if(continues_paid_song and first_page_category = 'thumbs_up', 1, 0)
-            as thumbs_up_after_song_paid,
-        thumbs_up_after_song_free
-        + if(continues_free_song and first_page_category = 'thumbs_up', 1, 0)
-            as thumbs_up_after_song_free,
-        thumbs_down_after_song_paid
-        + if(continues_paid_song and first_page_category = 'thumbs_down', 1, 0)
-            as thumbs_down_after_song_paid,
-        thumbs_down_after_song_free
-        + if(continues_free_song and first_page_category = 'thumbs_down', 1, 0)
-            as thumbs_down_after_song_free,
-        upgrade_visits_after_song_free
-        + if(continues_free_song and first_page_category = 'upgrade_visit', 1, 0)
-            as upgrade_visits_after_song_free,
-        downgrade_visits_after_song_paid
-        + if(continues_paid_song and first_page_category = 'downgrade_visit', 1, 0)
-            as downgrade_visits_after_song_paid
-    from continued_days
 
 ),
 
@@ -143,23 +65,44 @@ totals as (
         sum(upgrade_visits) over past as upgrade_visits_to_date,
         sum(downgrade_visits) over past as downgrade_visits_to_date,
         sum(cancellations) over past as cancellations_to_date,
-        sum(session_starts) over past as session_starts_to_date,
-        sum(idle_seconds) over past as idle_seconds_to_date,
-        sum(events_after_song_paid) over past as events_after_song_paid_to_date,
-        sum(events_after_song_free) over past as events_after_song_free_to_date,
-        sum(session_ends_after_song_paid) over past as session_ends_after_song_paid_to_date,
-        sum(session_ends_after_song_free) over past as session_ends_after_song_free_to_date,
-        sum(session_ends_after_advert) over past as session_ends_after_advert_to_date,
-        sum(adverts_after_song_paid) over past as adverts_after_song_paid_to_date,
-        sum(adverts_after_song_free) over past as adverts_after_song_free_to_date,
-        sum(thumbs_up_after_song_paid) over past as thumbs_up_after_song_paid_to_date,
-        sum(thumbs_up_after_song_free) over past as thumbs_up_after_song_free_to_date,
-        sum(thumbs_down_after_song_paid) over past as thumbs_down_after_song_paid_to_date,
-        sum(thumbs_down_after_song_free) over past as thumbs_down_after_song_free_to_date,
-        sum(upgrade_visits_after_song_free) over past as upgrade_visits_after_song_free_to_date,
-        sum(downgrade_visits_after_song_paid) over past
-            as downgrade_visits_after_song_paid_to_date,
-        max(last_session_started_at) over past as last_session_started_at,
+        sum(session_changes + if(is_session_start, 1, 0)) over past as session_starts_to_date,
+        sum(
+            idle_seconds + case
+                when is_session_start and previous_event_at is not null
+                    then unix_seconds(first_event_at) - unix_seconds(previous_event_at)
+                else 0
+            end
+        ) over past as idle_seconds_to_date,
+        sum(events_after_song_paid + if(follows_paid_song, 1, 0)) over past
+            as events_after_song_paid_to_date,
+        sum(events_after_song_free + if(follows_free_song, 1, 0)) over past
+            as events_after_song_free_to_date,
+        sum(session_ends_after_song_paid + if(follows_paid_song and is_session_start, 1, 0))
+            over past as session_ends_after_song_paid_to_date,
+        sum(session_ends_after_song_free + if(follows_free_song and is_session_start, 1, 0))
+            over past as session_ends_after_song_free_to_date,
+        sum(
+            session_ends_after_advert
+            + if(previous_page_category = 'advert' and is_session_start, 1, 0)
+        ) over past as session_ends_after_advert_to_date,
+        sum(adverts_after_song_paid + if(page_after_song_paid = 'advert', 1, 0)) over past
+            as adverts_after_song_paid_to_date,
+        sum(adverts_after_song_free + if(page_after_song_free = 'advert', 1, 0)) over past
+            as adverts_after_song_free_to_date,
+        sum(thumbs_up_after_song_paid + if(page_after_song_paid = 'thumbs_up', 1, 0)) over past
+            as thumbs_up_after_song_paid_to_date,
+        sum(thumbs_up_after_song_free + if(page_after_song_free = 'thumbs_up', 1, 0)) over past
+            as thumbs_up_after_song_free_to_date,
+        sum(thumbs_down_after_song_paid + if(page_after_song_paid = 'thumbs_down', 1, 0)) over past
+            as thumbs_down_after_song_paid_to_date,
+        sum(thumbs_down_after_song_free + if(page_after_song_free = 'thumbs_down', 1, 0)) over past
+            as thumbs_down_after_song_free_to_date,
+        sum(upgrade_visits_after_song_free + if(page_after_song_free = 'upgrade_visit', 1, 0))
+            over past as upgrade_visits_after_song_free_to_date,
+        sum(downgrade_visits_after_song_paid + if(page_after_song_paid = 'downgrade_visit', 1, 0))
+            over past as downgrade_visits_after_song_paid_to_date,
+        max(coalesce(last_session_change_at, if(is_session_start, first_event_at, null))) over past
+            as last_session_started_at,
         max(last_event_at) over past as last_event_at,
         max(last_song_at) over past as last_song_at,
         max(last_advert_at) over past as last_advert_at,
@@ -169,34 +112,15 @@ totals as (
         max(last_home_at) over past as last_home_at,
         max(last_logout_at) over past as last_logout_at,
         max(last_upgrade_visit_at) over past as last_upgrade_visit_at,
-        max(last_downgrade_visit_at) over past as last_downgrade_visit_at
+        max(last_downgrade_visit_at) over past as last_downgrade_visit_at,
+        next_activity_date,
+        max(
+            case
+                when coalesce(datediff(activity_date, previous_activity_date) > 28, true)
+                    then activity_date
+            end
+        ) over past as stretch_started_on
     from paired_days
-    window past as (
-        partition by user_id
-        order by activity_date
-        rows between unbounded preceding and current row
-    )
-
-),
-
-neighbours as (
-
-    select
-        *,
-        lead(activity_date) over user_dates as next_activity_date,
-        coalesce(datediff(activity_date, lag(activity_date) over user_dates) > 28, true)
-            as is_stretch_start
-    from totals
-    window user_dates as (partition by user_id order by activity_date)
-
-),
-
-stretches as (
-
-    select
-        * except (is_stretch_start),
-        max(case when is_stretch_start then activity_date end) over past as stretch_started_on
-    from neighbours
     window past as (
         partition by user_id
         order by activity_date
@@ -205,4 +129,4 @@ stretches as (
 
 )
 
-select * from stretches
+select * from totals

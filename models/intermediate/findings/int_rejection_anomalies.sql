@@ -12,10 +12,8 @@ line_counts as (
         line_counts.event_date,
         line_counts.loaded_at,
         line_counts.lines,
-        case
-            when dates.is_in_log_period then null
-            else coalesce(line_counts.reject_reason, 'far_from_the_log')
-        end as reject_reason
+        if(dates.is_in_log_period, null, coalesce(line_counts.reject_reason, 'far_from_the_log'))
+            as reject_reason
     from {{ ref('stg_line_counts') }} as line_counts
     left join {{ ref('log_calendar') }} as dates on line_counts.event_date = dates.event_date
     -- to forget a user is no fault of a log
@@ -28,10 +26,10 @@ reason_counts as (
     -- of each file and, without a name, of all
     select
         source_file,
-        reject_reason,
         sum(lines) as lines,
         sum(if(event_date is null, lines, 0)) as unreadable_lines,
         sum(if(reject_reason is null, 0, lines)) as rejected_lines,
+        format_number(sum(lines), 0) || ' ' || reject_reason as reason,
         min(loaded_at) as loaded_at
     from line_counts
     group by grouping sets ((source_file, reject_reason), (reject_reason))
@@ -47,14 +45,9 @@ counts as (
         sum(unreadable_lines) = sum(lines) as is_unreadable,
         sum(rejected_lines) as rejected_lines,
         array_join(
-            transform(
-                array_sort(
-                    collect_list(
-                        case when rejected_lines > 0 then struct(-lines as minus, reject_reason) end
-                    )
-                ),
-                reason -> format_number(-reason.minus, 0) || ' ' || reason.reject_reason
-            ),
+            array_sort(
+                collect_list(if(rejected_lines > 0, struct(-lines as minus, reason), null))
+            ).reason,
             ', '
         ) as reasons
     from reason_counts
@@ -66,6 +59,8 @@ file_findings as (
 
     -- a file of which no line can be read is an error of any size
     select
+        'rejected_lines' as finding,
+        cast(null as date) as event_date,
         source_file,
         loaded_at,
         is_unreadable or rejected_lines > lines * {{ var('rejected_error_share') }} as is_extreme,
@@ -83,6 +78,13 @@ file_findings as (
 no_events as (
 
     select
+        'no_events' as finding,
+        cast(null as date) as event_date,
+        cast(null as string) as source_file,
+        cast(null as timestamp) as loaded_at,
+        true as is_extreme,
+        true as is_large,
+        false as is_accepted,
         concat(
             'no event in the log: ', format_number(rejected_lines, 0), ' of ',
             format_number(lines, 0), ' line(s) rejected', coalesce(': ' || reasons, '')
@@ -113,7 +115,13 @@ log_period as (
 far_dates as (
 
     select
+        'far_from_the_log' as finding,
         dates.event_date,
+        cast(null as string) as source_file,
+        cast(null as timestamp) as loaded_at,
+        false as is_extreme,
+        false as is_large,
+        false as is_accepted,
         concat(
             dates.event_date, ': ', format_number(dates.accepted_lines, 0),
             ' line(s) far from the log, which is ', log_period.first_event_date, ' to ',
@@ -127,38 +135,11 @@ far_dates as (
 
 findings as (
 
-    select
-        'rejected_lines' as finding,
-        cast(null as date) as event_date,
-        source_file,
-        loaded_at,
-        is_extreme,
-        is_large,
-        is_accepted,
-        message
-    from file_findings
+    select * from file_findings
     union all
-    select
-        'no_events' as finding,
-        cast(null as date) as event_date,
-        cast(null as string) as source_file,
-        cast(null as timestamp) as loaded_at,
-        true as is_extreme,
-        true as is_large,
-        false as is_accepted,
-        message
-    from no_events
+    select * from no_events
     union all
-    select
-        'far_from_the_log' as finding,
-        event_date,
-        cast(null as string) as source_file,
-        cast(null as timestamp) as loaded_at,
-        false as is_extreme,
-        false as is_large,
-        false as is_accepted,
-        message
-    from far_dates
+    select * from far_dates
 
 )
 

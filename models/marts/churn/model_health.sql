@@ -4,15 +4,6 @@
 
 with
 
-served as (
-
-    select
-        model_run_id,
-        snapshot_date
-    from {{ source('ml', 'served_model') }}
-
-),
-
 fits as (
 
     select
@@ -23,33 +14,15 @@ fits as (
 
 ),
 
-calendar as (
-
-    select first_event_date from {{ ref('churn_calendar') }}
-
-),
-
-drift as (
-
-    select
-        snapshot_date,
-        feature,
-        psi,
-        is_drifted
-    from {{ ref('churn_score_drift') }}
-
-),
-
 calibration as (
 
     select * from {{ ref('churn_score_calibration') }}
 
 ),
 
-all_users as (
+drift as (
 
-    select * from calibration
-    where level = 'all' and tenure = 'all'
+    select * from {{ ref('churn_score_drift') }}
 
 ),
 
@@ -59,28 +32,19 @@ score_dates as (
     select
         snapshot_date,
         model_run_id
-    from all_users
+    from calibration
     union
     select
         snapshot_date,
         model_run_id
-    from served
-
-),
-
-drift_of_scores as (
-
-    select * from drift
-    where feature = 'churn_probability'
+    from {{ source('ml', 'served_model') }}
 
 ),
 
 worst_features as (
 
     select
-        snapshot_date,
-        feature,
-        psi,
+        *,
         count(*) over (partition by snapshot_date) as drifted_features,
         row_number() over (partition by snapshot_date order by psi desc, feature) as place
     from drift
@@ -90,23 +54,22 @@ worst_features as (
 
 known as (
 
-    select * from calibration
-    where cancellations is not null
-
-),
-
-last_known as (
-
     -- of today's users nobody knows it yet: how the last ones came out says what to expect of these
     select
         score_dates.snapshot_date,
-        max(known.snapshot_date) as outcome_date
+        calibration.snapshot_date as known_date,
+        max(calibration.snapshot_date) over (partition by score_dates.snapshot_date)
+            as outcome_date,
+        calibration.level,
+        calibration.tenure,
+        calibration.cancellations,
+        calibration.expected_cancellations
     from score_dates
-    inner join known
+    inner join calibration
         on
-            unix_date(score_dates.snapshot_date) - unix_date(known.snapshot_date)
+            unix_date(score_dates.snapshot_date) - unix_date(calibration.snapshot_date)
             between 0 and 27
-    group by score_dates.snapshot_date
+            and calibration.cancellations is not null
 
 ),
 
@@ -114,42 +77,30 @@ outcomes as (
 
     -- and those of 10 and 20 days before these: no cancellation is counted twice
     select
-        last_known.snapshot_date,
-        last_known.outcome_date,
-        known.level,
-        known.tenure,
-        known.level = 'all' and known.tenure = 'all' as is_all,
-        count(*) as outcome_dates,
-        sum(known.cancellations) as cancellations,
-        round(sum(known.expected_cancellations), 6) as expected_cancellations
-    from last_known
-    inner join known
-        on
-            (unix_date(last_known.outcome_date) - unix_date(known.snapshot_date)) % 10 = 0
-            and last_known.outcome_date >= known.snapshot_date
-            and unix_date(last_known.snapshot_date) - unix_date(known.snapshot_date) <= 27
-    group by last_known.snapshot_date, last_known.outcome_date, known.level, known.tenure
-
-),
-
-deviations as (
-
-    -- as in churn_score_calibration
-    select
-        *,
-        abs(2 * (sqrt(cancellations + 0.375) - sqrt(expected_cancellations + 0.375)))
-            as deviations,
-        greatest(cancellations, expected_cancellations)
-        / nullif(least(cancellations, expected_cancellations), 0) as ratio
-    from outcomes
+        snapshot_date,
+        outcome_date,
+        level,
+        tenure,
+        level = 'all' and tenure = 'all' as is_all,
+        max(count(*)) over (partition by snapshot_date) as outcome_dates,
+        sum(cancellations) as cancellations,
+        round(sum(expected_cancellations), 6) as expected_cancellations
+    from known
+    where (unix_date(outcome_date) - unix_date(known_date)) % 10 = 0
+    group by snapshot_date, outcome_date, level, tenure
 
 ),
 
 judged as (
 
-    -- off by more than chance explains, and by more than matters
+    -- deviations as in churn_score_calibration; off by more than chance explains, and by more than
+    -- matters
     select
         *,
+        abs(2 * (sqrt(cancellations + 0.375) - sqrt(expected_cancellations + 0.375)))
+            as deviations,
+        greatest(cancellations, expected_cancellations)
+        / nullif(least(cancellations, expected_cancellations), 0) as ratio,
         deviations > case
             when is_all then {{ var('outcome_deviations_max') }}
             else {{ var('cohort_deviations_max') }}
@@ -160,8 +111,18 @@ judged as (
                 else {{ var('cohort_ratio_max') }}
             end,
             true
-        ) as is_off
-    from deviations
+        ) as is_off,
+        concat(
+            cancellations,
+            case level when 'all' then ' users' else concat(' ', level, ' users') end,
+            case tenure
+                when 'all' then ''
+                else concat(' of tenure ', replace(tenure, '_', ' '))
+            end,
+            ' cancelled within 10 days of ', outcome_dates, ' score date(s) up to ', outcome_date,
+            ', where ', cast(expected_cancellations as decimal(18, 1)), ' were expected.'
+        ) as sentence
+    from outcomes
 
 ),
 
@@ -169,11 +130,7 @@ worst_cohorts as (
 
     select
         *,
-        concat(
-            case level when 'all' then 'users' else concat(level, ' users') end,
-            case tenure when 'all' then '' else concat(' of tenure ', replace(tenure, '_', ' ')) end
-        ) as cohort,
-        count(*) over (partition by snapshot_date) as cohorts,
+        count(*) over (partition by snapshot_date) as cohorts_off,
         row_number() over (
             partition by snapshot_date order by deviations desc, level, tenure
         ) as place
@@ -186,8 +143,8 @@ figures as (
 
     select
         score_dates.snapshot_date,
+        score_dates.model_run_id,
         all_users.users,
-        fits.fit_last_snapshot_date,
         unix_date(score_dates.snapshot_date) - unix_date(fits.fit_last_snapshot_date)
             as days_since_fit,
         unix_date(score_dates.snapshot_date) - unix_date(calendar.first_event_date)
@@ -198,20 +155,23 @@ figures as (
         worst_features.feature as worst_feature,
         worst_features.psi as worst_feature_psi,
         outcomes_of_all.outcome_date,
-        outcomes_of_all.outcome_dates,
+        cast(outcomes_of_all.outcome_dates as int) as outcome_dates,
         outcomes_of_all.expected_cancellations,
-        outcomes_of_all.cancellations,
-        outcomes_of_all.is_off,
-        coalesce(worst_cohorts.cohorts, 0) as cohorts_off,
-        worst_cohorts.cohort as worst_cohort,
-        worst_cohorts.cancellations as worst_cohort_cancellations,
-        worst_cohorts.expected_cancellations as worst_cohort_expected,
-        score_dates.model_run_id
+        cast(outcomes_of_all.cancellations as bigint) as cancellations,
+        case when outcomes_of_all.is_off then outcomes_of_all.sentence end as outcome_sentence,
+        coalesce(worst_cohorts.cohorts_off, 0) as cohorts_off,
+        worst_cohorts.sentence as cohort_sentence
     from score_dates
-    cross join calendar
+    cross join {{ ref('churn_calendar') }} as calendar
     left join fits on score_dates.model_run_id = fits.model_run_id
-    left join all_users on score_dates.snapshot_date = all_users.snapshot_date
-    left join drift_of_scores on score_dates.snapshot_date = drift_of_scores.snapshot_date
+    left join calibration as all_users
+        on
+            score_dates.snapshot_date = all_users.snapshot_date
+            and all_users.level = 'all' and all_users.tenure = 'all'
+    left join drift as drift_of_scores
+        on
+            score_dates.snapshot_date = drift_of_scores.snapshot_date
+            and drift_of_scores.feature = 'churn_probability'
     left join worst_features
         on score_dates.snapshot_date = worst_features.snapshot_date and worst_features.place = 1
     left join judged as outcomes_of_all
@@ -221,11 +181,11 @@ figures as (
 
 ),
 
-reasons as (
+health as (
 
     select
-        *,
-        concat_ws(
+        snapshot_date,
+        nullif(concat_ws(
             ' ',
             case
                 when users is null or score_psi is null
@@ -258,34 +218,10 @@ reasons as (
                             ' (PSI ', cast(worst_feature_psi as decimal(9, 2)), ').'
                         )
             end,
-            case
-                when is_off
-                    then concat(
-                            cancellations, ' users cancelled within 10 days of ', outcome_dates,
-                            ' score date(s) up to ', outcome_date, ', where ',
-                            cast(expected_cancellations as decimal(18, 1)), ' were expected.'
-                        )
-            end,
-            case
-                when cohorts_off > 0
-                    then concat(
-                            worst_cohort_cancellations, ' ', worst_cohort,
-                            ' cancelled within 10 days of ', outcome_dates,
-                            ' score date(s) up to ', outcome_date, ', where ',
-                            cast(worst_cohort_expected as decimal(18, 1)), ' were expected.'
-                        )
-            end
-        ) as reason
-    from figures
-
-),
-
-health as (
-
-    select
-        snapshot_date,
-        reason = '' as is_trustworthy,
-        nullif(reason, '') as distrust_reason,
+            outcome_sentence,
+            cohort_sentence
+        ), '') as distrust_reason,
+        distrust_reason is null as is_trustworthy,
         users,
         days_since_fit,
         days_since_fit <= 0 as is_seen_by_fit,
@@ -294,12 +230,12 @@ health as (
         worst_feature,
         worst_feature_psi,
         outcome_date,
-        cast(outcome_dates as int) as outcome_dates,
+        outcome_dates,
         expected_cancellations,
-        cast(cancellations as bigint) as cancellations,
+        cancellations,
         cohorts_off,
         model_run_id
-    from reasons
+    from figures
 
 )
 

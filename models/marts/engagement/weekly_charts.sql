@@ -1,11 +1,6 @@
 -- Users of a week are no sum of those of its dates, so a new line reopens its whole week. That
 -- reads up to seven dates of events, and spares a second wide table of nearly every play.
-{{
-    config(
-        meta={'updated_by': 'weeks'},
-        partition_by=['week_start_date'],
-    )
-}}
+{{ config(meta={'updated_by': 'weeks'}, partition_by=['week_start_date']) }}
 
 with
 
@@ -59,58 +54,38 @@ songs_and_artists as (
 
 ),
 
-least_plays as (
+names_by_plays as (
 
-    -- of the names that share a rank up to 100; counted, as all names are too many to be sorted
+    -- counted, as all names are too many to be sorted
     select
         week_start_date,
         kind,
-        min(plays) as plays
-    from (
-        select
-            week_start_date,
-            kind,
-            plays,
-            sum(count(*)) over (
-                partition by week_start_date, kind order by plays desc
-            ) - count(*) as names_with_more_plays
-        from songs_and_artists
-        group by week_start_date, kind, plays
-    ) as names_by_plays
-    where names_with_more_plays < 100
-    group by week_start_date, kind
+        plays,
+        sum(count(*)) over (partition by week_start_date, kind order by plays desc) - count(*)
+            as names_with_more_plays
+    from songs_and_artists
+    group by week_start_date, kind, plays
 
 ),
 
 candidates as (
 
     -- with all that share the last rank: users say which of them is in the chart
-    select /*+ broadcast(least_plays) */
-        songs_and_artists.week_start_date,
-        songs_and_artists.kind,
-        songs_and_artists.artist,
-        songs_and_artists.song,
-        xxhash64(songs_and_artists.artist, songs_and_artists.song) as name_hash
+    select /*+ broadcast(names_by_plays) */
+        *,
+        xxhash64(artist, song) as name_hash
     from songs_and_artists
-    inner join least_plays
-        on
-            songs_and_artists.week_start_date = least_plays.week_start_date
-            and songs_and_artists.kind = least_plays.kind
-            and songs_and_artists.plays >= least_plays.plays
+    inner join names_by_plays using (week_start_date, kind, plays)
+    where names_with_more_plays < 100
 
 ),
 
 followed_events as (
 
-    -- all events are sorted here, so without names, which are most of their bytes; a count of all
-    -- rows, in the order of the rest, has Comet take all of them at once; else one by one
+    -- all events are sorted here: what follows reads no names, which are most of their bytes; a
+    -- count of all rows, in the order of the rest, has Comet take all of them at once
     select
-        user_id,
-        week_start_date,
-        artist_hash,
-        song_hash,
-        song_milliseconds,
-        is_play,
+        *,
         row_number() over user_events < count(*) over all_user_events
         and session_id = lead(session_id) over user_events as is_followed,
         unix_millis(lead(event_at) over user_events) - unix_millis(event_at)
@@ -133,63 +108,41 @@ plays as (
 
     -- many logs have whole seconds: within the last one, nobody can tell
     select
-        user_id,
-        week_start_date,
-        is_followed,
+        *,
         is_followed and milliseconds_to_next < song_milliseconds - 1000 as is_cut_short,
-        song_hash,
-        artist_hash,
-        explode(array('song', 'artist')) as kind
-    from followed_events
+        if(kind = 'song', song_hash, artist_hash) as name_hash
+    from followed_events lateral view explode(array('song', 'artist')) as kind
     where is_play
-
-),
-
-totals as (
-
-    select /*+ broadcast(candidates) */
-        candidates.week_start_date,
-        candidates.kind,
-        candidates.artist,
-        candidates.song,
-        count(*) as plays,
-        count(distinct plays.user_id) as users,
-        count_if(plays.is_followed) as followed_plays,
-        count_if(plays.is_cut_short) as cut_short_plays
-    from plays
-    inner join candidates
-        on
-            plays.week_start_date = candidates.week_start_date
-            and plays.kind = candidates.kind
-            and if(plays.kind = 'song', plays.song_hash, plays.artist_hash)
-            = candidates.name_hash
-    group by candidates.week_start_date, candidates.kind, candidates.artist, candidates.song
 
 ),
 
 ranked as (
 
-    select
+    select /*+ broadcast(candidates) */
         week_start_date,
         kind,
+        candidates.artist,
+        candidates.song,
+        count(*) as plays,
+        count(distinct user_id) as users,
+        count_if(is_followed) as followed_plays,
+        count_if(is_cut_short) as cut_short_plays,
         row_number() over (
             partition by week_start_date, kind
-            order by plays desc, users desc, artist, song
-        ) as chart_rank,
-        artist,
-        song,
-        plays,
-        users,
-        followed_plays,
-        cut_short_plays,
-        try_divide(cut_short_plays, followed_plays) as cut_short_share
-    from totals
+            order by count(*) desc, count(distinct user_id) desc, candidates.artist, candidates.song
+        ) as chart_rank
+    from plays
+    inner join candidates using (week_start_date, kind, name_hash)
+    group by week_start_date, kind, candidates.artist, candidates.song
 
 ),
 
 charts as (
 
-    select * from ranked
+    select
+        *,
+        try_divide(cut_short_plays, followed_plays) as cut_short_share
+    from ranked
     where chart_rank <= 100
 
 )
