@@ -218,7 +218,7 @@ def test_commands_of_the_examples_exist() -> None:
         ),
         *(
             " ".join(["dbt", *re.findall(r'"(.+?)"', words)])
-            for words in re.findall(r"dbt\.cli\(\[(.+)\]", definitions)
+            for words in re.findall(r"command = \[(.+)\]", definitions)
         ),
     }
     assert {*DAY, TRAIN} <= found and len(found) == 5

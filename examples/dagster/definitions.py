@@ -32,7 +32,8 @@ project = DbtProject(PROJECT)
 def tables(context: dg.AssetExecutionContext, dbt: ProjectsDbt) -> Iterator[Any]:
     if context.is_subset:
         raise dg.Failure("Only a whole build publishes: select all tables.", allow_retries=False)
-    yield from dbt.cli(["build", "--exclude-resource-type", "unit_test"], context=context).stream()
+    command = ["build", "--exclude-resource-type", "unit_test"]
+    yield from dbt.cli(command, context=context, target_path=project.target_path).stream()
 
 
 def run(*command: str) -> None:
