@@ -10,7 +10,9 @@ with
 used as (
 
     select explode(array(
-        '{{ used | join("',\n        '") }}'
+        {% for category in used %}
+        '{{ category }}'{{ ',' if not loop.last }}
+        {% endfor %}
     )) as page_category
 
 )

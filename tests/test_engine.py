@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from tests.make_log import make_log, write_log
-from tests.warehouse import ROOT, Run, copy_of_project, user_environment
+from tests.warehouse import ONE_COMPILER, ROOT, Run, copy_of_project, user_environment
 from tools import setup_environment
 from warehouse.hand_over import SWITCH
 from warehouse.resident import Command, difference, serve
@@ -39,7 +39,12 @@ class Checkout:
 
     def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
         """Start Python with arguments."""
-        settings = {"CHURN_WAREHOUSE": str(self.warehouse), SWITCH: "on", **variables}
+        settings = {
+            "CHURN_WAREHOUSE": str(self.warehouse),
+            SWITCH: "on",
+            **ONE_COMPILER,
+            **variables,
+        }
         return subprocess.Popen(
             [sys.executable, *arguments],
             cwd=self.root,
@@ -52,7 +57,7 @@ class Checkout:
     def run(self, *arguments: str, **variables: str) -> Run:
         """Run Python with arguments, to its end."""
         process = self.start(*arguments, **variables)
-        output, _ = process.communicate(timeout=300)
+        output, _ = process.communicate(timeout=900)
         return Run(process.returncode, output)
 
     def dbt(self, *arguments: str) -> Run:
