@@ -178,21 +178,6 @@ class Command:
         return 0
 
 
-def load() -> None:
-    """Import what commands use, and let dbt read the project once.
-
-    By reading one, dbt makes the code that reads and writes all its kinds of nodes. It reads the
-    project again for each command.
-    """
-    for name in PRELOADED:
-        importlib.import_module(name)
-    from dbt.cli.main import dbtRunner
-
-    with tempfile.TemporaryDirectory(prefix="churn-engine-") as folder:
-        places = ("--target-path", folder, "--log-path", folder, "--project-dir", str(PROJECT_DIR))
-        dbtRunner().invoke(["--quiet", "parse", *places, "--profiles-dir", str(PROJECT_DIR)])
-
-
 def dump_at_once(value: Any, file: Any, **settings: Any) -> None:
     """json.dump by the encoder in C, which it leaves aside: dbt writes its manifest with it."""
     file.write(json.dumps(value, **settings))
@@ -200,7 +185,8 @@ def dump_at_once(value: Any, file: Any, **settings: Any) -> None:
 
 def main() -> int:
     idle_seconds, target, settings = float(sys.argv[1]), sys.argv[2], json.load(sys.stdin)
-    load()
+    for name in PRELOADED:
+        importlib.import_module(name)
     spark = Spark(settings)
     engine = os.getpid()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
