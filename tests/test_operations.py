@@ -38,7 +38,8 @@ from warehouse.publications import (
 )
 
 COMMANDS = [command.name or command.callback.__name__ for command in app.registered_commands]
-WITHOUT_SPARK = ("query", "metrics", "export", "mcp")
+ENGINE = ("up", "down")
+WITHOUT_SPARK = (*ENGINE, "query", "metrics", "export", "mcp")
 FIRST, SECOND, THIRD = (f"build_2026112{day}T101500Z_0a1b2c3{day}" for day in (1, 2, 3))
 NOBODY = "0b0b0b0b-0000-4000-8000-000000000000"
 
@@ -57,7 +58,7 @@ def run(*arguments: str) -> Run:
 
 def test_all_commands_are_there() -> None:
     assert (
-        "status compare rollback maintain reload rebuild forget unlock "
+        "status up down compare rollback maintain reload rebuild forget unlock "
         "query metrics export mcp".split()
         == COMMANDS
     )
@@ -80,7 +81,7 @@ def test_every_command_has_an_example(name: str, capsys: pytest.CaptureFixture[s
     assert "Example" in shown and f"python -m warehouse {name}" in shown
     changes = name not in ("status", "compare", *WITHOUT_SPARK)
     assert ("--dry-run" in shown) == changes
-    assert ("--target" in shown) == (name not in WITHOUT_SPARK)
+    assert ("--target" in shown) == (name == "up" or name not in WITHOUT_SPARK)
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,8 @@ PRELOADED = (
 )
 POLL_SECONDS = 0.02
 REQUEST_SECONDS = 5
+# what a command has to end by itself after a signal: it waits for Spark's answer, if need be
+GRACE_SECONDS = 3
 # Where Spark's own catalog would keep tables. It has none: all are in the catalog `lake`.
 UNUSED = "spark.sql.warehouse.dir"
 
@@ -235,33 +237,35 @@ def serve(listener: socket.socket, spark: Spark, idle_seconds: float) -> Any:
                 return lambda: command.run(gate, spark.settings)
             _close(command.files)
             _answer(client, process=process)
-            status, was_interrupted = wait(process, client, listener, command)
-            if was_interrupted:
-                # what the command had begun would go on in Java, without its lock
-                spark.stop()
+            status = wait(process, client, listener, command, spark)
             _answer(client, status=status)
         spark.close()
 
 
 def wait(
-    process: int, client: socket.socket, listener: socket.socket, command: Command
-) -> tuple[int, bool]:
-    """Wait for a command; returns its exit status, and whether a signal has ended it.
+    process: int, client: socket.socket, listener: socket.socket, command: Command, spark: Spark
+) -> int:
+    """Wait for a command, and return its exit status. Others hear that the engine is at work.
 
-    It gets the signals of the process that asked for it, and does not outlive it. Others hear that
-    the engine is at work.
+    The command gets the signals of the process that asked for it, and does not outlive it. Where a
+    signal ends it, Java ends with it: what it had begun there would go on without its lock.
     """
-    was_interrupted = False
+    stop_at = float("inf")
     watched = [listener, client]
     while True:
         done, status = os.waitpid(process, os.WNOHANG)
         if done:
             status = os.waitstatus_to_exitcode(status)
-            return status, was_interrupted or status < 0
+            if status < 0 or stop_at < float("inf"):
+                spark.stop()
+            return status
+        if time.monotonic() > stop_at:
+            spark.stop()
         ready, _, _ = select.select(watched, [], [], POLL_SECONDS)
         if client in ready:
             signals = _received(client)
-            was_interrupted = was_interrupted or signals != bytes([signal.SIGWINCH])
+            if {*signals} != {signal.SIGWINCH}:
+                stop_at = min(stop_at, time.monotonic() + GRACE_SECONDS)
             if not signals:
                 watched.remove(client)
             for number in signals or [signal.SIGKILL]:
