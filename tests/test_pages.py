@@ -172,12 +172,14 @@ def schema() -> dict[str, dict[str, dict[str, str]]]:
 
 
 def check_sql(sql: str) -> None:
-    """Raise AssertionError for a table or column that is not there."""
+    """Raise AssertionError for a table that is not there, or a column; of int_ models a table."""
 
     def named(reference: re.Match[str]) -> str:
         name = reference[1]
         return f"{next(part for part, tables in schema().items() if name in tables)}.{name}"
 
+    for name in re.findall(r"\bint_\w+", sql):
+        return check_selector(name)
     sql = re.sub(r"\{\{ *ref\('(\w+)'\) *\}\}", named, sql)
     sql = re.sub(r"\{\{ *source\('(\w+)', '(\w+)'\) *\}\}", r"churn_\1.\2", sql)
     sql = sql.replace("{{ target.schema }}", "churn")
