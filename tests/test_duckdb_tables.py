@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shutil
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ ANSWERS: dict[str, list[Any]] = {
     "select a * 10 + b from (select stack(2, 1, 2, 3, 4) as (a, b))": [12, 34],
 }
 
+NEW_COLUMNS = ("week_start_date", "start_hour", "users", "sessions", "songs")
+
 
 @pytest.mark.parametrize("query", ANSWERS)
 def test_duckdb_answers_what_spark_is_asked(query: str) -> None:
@@ -76,10 +79,12 @@ def test_duckdb_makes_the_golden_tables(tmp_path: Path) -> None:
 
 
 @pytest.mark.thorough
-def test_the_features_of_the_guide_come_with_their_files(tmp_path: Path) -> None:
-    """The examples of CONTRIBUTING: a ratio takes two files, the count of a page six."""
-    ratio, count = blocks(ROOT / "CONTRIBUTING.md", "diff")
+def test_the_examples_of_the_guide_come_with_their_files(tmp_path: Path) -> None:
+    """Those of CONTRIBUTING: a mart takes three files, a ratio two, the count of a page six."""
+    mart, ratio, count = blocks(ROOT / "CONTRIBUTING.md", "diff")
     root = copy_of_project(tmp_path / "project")
+    shutil.copytree(ROOT / "docs", root / "docs")
+    assert len(apply(mart, root)) == 3
     assert len(apply(ratio, root)) == 2
     assert len(apply(count, root)) == 6
     (tmp_path / "golden").mkdir()
@@ -92,20 +97,27 @@ def test_the_features_of_the_guide_come_with_their_files(tmp_path: Path) -> None
         ("int_user_running_totals", "about_visits_to_date"),
         ("churn_features", "about_visits_to_date"),
         ("churn_features", "errors_per_session_to_date"),
+        *(("weekly_sessions_by_hour", name) for name in NEW_COLUMNS),
     }
     assert int(found["fct_user_days", "about_visits"][2]) > 0
+    sessions = found["weekly_sessions_by_hour", "sessions"][2]
+    assert sessions == found["weekly_sessions_by_platform_and_state", "sessions"][2]
 
 
 def apply(diff: str, root: Path) -> list[str]:
     """Add the lines of a diff after those that it shows, and return the names of its files."""
     names = []
-    for part in re.split("^ (?=models/)", diff, flags=re.MULTILINE)[1:]:
+    for part in re.split("^ (?=models/|docs/)", diff, flags=re.MULTILINE)[1:]:
         name, *lines = part.splitlines()
+        names.append(name)
+        if all(line[0] == "+" for line in lines):
+            assert not (root / name).exists()
+            (root / name).write_text("".join(f"{line[1:]}\n" for line in lines))
+            continue
         text = (root / name).read_text()
         kept = "\n".join(["", *(line[1:] for line in lines if line[0] == " "), ""])
         assert text.count(kept) == 1, f"{name}: {kept}"
         (root / name).write_text(text.replace(kept, "\n".join(["", *(x[1:] for x in lines), ""])))
-        names.append(name)
     return names
 
 
