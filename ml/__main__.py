@@ -52,6 +52,7 @@ RunId = Annotated[
   python -m ml train
   python -m ml train --compare       also the classifiers of public notebooks
   python -m ml train --leak          how good the popular way looks, and why
+  python -m ml train --mlflow        keep settings, figures and model in MLflow, too
   python -m ml train --target emr    the Spark settings of another dbt target
 """
 )
@@ -77,22 +78,36 @@ def train(
             "it is worth nothing.",
         ),
     ] = False,
+    mlflow: Annotated[
+        bool,
+        typer.Option(
+            "--mlflow",
+            help="Give the run to MLflow, too, where MLFLOW_TRACKING_URI says, else to a SQLite "
+            "file in --artifacts.",
+        ),
+    ] = False,
     artifacts: Artifacts = ARTIFACTS,
     target: Target = None,
     profiles_dir: Profiles = None,
 ) -> None:
     """Judge all candidates in a backtest, fit the one that is chosen on all, and say so."""
     # imported late, so that --help and usage errors answer at once
-    from ml import card
+    from ml import card, tracking
     from ml.leak import show_leak
     from ml.train import Settings
     from ml.train import train as train_model
 
+    if mlflow:
+        tracking.assert_installed()
     spark, found = _spark(target, profiles_dir)
     if leak:
         show_leak(spark, found, card.auc_in_use(artifacts), max_rows, console())
         return
-    train_model(spark, found, artifacts, Settings(max_rows, replicates, compare), console())
+    settings = Settings(max_rows, replicates, compare)
+    run_id = train_model(spark, found, artifacts, settings, console())
+    if mlflow:
+        version = tracking.log_run(artifacts, run_id)
+        console().print(f"In MLflow: version {version} of the model {tracking.NAME}.")
     console().print("Next: python -m ml score")
 
 

@@ -10,6 +10,7 @@ import math
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,7 +30,18 @@ from rich.table import Table
 from sklearn import metrics as sklearn_metrics
 from sklearn.linear_model import LogisticRegression
 
-from ml import card, choice, classics, figures, mixture, models, monitoring, reasons, store
+from ml import (
+    card,
+    choice,
+    classics,
+    figures,
+    mixture,
+    models,
+    monitoring,
+    reasons,
+    store,
+    tracking,
+)
 from ml import features as schema
 from ml.__main__ import main
 from ml.errors import LeakAlarm, TooLittleData
@@ -1354,6 +1366,63 @@ def test_a_model_is_the_same_from_its_file_and_its_parts_add_up(
     # the order of the rows makes no other model
     shuffled = fit(rows.sample(frac=1, random_state=1))
     assert shuffled.probability(some) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["mixture_of_4_types", "xgboost"])
+def test_mlflow_keeps_settings_figures_files_and_the_model(
+    rows: pd.DataFrame, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    model = models.CANDIDATES[name](rows)
+    interval = {"low": None, "high": None}
+    figures_of = {
+        name: {"all": {"roc_auc": {"value": 0.7, **interval}}, "paid": {}},
+        "recency": {
+            "all": {"roc_auc": {"value": 0.6, **interval}, "brier": {"value": None, **interval}}
+        },
+    }
+    texts = {
+        "run.json": {
+            "label": schema.LABEL,
+            "chosen": name,
+            "horizon_days": 10,
+            "fit": {"first": "2018-10-01", "last": "2018-11-20", "rows": len(rows)},
+            "user_share": 1.0,
+            "settings": {"max_rows": 100_000, "replicates": 200, "compare": False},
+        },
+        "metrics.json": {"chosen": name, "figures": figures_of},
+    }
+    artifacts = tmp_path / "artifacts"
+    explained = reasons.Explained.of(model, rows)
+    store.save_run(
+        artifacts, "a run", explained, {file: json.dumps(text) for file, text in texts.items()}
+    )
+    assert [tracking.log_run(artifacts, "a run") for _ in range(2)] == ["1", "2"]
+
+    (kept, _) = mlflow.search_runs(experiment_names=["churn"], output_format="list")
+    assert kept.info.run_name == kept.data.tags["model_run_id"] == "a run"
+    assert kept.data.params["chosen"] == name
+    assert kept.data.params["last_snapshot_date"] == "2018-11-20"
+    assert kept.data.metrics == {"roc_auc": 0.7, "roc_auc.recency": 0.6}
+    files = {each.path for each in mlflow.MlflowClient().list_artifacts(kept.info.run_id)}
+    assert {"model.json", "run.json", "metrics.json"} <= files
+    again = mlflow.pyfunc.load_model("models:/churn/2")
+    read = again.metadata.get_input_schema().input_names()
+    assert read == sorted({*model.reads})
+    some = rows.iloc[::7]
+    assert again.predict(some[read]).to_numpy() == pytest.approx(model.probability(some), abs=1e-12)
+    assert [path.name for path in tmp_path.iterdir()] == ["artifacts"]
+    assert store.runs(artifacts) == ["a run"]
+
+
+def test_train_says_what_mlflow_needs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    assert main(["train", "--mlflow"]) == 1
+    assert "--mlflow needs MLflow: `make setup` installs it." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", [*classics.classics()])
