@@ -178,8 +178,9 @@ def check_sql(sql: str) -> None:
         name = reference[1]
         return f"{next(part for part, tables in schema().items() if name in tables)}.{name}"
 
-    for name in re.findall(r"\bint_\w+", sql):
-        return check_selector(name)
+    if private := re.search(r"\bint_\w+", sql):
+        check_selector(private[0])
+        return
     sql = re.sub(r"\{\{ *ref\('(\w+)'\) *\}\}", named, sql)
     sql = re.sub(r"\{\{ *source\('(\w+)', '(\w+)'\) *\}\}", r"churn_\1.\2", sql)
     sql = sql.replace("{{ target.schema }}", "churn")
