@@ -147,9 +147,11 @@ rehearse-emr: $(READY_DEV) ## The build of EMR on a cluster of processes here, S
 	@python -m deploy.emr.rehearse $(ARGS)
 
 LOCK := uv pip compile --no-python-downloads --generate-hashes --no-header
-lock: $(READY) ## Write all requirements*.txt from requirements*.in, also of deploy and examples
-	@$(LOCK) --universal --python-version 3.10 --no-strip-extras requirements.in -o requirements.txt
-	@$(LOCK) --universal --python-version 3.10 --no-strip-extras requirements-dev.in -o requirements-dev.txt
+lock: $(READY) ## Write all requirements*.txt, of pyproject.toml and of deploy and examples
+	@$(LOCK) --universal --python-version 3.10 --no-strip-extras --extra report pyproject.toml \
+		-o requirements.txt
+	@$(LOCK) --universal --python-version 3.10 --no-strip-extras --all-extras pyproject.toml \
+		--constraint requirements.txt -o requirements-dev.txt
 	@echo uv | $(LOCK) --universal --python-version 3.10 --no-strip-extras - -o requirements-uv.txt
 	@$(LOCK) --python-platform x86_64-manylinux_2_28 --python-version 3.11 \
 		--constraint requirements.txt deploy/emr/requirements.in -o deploy/emr/requirements.txt

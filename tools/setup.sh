@@ -24,7 +24,7 @@ if [ -e .venv/.installing ] ||
     "$python" -m venv --clear .venv
 fi
 if [ "${1:-}" = dev ]; then
-    .venv/bin/python tools/install_packages.py requirements.txt requirements-dev.txt
+    .venv/bin/python tools/install_packages.py requirements-dev.txt
 else
     .venv/bin/python tools/install_packages.py requirements.txt
 fi
