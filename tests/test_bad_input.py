@@ -445,6 +445,7 @@ def test_no_name_is_in_any_table(corpus: Corpus) -> None:
 
 
 @pytest.mark.thorough
+@pytest.mark.nightly
 def test_ansi_mode_changes_no_row(corpus: Corpus, spark: SparkSession) -> None:
     """dbt-spark switches it off in session mode; a Thrift server or another client has it on."""
     project = corpus.project

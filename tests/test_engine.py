@@ -137,7 +137,9 @@ def test_a_command_says_why_it_starts_its_own_spark(checkout: Checkout) -> None:
 
 
 @pytest.mark.spark
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGKILL, marks=pytest.mark.nightly), signal.SIGINT]
+)
 def test_what_a_killed_command_began_ends_with_it(checkout: Checkout, number: int) -> None:
     java = checkout.java()
     endless = checkout.start(*DBT, "show", "--inline", ENDLESS)

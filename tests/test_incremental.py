@@ -135,6 +135,7 @@ def test_a_task_writes_one_date_after_the_other(days: Days) -> None:
     assert all(written == sorted(written) for written in dates.values())
 
 
+@pytest.mark.nightly
 def test_tables_go_back_and_dates_are_rebuilt(days: Days) -> None:
     """To the first build; the next one loads again what came later.
 
@@ -169,6 +170,7 @@ def test_tables_go_back_and_dates_are_rebuilt(days: Days) -> None:
     assert (changes["fct_user_days"], changes["churn_features"]) == ("replaced", "updated")
 
 
+@pytest.mark.nightly
 def test_a_file_that_changed_is_loaded_again_and_one_that_vanished_stays(
     make_project: MakeProject,
 ) -> None:

@@ -194,7 +194,7 @@ def test_columns_without_a_contract_are_those_of_the_query(
     columns = place.project.table("int_session_parts").columns
     assert columns[8:11] == ["songs", "paid_events", "about_visits"]
     place.write("d.json", [{**event, "sessionId": 99} for event in events[-50:]])
-    place.published(place.build())
+    assert place.build().ok().published_build
     assert place.project.table("int_session_parts").columns == columns
 
 
@@ -242,8 +242,14 @@ def test_a_rule_for_lines_holds_for_all_files_that_are_there(place: Place) -> No
 def test_a_full_refresh_refuses_to_lose_lines(place: Place) -> None:
     away = shutil.move(place.project.raw / "b.json", place.project.folder / "b.json")
     output = place.refused("--full-refresh")
+    shutil.move(away, place.project.raw / "b.json")
     assert "--full-refresh would lose" in output
     assert "1 file(s) that are no longer in" in output
+
+
+@pytest.mark.nightly
+def test_a_full_refresh_loses_lines_where_it_is_told_to(place: Place) -> None:
+    away = shutil.move(place.project.raw / "b.json", place.project.folder / "b.json")
     place.published(place.build("--full-refresh", drop_lines_of_vanished_files=True))
     shutil.move(away, place.project.raw / "b.json")
     assert place.build().ok().published_build
@@ -257,6 +263,12 @@ def test_another_folder_is_refused(place: Place, tmp_path: Path) -> None:
         f"This warehouse was loaded from {place.project.raw}, not from {other['raw_path']}"
         in output
     )
+
+
+@pytest.mark.nightly
+def test_a_folder_that_moved_is_loaded_from_there(place: Place, tmp_path: Path) -> None:
+    shutil.copytree(place.project.raw, tmp_path / "logs")
+    other = {"raw_path": str(tmp_path / "logs")}
     before = place.project.versions()
     place.build(landing_folder_moved=True, **other).ok()
     moved = place.project.versions()

@@ -6,6 +6,7 @@ Run by `make setup` with .venv's own Python. Steps that are done already are ski
 
 import base64
 import hashlib
+import importlib
 import os
 import platform
 import re
@@ -19,6 +20,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import IO
@@ -147,6 +149,8 @@ def main() -> int:
     # an earlier version of the project chose the target here
     Path(sysconfig.get_path("purelib"), "churn_target.pth").unlink(missing_ok=True)
     let_dbt_use_the_engine()
+    if sys.dont_write_bytecode:
+        compile_bytecode()
     make_folders()
     base_archive()
     check_archive()
@@ -422,6 +426,26 @@ def let_dbt_use_the_engine() -> None:
         "del sys.path[0]",
     )
     program.write_text(program.read_text().replace(own, "\n".join(ours)))
+
+
+# --- bytecode
+
+# with all that they import, what commands load
+LOADED = (
+    *("dbt.cli.main", "dbt.adapters.spark.impl", "dbt.adapters.spark.session", "pandas"),
+    *("altair", "duckdb", "sklearn.linear_model", "xgboost"),
+)
+
+
+def compile_bytecode() -> None:
+    """Compile packages where PYTHONDONTWRITEBYTECODE keeps Python from it.
+
+    Else each command would compile them again, for one second of its two.
+    """
+    sys.dont_write_bytecode = False
+    for name in LOADED:
+        with suppress(ImportError):  # not for each version of Python
+            importlib.import_module(name)
 
 
 # --- folders
