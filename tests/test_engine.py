@@ -96,6 +96,12 @@ def test_a_build_by_the_engine_is_published(checkout: Checkout) -> None:
 
 
 @pytest.mark.spark
+def test_a_command_may_read_the_whole_project(checkout: Checkout) -> None:
+    """dbt's parser in Rust has threads, which a fork lacks."""
+    checkout.dbt("--no-partial-parse", "parse").ok()
+
+
+@pytest.mark.spark
 def test_commands_see_each_edit(checkout: Checkout) -> None:
     for answer in ("first", "second"):
         macro = "{% macro answer() %}'" + answer + "'{% endmacro %}"

@@ -180,6 +180,23 @@ class Command:
         return 0
 
 
+def load() -> None:
+    """Import what commands use, and let dbt read the project once.
+
+    By reading one, dbt makes the code that reads and writes all its kinds of nodes. It reads the
+    project again for each command. Here it does so without its parser in Rust, whose threads a
+    fork does not have: a command would wait for them for ever.
+    """
+    for name in PRELOADED:
+        importlib.import_module(name)
+    from dbt.cli.main import dbtRunner
+
+    with tempfile.TemporaryDirectory(prefix="churn-engine-") as folder:
+        places = ("--target-path", folder, "--log-path", folder)
+        ours = ("--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR))
+        dbtRunner().invoke(["--quiet", "parse", "--no-static-parser", *places, *ours])
+
+
 def dump_at_once(value: Any, file: Any, **settings: Any) -> None:
     """json.dump by the encoder in C, which it leaves aside: dbt writes its manifest with it."""
     file.write(json.dumps(value, **settings))
@@ -187,8 +204,7 @@ def dump_at_once(value: Any, file: Any, **settings: Any) -> None:
 
 def main() -> int:
     idle_seconds, target, settings = float(sys.argv[1]), sys.argv[2], json.load(sys.stdin)
-    for name in PRELOADED:
-        importlib.import_module(name)
+    load()
     spark = Spark(settings)
     engine = os.getpid()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
