@@ -118,8 +118,6 @@ def test_what_a_failed_build_made_of_a_bad_file_goes_with_it(
     run = place.build()
     assert run.status != 0
     assert run.lines_with(r"Not published: no_bad_user failed \(user_id=bad\)")
-    # the same build again does not get it past the tests
-    assert place.build().lines_with("Not published: no_bad_user failed")
     place.write("c.json", events[-200:-100])
     run = place.build()
     assert run.lines_with(r"1 file\(s\) have changed and are loaded again: c\.json")

@@ -1175,7 +1175,15 @@ def test_users_train_the_same_model_from_rows_in_another_order(
             spark.sql(f"delete from mltest_ml.{table} where model_run_id = '{found.name}'")
 
 
-@pytest.mark.parametrize("cut", ["killed", "twice", "no probability", "a user less"])
+@pytest.mark.parametrize(
+    "cut",
+    [
+        "killed",
+        pytest.param("twice", marks=pytest.mark.nightly),
+        pytest.param("no probability", marks=pytest.mark.nightly),
+        "a user less",
+    ],
+)
 def test_readers_see_scores_only_after_they_were_written_and_checked(
     spark: SparkSession,
     artifacts: Path,
