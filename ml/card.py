@@ -230,119 +230,32 @@ def alarms(run: Mapping, figures: Figures, suspect_auc: float) -> list[str]:
 
 
 def model_card(run: Mapping, metrics: Mapping) -> str:
-    """MODEL_CARD.md, after the headings of Mitchell et al., Model Cards (FAT* 2019)."""
-    chosen, fit, backtest = run["chosen"], run["fit"], run["backtest"]
-    horizon, figures = run["horizon_days"], metrics["figures"]
-    lines = [
-        f"# Churn model {run['model_run_id']}",
-        "",
-        f"Chosen: **{model_name(chosen)}** (`{chosen}`). Trained {run['trained_at']}.",
-        "",
-        "## Intended use",
-        f"Rank the active users of a day by the chance that they cancel within {horizon} days, so "
-        "that a retention team looks at the likeliest first; the probability may be read as one. "
-        "Not for decisions that a user must live with (price, access), and not for causes: a "
-        "reason says what the model looked at, not what would change the outcome.",
-        "",
-        "## Data",
-        "- Population: users with an event in the 28 days before the snapshot who had not "
-        "cancelled before it. One row per user and daily snapshot.",
-        f"- Label: `{run['label']}`, a cancellation in the {horizon} days from the snapshot on. "
-        "A downgrade is not a churn.",
-        f"- Features: {len(run['features'])} columns of `churn_features`, all from events before "
-        "the snapshot (churn_features.yml lists them with units).",
-        f"- Fit: {fit['rows']:,} rows of {run['snapshots']} snapshot dates from {fit['first']} to "
-        f"{fit['last']}, of {run['user_share']:.0%} of the users, to bound the cost. Snapshots of "
-        "the first 28 days of the log, whose windows its start cuts, are left out only where 90 "
-        "days of others remain.",
-        "",
-        "## Backtest",
-        "Each candidate is fitted anew for each stretch of days, on the snapshots that lie "
-        f"{horizon} days before it: no outcome that a fit has seen reaches into the days that it "
-        "is judged on. One user in five (a hash of the id) is in no fit: `new_users` below.",
-        "",
-        "| fitted up to | judged on |",
-        "|---|---|",
-        *(f"| {o['fit_last']} | {o['test_first']} to {o['test_last']} |" for o in backtest),
-        "",
-        "## Choice",
-        "The simplest candidate whose log loss is within one standard error of the lowest one "
-        "(differences row by row, users resampled). It was then fitted on all days and users: the "
-        "figures below are the backtest's, and the estimate of what this model is worth.",
-        "",
-        "| candidate, simplest first | log loss | above the lowest | standard error |",
-        "|---|---|---|---|",
-        *(
-            f"| {model_name(name)} | {loss['log_loss']:.4f} | {loss['above_best']:.4f} "
-            f"| {loss['standard_error']:.4f} |"
-            for name, loss in run["losses"].items()
-        ),
-        "",
-        "## Figures of the backtest",
-        "With 95 % intervals of a bootstrap over users "
-        f"({run['settings']['replicates']} replicates). Baselines: "
-        f"{', '.join(map(model_name, BASELINES))}.",
-    ]
-    for cohort in ("all", "new_users"):
-        if cohort in figures[chosen]:
-            lines += ["", f"### {cohort} ({_size(metrics, cohort)})", ""]
-            named = {model_name(m): f[cohort] for m, f in figures.items()}
-            lines += _markdown("model", named, bold=model_name(chosen))
-    lines += ["", f"### {model_name(chosen)}, at the top of the list", ""]
-    lines += ["| share looked at | lift | recall |", "|---|---|---|"]
-    lines += [
-        f"| {p} % | {figure_text(figures[chosen]['all'][f'lift_at_{p}_percent'])} "
-        f"| {figure_text(figures[chosen]['all'][f'recall_at_{p}_percent'])} |"
-        for p in (1, 5, 10)
-    ]
-    segments = {
-        f"{c} ({_size(metrics, c)})": f
-        for c, f in figures[chosen].items()
-        if c not in ("all", "new_users")
-    }
-    lines += ["", f"### {model_name(chosen)}, by segment", "", *_markdown("segment", segments)]
-    lines += [
-        "",
-        f"### Calibration of {model_name(chosen)}",
-        "",
-        "The slope is that of a logistic regression of the outcome on the log odds of the "
-        "probability (Cox, Biometrika 45, 1958): 1 if right, below 1 where probabilities are too "
-        "extreme. The intercept is that of the same with the slope at 1: 0 if right, above 0 where "
-        "fewer users were predicted to cancel than did (Van Calster et al., BMC Medicine 17, "
-        "2019).",
-        "",
-        "| tenth by probability | rows | mean probability | churn rate |",
-        "|---|---|---|---|",
-    ]
-    lines += [
-        f"| {i + 1} | {b['rows']:,.0f} | {b['probability']:.4f} | {b['churn_rate']:.4f} |"
-        for i, b in enumerate(metrics["calibration"])
-    ]
-    lines += [
-        "",
-        "## Limits",
-        "- Snapshots of one user on following days are nearly the same: rows are many, users "
-        "are what counts, and the intervals resample users.",
-        "- The backtest is of one stretch of time; a change of season, price or product is not in "
-        "it. Train again when monitoring shows drift.",
-        f"- A ROC AUC above 0.80 would be a leak until shown otherwise; here it is "
-        f"{figures[chosen]['all']['roc_auc']['value'] or float('nan'):.3f}.",
-        "- The calibration error, the mean gap of the tenths above, is mostly noise in a small "
-        "backtest: with few churners even a perfect probability shows one. It has no interval.",
-        "",
-    ]
-    return "\n".join(lines)
+    """MODEL_CARD.md, of the template beside this file."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    figures = metrics["figures"]
+    return environment.get_template("model_card.md.j2").render(
+        run=run,
+        figures=figures,
+        cohorts=metrics["cohorts"],
+        calibration=metrics["calibration"],
+        shown=("base_rate", *SHOWN),
+        baselines=[model_name(name) for name in BASELINES],
+        by_model=lambda cohort: {
+            model_name(name): found[cohort] for name, found in figures.items()
+        },
+        model_name=model_name,
+        text=figure_text,
+    )
 
 
 def _known(value: float | None) -> float | None:
     return None if value is None or np.isnan(value) else float(value)
-
-
-def _size(metrics: Mapping, cohort: str) -> str:
-    size = metrics["cohorts"][cohort]
-    return (
-        f"{size['rows']:,} rows, {size['users']:,} users, {size['churned_users']:,} of them churn"
-    )
 
 
 def figure_text(
@@ -377,39 +290,3 @@ def _table(
             label, *(figure_text(figures[n], PRINTED[n][1], n == "roc_auc") for n in shown)
         )
     return table
-
-
-def _markdown(first: str, rows: Mapping[str, Mapping], bold: str | None = None) -> list[str]:
-    shown = ("base_rate", *SHOWN)
-    head = " | ".join(n.replace("_percent", " %").replace("_", " ") for n in shown)
-    lines = [f"| {first} | {head} |", "|---" * (len(shown) + 1) + "|"]
-    for name, figures in rows.items():
-        label = f"**{name}**" if name == bold else name
-        lines.append(f"| {label} | " + " | ".join(figure_text(figures[n]) for n in shown) + " |")
-    return lines
-
-
-def compared(recorded: Mapping, figures: Figures) -> str:
-    """One sentence: whether the figures equal those of metrics.json, to six digits."""
-    different = [
-        f"{model} {cohort} {name}"
-        for model, by_cohort in figures.items()
-        for cohort, by_name in by_cohort.items()
-        for name, figure in by_name.items()
-        if not _is_same(
-            recorded["figures"].get(model, {}).get(cohort, {}).get(name, {}).get("value"),
-            figure.value,
-        )
-    ]
-    if not different:
-        return "All figures equal those recorded at training."
-    return (
-        f"{len(different)} figures differ from those recorded at training, such as "
-        f"{different[0]}: the published features, or the libraries, have changed since."
-    )
-
-
-def _is_same(recorded: float | None, found: float) -> bool:
-    if recorded is None or _known(found) is None:
-        return recorded is None and _known(found) is None
-    return abs(recorded - found) <= 1e-6 * max(1.0, abs(recorded))
