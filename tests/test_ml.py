@@ -1376,6 +1376,7 @@ def test_a_model_is_the_same_from_its_file_and_its_parts_add_up(
     assert shuffled.probability(some) == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["mixture_of_4_types", "xgboost"])
 def test_mlflow_keeps_settings_figures_files_and_the_model(
     rows: pd.DataFrame, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
