@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
@@ -124,6 +125,52 @@ def check_leaks(rows: pd.DataFrame) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Data:
+    """Labelled rows of the dates from `first` to `last`, and the steps of the backtest on them."""
+
+    rows: pd.DataFrame
+    steps: Sequence[Origin]
+    first: date
+    last: date
+    snapshots: Snapshots
+
+    @classmethod
+    def read(cls, features: DataFrame, max_rows: int) -> Data:
+        """About `max_rows` rows. Raises TooLittleData, and ProjectError for NaN or infinity."""
+        per_day = rows_per_day(features)
+        last = max(per_day)
+        first = warm_start(min(per_day), last)
+        steps = origins(first, last, HORIZON_DAYS)
+        snapshots = Snapshots.of(per_day, ranges(first, steps), max_rows)
+        data = cls(snapshots.collected(features), steps, first, last, snapshots)
+        check_classes(data.first_fit, "first", MIN_CHURNERS)
+        check_classes(data.rows[data.rows["snapshot_date"] >= steps[0].test_first], "last", 1)
+        return data
+
+    @property
+    def first_fit(self) -> pd.DataFrame:
+        """What the first step of the backtest is fitted on."""
+        return self.rows[
+            (self.rows["snapshot_date"] <= self.steps[0].fit_last) & ~self.rows["is_new"]
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """What run.json says of it."""
+        return {
+            "fit": {
+                "first": self.first.isoformat(),
+                "last": self.last.isoformat(),
+                "rows": len(self.rows),
+            },
+            "user_share": self.snapshots.user_share,
+            "snapshots": len(self.snapshots.days),
+            "backtest": [
+                {name: day.isoformat() for name, day in asdict(step).items()} for step in self.steps
+            ],
+        }
+
+
 def backtest(
     rows: pd.DataFrame, steps_back: Sequence[Origin], candidates: Mapping[str, Fit]
 ) -> pd.DataFrame:
@@ -161,74 +208,67 @@ def train(
     store.assert_writable(spark, target)
     features = store.published_features(spark, target)
     with step("read the feature table"):
-        per_day = rows_per_day(features)
-        last = max(per_day)
-        first = warm_start(min(per_day), last)
-        steps_back = origins(first, last, HORIZON_DAYS)
-        snapshots = Snapshots.of(per_day, ranges(first, steps_back), settings.max_rows)
-        rows = snapshots.collected(features)
-        first_fit = rows[(rows["snapshot_date"] <= steps_back[0].fit_last) & ~rows["is_new"]]
-        check_classes(first_fit, "first", MIN_CHURNERS)
-        check_classes(rows[rows["snapshot_date"] >= steps_back[0].test_first], "last", 1)
+        data = Data.read(features, settings.max_rows)
     with step("look for leaks, one feature at a time"):
-        check_leaks(first_fit)
+        check_leaks(data.first_fit)
     judged: dict[str, Fit] = {**BASELINES, **CANDIDATES}
     if settings.compare:
         judged |= classics()
-    names = [*judged]
-    with step(f"backtest of {len(names)} models from {len(steps_back)} dates"):
-        predictions = backtest(rows, steps_back, judged)
+    with step(f"backtest of {len(judged)} models from {len(data.steps)} dates"):
+        predictions = backtest(data.rows, data.steps, judged)
         losses = choice.losses(predictions, list(CANDIDATES), settings.replicates)
         chosen = choice.simplest(losses)
     with step(f"figures with {settings.replicates} bootstrap replicates over users"):
-        found = card.all_figures(predictions, names, chosen, settings.replicates)
+        found = card.all_figures(predictions, [*judged], chosen, settings.replicates)
     with step(f"fit {model_name(chosen)} on all days and users"):
-        model = CANDIDATES[chosen](rows)
-        explained = reasons.Explained.of(model, rows)
-
-    trained_at = datetime.now(timezone.utc).replace(microsecond=0)
-    run_id = f"{trained_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+        model = CANDIDATES[chosen](data.rows)
+        explained = reasons.Explained.of(model, data.rows)
     run = {
-        "model_run_id": run_id,
-        "trained_at": trained_at.isoformat(),
-        "label": LABEL,
-        "horizon_days": HORIZON_DAYS,
-        "fit": {"first": first.isoformat(), "last": last.isoformat(), "rows": len(rows)},
-        "user_share": snapshots.user_share,
-        "snapshots": len(snapshots.days),
-        "backtest": [
-            {name: day.isoformat() for name, day in asdict(origin).items()} for origin in steps_back
-        ],
+        **_identity(),
+        **data.to_json(),
         "backtest_rows": len(predictions),
         "settings": asdict(settings),
-        "models": names,
+        "models": [*judged],
         "chosen": chosen,
         "losses": {name: asdict(loss) for name, loss in losses.items()},
         "features": TYPES,
         "categories": CATEGORIES,
-        "bins": monitoring.reference_bins(rows, model.probability),
+        "bins": monitoring.reference_bins(data.rows, model.probability),
     }
     metrics = card.metrics_json(run, predictions, found, explained.strengths())
     with step("save model and figures"):
-        folder = store.save_run(
-            artifacts,
-            run_id,
-            explained,
-            {
-                "run.json": json.dumps(run, indent=2),
-                "metrics.json": json.dumps(metrics, indent=2),
-                "MODEL_CARD.md": card.model_card(run, metrics),
-            },
-        )
+        texts = {
+            "run.json": json.dumps(run, indent=2),
+            "metrics.json": json.dumps(metrics, indent=2),
+            "MODEL_CARD.md": card.model_card(run, metrics),
+        }
+        folder = store.save_run(artifacts, run["model_run_id"], explained, texts)
         store.replace_model_runs(spark, target, card.model_run_rows(run, found))
     console.print(card.said(run))
     card.print_figures(console, chosen, found)
     console.print(f"Model card: {folder / 'MODEL_CARD.md'}", soft_wrap=True)
-    against = card.alarms(run, found, SUSPECT_AUC) or _worse(artifacts, run, rows, predictions)
+    against = card.alarms(run, found, SUSPECT_AUC) or _worse(artifacts, run, data.rows, predictions)
+    _put_in_use(artifacts, run["model_run_id"], against, console)
+    return run["model_run_id"]
+
+
+def _identity() -> dict[str, Any]:
+    """What tells a run from all others, and what its models predict."""
+    trained_at = datetime.now(timezone.utc).replace(microsecond=0)
+    return {
+        "model_run_id": f"{trained_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
+        "trained_at": trained_at.isoformat(),
+        "label": LABEL,
+        "horizon_days": HORIZON_DAYS,
+    }
+
+
+def _put_in_use(artifacts: Path, run_id: str, against: Sequence[str], console: Console) -> None:
+    """Put a run in use unless sentences speak against it; raise Alarm where none is in use then."""
     if not against:
         store.put_in_use(artifacts, run_id)
         console.print(f"Run {run_id} is in use from now on.")
-        return run_id
+        return
     kept = store.run_in_use(artifacts)
     sentence = (
         f"Run {run_id} is not put in use: {' '.join(against)} Do it all the same with: "
@@ -237,7 +277,6 @@ def train(
     if kept is None:
         raise Alarm(sentence)
     console.print(f"{sentence}\nStill in use: {kept}.")
-    return run_id
 
 
 def _worse(

@@ -50,16 +50,6 @@ class Behaviour:
     numbers: Mapping[str, Any]
     """The sections of behaviour.yml that are plain numbers."""
 
-    def numbers_of(self, **wanted: str) -> NDArray[np.int64]:
-        """Numbers of the states with this auth, level or page."""
-        return np.array(
-            [
-                number
-                for number, state in enumerate(self.states)
-                if all(getattr(state, name) == value for name, value in wanted.items())
-            ]
-        )
-
 
 def scenarios() -> list[str]:
     return list(_file()["scenarios"])
