@@ -128,8 +128,7 @@ class Place:
 
     def forget(self, *options: str, ids: str = FIRST) -> Run:
         self.users.write_text(f"{ids}\n")
-        variables = json.dumps({"raw_path": str(self.project.raw)})
-        options = ("--user-file", str(self.users), "--vars", variables, *options)
+        options = ("--user-file", str(self.users), *options)
         with environment({"DBT_PROJECT_DIR": str(self.project.root)}):
             return self.project.operate("forget", *options)
 

@@ -243,8 +243,6 @@ def rebuild(
     epilog="""Examples:
   python -m warehouse forget --user-file users.txt --dry-run
   python -m warehouse forget --user-file users.txt
-  python -m warehouse forget --user-file users.txt \\
-      --vars '{raw_path: /path/to/logs}'
 """
 )
 def forget(
@@ -260,7 +258,11 @@ def forget(
     ],
     variables: Annotated[
         str | None,
-        typer.Option("--vars", metavar="YAML", help="Vars of the `dbt build` that it runs."),
+        typer.Option(
+            "--vars",
+            metavar="YAML",
+            help="Vars of the `dbt build` that it runs, on the warehouse's own landing folder.",
+        ),
     ] = None,
     dry_run: DryRun = False,
     wait: Wait = None,
@@ -273,13 +275,15 @@ def forget(
     still read one fail, and loading the same raw files leaves these users out. If it was killed,
     run it again.
     """
-    from warehouse.forget import dbt_build
+    from warehouse.forget import dbt_build, variables_of_build
     from warehouse.forget import forget as erase
 
-    def build() -> bool:
-        return dbt_build(target, profiles_dir, variables)
-
     with _connect(target, profiles_dir) as connection:
+        of_build = variables_of_build(connection, variables)
+
+        def build() -> bool:
+            return dbt_build(target, profiles_dir, of_build)
+
         erase(connection, user_file, build, dry_run, _say, wait)
 
 

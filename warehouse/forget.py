@@ -7,6 +7,7 @@ forgotten user out by them, too. Ids are in no SQL: their hashes are.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import secrets
 from collections.abc import Callable, Collection, Mapping
@@ -19,7 +20,7 @@ from warehouse.connection import Connection, is_one_of, text
 from warehouse.errors import ProjectError
 from warehouse.lock import Say
 from warehouse.maintain import ORPHAN_HOURS_MIN, all_tables, utc
-from warehouse.origin import carried_origin, origins, say_origin
+from warehouse.origin import carried_origin, landing_folder, origins, say_origin
 from warehouse.publications import (
     Tags,
     Versions,
@@ -125,7 +126,25 @@ def forget(
             say(sentence)
 
 
-def dbt_build(target: str | None, profiles_dir: Path | None, variables: str | None) -> bool:
+def variables_of_build(connection: Connection, given: str | None) -> str:
+    """Vars of `dbt build`, as JSON: those that are given, and the warehouse's own landing folder.
+
+    Raises ProjectError where what is given is no mapping in YAML.
+    """
+    import yaml
+
+    try:
+        variables = yaml.safe_load(given or "{}")
+    except yaml.YAMLError:
+        variables = None
+    if not isinstance(variables, dict):
+        raise ProjectError(f"--vars {given} is no mapping: write it as '{{name: value}}'.")
+    if folder := landing_folder(connection):
+        variables.setdefault("raw_path", folder)
+    return json.dumps(variables)
+
+
+def dbt_build(target: str | None, profiles_dir: Path | None, variables: str) -> bool:
     """`dbt build` in this process, as its Spark is on the warehouse; whether readers see it."""
     from dbt.cli.main import dbtRunner
 

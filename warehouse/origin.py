@@ -1,13 +1,15 @@
 """What a table was made from, as the commit that wrote its rows says it.
 
 The value is `<checksum of the code> <snapshot of base_events> <first date of the log> <last date>
-<last complete date>`, `-` where there is none. dbt writes it (macros/origins.sql).
+<last complete date>`, `-` where there is none; of base_events also the landing folder. It is dbt that
+writes it (macros/origins.sql).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from urllib.parse import unquote
 
 from warehouse.connection import Connection
 
@@ -58,6 +60,14 @@ def _origin(
             return origin
         snapshot = parent
     return None
+
+
+def landing_folder(connection: Connection) -> str | None:
+    """The folder that the lines of the warehouse were loaded from; None where it does not say."""
+    table = f"{connection.target.staging}.base_events"
+    is_there = table in connection.tables(connection.target.staging)
+    words = origins(connection, [table] if is_there else []).get(table, "").split()
+    return unquote(words[5]) if len(words) > 5 else None
 
 
 def base_snapshot(origin: str) -> int | None:
