@@ -211,7 +211,7 @@ def test_a_dry_run_and_an_unknown_id_change_nothing(place: Place) -> None:
     before = place.project.versions()
     unknown = place.forget(ids=f"{FIRST}\nnobody-1\n\nnobody-2")
     assert unknown.status == 1
-    assert unknown.lines_with("is of the user on line 2, 4, so nothing was changed")
+    assert unknown.lines_with("has no line of the user on line 2, 4, so nothing was changed")
     dry = place.forget("--dry-run").ok()
     assert dry.lines_with(r"^Would forget 1 user\(s\): \d+ lines of 3 file\(s\) and 1 score\(s\)")
     assert FIRST not in dry.output
@@ -237,8 +237,8 @@ def test_a_user_is_in_no_file_any_more(place: Place) -> None:
     assert place.files_with(FIRST) == []
     assert place.files_with(SECOND)
     assert run.lines_with("python -m ml score --first 2018-11-01 --last 2018-11-01$")
-    for counts in ("score_bins", "score_outcomes"):
-        left = place.project.source(f"ml.{counts}").select("snapshot_date").collect()
+    for table in ("score_bins", "score_outcomes"):
+        left = place.project.source(f"ml.{table}").select("snapshot_date").collect()
         assert [str(row[0]) for row in left] == ["2018-11-02"]
     forgotten = place.project.table("base_events").where("reject_reason = 'forgotten_user'")
     assert forgotten.count() == lines

@@ -1,7 +1,7 @@
 """What a table was made from, as the commit that wrote its rows says it.
 
 The value is `<checksum of the code> <snapshot of base_events> <first date of the log> <last date>
-<last complete date>`, `-` where there is none; of base_events also the landing folder. It is dbt that
+<last complete date>`, `-` where there is none. That of base_events ends in the landing folder. dbt
 writes it (macros/origins.sql).
 """
 
