@@ -52,7 +52,7 @@ RunId = Annotated[
   python -m ml train
   python -m ml train --compare       also the classifiers of public notebooks
   python -m ml train --leak          how good the popular way looks, and why
-  python -m ml train --mlflow        keep settings, figures and model in MLflow, too
+  python -m ml train --mlflow        keep the run in MLflow, too
   python -m ml train --target emr    the Spark settings of another dbt target
 """
 )
