@@ -7,6 +7,7 @@ the project needs the package.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import os
@@ -26,11 +27,12 @@ MODEL_CODE = Path(__file__).with_name("mlflow_model.py")
 
 
 def assert_installed() -> None:
-    """Raise ProjectError, before any work is done, where MLflow is not installed."""
-    try:
-        import mlflow  # noqa: F401
-    except ImportError as error:
-        raise ProjectError("--mlflow needs MLflow: `make setup` installs it.") from error
+    """Raise ProjectError, before any work is done, where MLflow is not installed.
+
+    Looks for it without an import, which would come before the settings of `_mlflow`.
+    """
+    if importlib.util.find_spec("mlflow") is None:
+        raise ProjectError("--mlflow needs MLflow: `make setup` installs it.")
 
 
 def log_run(artifacts: Path, run_id: str) -> str:
