@@ -160,24 +160,26 @@ def difference(
 def _rows(versions: Sequence[str], key: list[str], values: list[str], is_counted: bool) -> str:
     """One row per key: its columns, `added` and `removed` rows, names of columns that `changed`.
 
-    Other columns are the structs `old_row` and `new_row`. A comparison stands once in the query:
-    of an expression with 40 comparisons in 40 places no plan comes.
+    Other columns are there twice, as `old <name>` and `new <name>`. Each comparison stands once in
+    the query, and no column in a struct: of tables with 40 columns Spark would make no plan.
     """
     names = ", ".join(key)
-    struct = f"struct({', '.join(values)})" if values else "struct(1)"
-    sides = [
-        f"(select {names}, count(*) as copies, struct(1) as other from {version} group by {names})"
-        if is_counted
-        else f"(select {names}, 1L as copies, {struct} as other from {version})"
-        for version in versions
-    ]
+    sides = []
+    for age, version in zip(("old", "new"), versions, strict=True):
+        others = "".join(f", {name} as `{age} {name}`" for name in values)
+        sides.append(
+            f"(select {names}, count(*) as copies from {version} group by {names})"
+            if is_counted
+            else f"(select {names}, 1L as copies{others} from {version})"
+        )
     same_key = " and ".join(f"o.{name} <=> n.{name}" for name in key)
     of_key = ", ".join(f"if(n.copies is null, o.{name}, n.{name}) as {name}" for name in key)
-    changes = ", ".join(f"if(o.other.{c} <=> n.other.{c}, null, '{c}')" for c in values)
+    both = "".join(f", `{age} {name}`" for name in values for age in ("old", "new"))
+    changes = ", ".join(f"if(`old {c}` <=> `new {c}`, null, '{c}')" for c in values)
     none = "cast(array() as array<string>)"
     changed = f"if(o.copies = n.copies, array_compact(array({changes})), {none})"
     return (
-        f"select {of_key}, o.other as old_row, n.other as new_row, "
+        f"select {of_key}{both}, "
         "coalesce(o.copies, 0) as old_copies, coalesce(n.copies, 0) as new_copies, "
         "greatest(coalesce(n.copies, 0) - coalesce(o.copies, 0), 0) as added, "
         "greatest(coalesce(o.copies, 0) - coalesce(n.copies, 0), 0) as removed, "
@@ -195,9 +197,7 @@ def _examples(connection: Connection, rows: str, key: list[str], columns: list[s
     def as_text(value: str) -> str:
         return f"coalesce(string({value}), 'null')"
 
-    values = "".join(
-        f", {as_text(f'{row}.{c}')}" for c in columns for row in ("old_row", "new_row")
-    )
+    values = "".join(f", {as_text(f'`{age} {c}`')}" for c in columns for age in ("old", "new"))
     texts = map(as_text, key)
     found = connection.rows(
         f"select kind, array({', '.join(texts)}){values} from ("
