@@ -157,6 +157,23 @@ def test_the_first_spark_of_python_leaves_an_archive_to_those_after_it(
     assert takes in started() and classes.read_bytes().endswith(b"whole")
 
 
+def test_no_python_is_started_to_look_for_data_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shim, echo = tmp_path / "bin" / "java", tmp_path / "echo"
+    shim.parent.mkdir()
+    echo.write_text('#!/bin/sh\necho "$PYSPARK_DRIVER_PYTHON $PYSPARK_PYTHON"\n')
+    echo.chmod(0o755)
+    setup_environment.write_shim(shim, machine=echo)
+    monkeypatch.delenv("CHURN_JAVA", raising=False)
+    for name in ("PYSPARK_DRIVER_PYTHON", "PYSPARK_PYTHON"):
+        monkeypatch.setenv(name, "python")
+    path = f"{setup_environment.SPARK}/conf/:a.jar"
+    for last, found in (("pyspark-shell", "none"), ("spark-internal", "none"), ("a.py", "python")):
+        started = subprocess.check_output([shim, "-cp", path, "Main", last], text=True)
+        assert started.split() == [found, "python"]
+
+
 @pytest.mark.spark
 def test_spark_takes_its_classes_from_the_archive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CHURN_JAVA", raising=False)

@@ -53,6 +53,9 @@ JAVA_VERSIONS = ("17", "21")  # those that Spark 4.1 supports
 # jars are listed once each. An archive of another Java or class path is passed over. The first
 # Spark that Python starts writes the archive at its end, when Python has gone already.
 # Hadoop gives files the rights of its own setting, whatever the umask of the process.
+# Of a Java that Python started, Spark takes PYSPARK_DRIVER_PYTHON to look for data sources that are
+# written in Python, at the first read of a file, for a second; there are none. Functions in Python
+# run on PYSPARK_PYTHON.
 # Comet's library (145 MB), where it is not found, is unpacked at every start, and it writes a line
 # to the console that it is there. Without a library Comet leaves all to Spark.
 SHIM_TEXT = """\
@@ -101,6 +104,10 @@ done
 if [ -n "$is_spark" ]; then
     set -- "-Dlog4j2.configurationFile=$conf/log4j2.properties" "$@"
     set -- "-Dspark.hadoop.fs.permissions.umask-mode=$(umask)" "$@"
+    case $before in pyspark-shell | spark-internal)
+        PYSPARK_DRIVER_PYTHON=none
+        export PYSPARK_DRIVER_PYTHON
+    esac
     if [ -d "$comet" ]; then
         COMET_LOG_LEVEL=${{COMET_LOG_LEVEL:-error}}
         export COMET_LOG_LEVEL
