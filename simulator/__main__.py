@@ -150,14 +150,10 @@ def _write(settings: Settings, out: Path, workers: int) -> int:
 
 @contextmanager
 def _progress(console: Console) -> Iterator[Told]:
-    columns = TextColumn("{task.description:>6}"), BarColumn(), MofNCompleteColumn()
-    with Progress(
-        *columns,
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bars:
+    name, done_of_all = TextColumn("{task.description:>6}"), MofNCompleteColumn()
+    columns = name, BarColumn(), done_of_all, TimeRemainingColumn()
+    quiet = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=quiet) as bars:
         tasks = {step: bars.add_task(step, total=None) for step in ("users", "days")}
         yield lambda step, done, total: bars.update(tasks[step], completed=done, total=total)
 

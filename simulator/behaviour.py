@@ -63,32 +63,26 @@ def load_behaviour(scenario: str = "baseline") -> Behaviour:
     """
     content = _file()
     usual = _rows(content["transitions"])
-    by_type = [usual] + [
-        {state: row | changes.get(state, {}) for state, row in usual.items()}
-        for name in list(content["account_types"])[1:]
-        for changes in [_rows(content["changes"][name])]
-    ]
+    by_type = []
+    for name in content["account_types"]:
+        changes = _rows(content["changes"].get(name, {}))
+        by_type.append({state: row | changes.get(state, {}) for state, row in usual.items()})
     states = tuple(sorted(set(usual) | {target for row in usual.values() for target in row}))
-    changes = content["scenarios"][scenario].get("changes", [])
-    changed = [{state: _change(state, row, changes) for state, row in rows.items()}
-               for rows in by_type]  # fmt: skip
+    what_changes = content["scenarios"][scenario]
+    changed = [{state: _change(state, row, what_changes.get("changes", []))
+                for state, row in rows.items()} for rows in by_type]  # fmt: skip
     shares = np.array(list(content["account_types"].values()))
     return Behaviour(
         types=tuple(content["account_types"]),
         type_shares=shares / shares.sum(),
         states=states,
-        next_state=np.array([[_table(rows, states) for rows in all_rows]
-                             for all_rows in (by_type, changed)]),
-        first_state=np.array(
-            [_steps(_first_pages(content["new_session"], state), states) for state in states]
-        ),
-        methods={
-            page: (method, int(status))
-            for key, pages in content["pages"].items()
-            for method, status in [key.split()]
-            for page in pages
-        },
-        scenario_days=content["scenarios"][scenario].get("days"),
+        next_state=np.array([[[_steps(rows.get(state, {}), states) for state in states]
+                              for rows in all_rows] for all_rows in (by_type, changed)]),
+        first_state=np.array([_steps(_first_pages(content["new_session"], state), states)
+                              for state in states]),
+        methods={page: (key.split()[0], int(key.split()[1]))
+                 for key, pages in content["pages"].items() for page in pages},
+        scenario_days=what_changes.get("days"),
         numbers={name: content[name] for name in ("rates", "calendar", "accounts", "songs")},
     )  # fmt: skip
 
@@ -138,16 +132,9 @@ def _change(source: State, row: Row, changes: list[dict[str, Any]]) -> Row:
 
 def _first_pages(content: Mapping[str, Mapping[str, float]], before: State) -> Row:
     """Probabilities of the first page of a session; empty for somebody who has cancelled."""
-    for visitor, weights in content.items():
-        if parse_visitor(visitor) == (before.auth, before.level):
-            total = sum(weights.values())
-            return {State(before.auth, before.level, page): w / total
-                    for page, w in weights.items()}  # fmt: skip
-    return {}
-
-
-def _table(rows: dict[State, Row], states: tuple[State, ...]) -> list[NDArray[np.uint8]]:
-    return [_steps(rows.get(state, {}), states) for state in states]
+    weights = content.get(f"{before.auth.lower()}/{before.level}", {})
+    total = sum(weights.values())
+    return {State(before.auth, before.level, page): w / total for page, w in weights.items()}
 
 
 def _steps(row: Row, states: tuple[State, ...]) -> NDArray[np.uint8]:

@@ -14,7 +14,6 @@ from typing import Annotated
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.json
 import typer
 from rich.console import Console
@@ -121,11 +120,9 @@ def figures(log: Totals, type_of_user: pd.Series | None = None) -> pd.Series:
 
 
 def _distribution(name: str, values: pd.Series) -> dict[str, float]:
-    quartiles = values.quantile([0.25, 0.5, 0.75])
-    return {f"{name} mean": values.mean()} | {
-        f"{name} {label}": value
-        for label, value in zip(("quartile", "median", "upper quartile"), quartiles, strict=True)
-    }
+    parts = {"quartile": 0.25, "median": 0.5, "upper quartile": 0.75}
+    quantiles = {f"{name} {label}": values.quantile(share) for label, share in parts.items()}
+    return {f"{name} mean": values.mean()} | quantiles
 
 
 def _churn_rate(churned: pd.Series, days: pd.Series) -> float:
@@ -161,14 +158,14 @@ def raw(folder: Path) -> Iterator[pd.DataFrame]:
     schema = pa.schema({"ts": pa.int64(), "userId": pa.string(), "sessionId": pa.int64(),
                         "page": pa.string(), "level": pa.string()})  # fmt: skip
     for table in read_raw(folder, schema):
-        user = table["userId"]
+        events = table.to_pandas()
         yield pd.DataFrame(
             {
-                "user": pc.if_else(pc.equal(user, ""), None, user).to_pandas(),
-                "session": table["sessionId"].to_pandas(),
-                "seconds": table["ts"].to_pandas() // 1000,
-                "page": table["page"].to_pandas(),
-                "is_paid": pc.equal(table["level"], "paid").to_pandas(),
+                "user": events["userId"].mask(events["userId"] == ""),
+                "session": events["sessionId"],
+                "seconds": events["ts"] // 1000,
+                "page": events["page"],
+                "is_paid": events["level"] == "paid",
             }
         )
 
@@ -179,28 +176,18 @@ def read_raw(folder: Path, schema: pa.Schema) -> Iterator[pa.Table]:
     if not files:
         raise ValueError(f"no *.json or *.json.gz in {folder}")
     options = pyarrow.json.ParseOptions(schema, unexpected_field_behavior="ignore")
-    for path in files:
-        yield _read_file(path, options)
-
-
-def _read_file(path: Path, options: pyarrow.json.ParseOptions) -> pa.Table:
     try:
-        with pa.input_stream(str(path)) as stream:
-            return pyarrow.json.read_json(stream, parse_options=options)
+        for path in files:
+            with pa.input_stream(str(path)) as stream:
+                yield pyarrow.json.read_json(stream, parse_options=options)
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path}: {error}") from error
 
 
 def measure_simulated(settings: Settings) -> pd.Series:
     """Figures of a simulated log."""
-    console = Console(stderr=True)
-    pieces = track(
-        simulated(settings),
-        "simulate",
-        total=chunk_count(settings),
-        console=console,
-        transient=True,
-    )
+    console, chunks = Console(stderr=True), chunk_count(settings)
+    pieces = track(simulated(settings), "simulate", chunks, console=console, transient=True)
     number = np.arange(settings.users)
     types = np.array(settings.behaviour.types)[account_type(settings, number)[0]]
     return figures(add_up(map(totals, pieces)), pd.Series(types, index=number))
@@ -271,8 +258,7 @@ def _print(table: pd.DataFrame) -> None:
             str(name), f"{row['real']:.4g}", f"{row['measured']:.4g}",
             f"{row['deviation_percent']:+.1f} %", row["remark"],
         )  # fmt: skip
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    console.print(shown)
+    Console(width=None if sys.stdout.isatty() else 140).print(shown)
 
 
 if __name__ == "__main__":

@@ -18,11 +18,11 @@ from simulator.settings import Settings
 
 Bytes = bytes | memoryview
 Event = dict[str, Any]
+Change = Event | Callable[[Event], Event]  # new values of some fields, perhaps made from the event
 
 DAY = 86_400_000
 YEAR = 365 * DAY
 STAGED, DUPLICATE = "staged", "duplicate"
-PSEUDO_USER_ID = "1261737"
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ def kinds(last_millisecond: int) -> list[Kind]:
     """
     return [
         # seen in the real sets
-        _staged("pseudo_user", _pseudo_user),
+        _staged("pseudo_user", _PSEUDO_USER),
         _staged("encoded_twice", lambda e: {"artist": encoded_twice(e["artist"] + " é")}),
-        _staged("song_named_nan", lambda e: {"song": "NaN"}),
-        _staged("shortest_song", lambda e: {"length": 0.522}),
-        _staged("longest_song", lambda e: {"length": 3024.66567}),
+        _staged("song_named_nan", {"song": "NaN"}),
+        _staged("shortest_song", {"length": 0.522}),
+        _staged("longest_song", {"length": 3024.66567}),
         _staged("level_change", lambda e: {"level": "free" if e["level"] == "paid" else "paid"}),
         _staged("before_registration", lambda e: {"registration": e["ts"] + DAY}),
         _staged("registration_float", lambda e: {"registration": e["registration"] + 0.0,
@@ -55,17 +55,16 @@ def kinds(last_millisecond: int) -> list[Kind]:
         Kind("line_twice", DUPLICATE, lambda line: line),
         # odd, but an event all the same
         _staged("numeric_user", lambda e: {"userId": int(e["userId"]), "status": 201}),
-        _staged("unknown_page", lambda e: {"page": "Karaoke"}),
-        _staged("more_fields", lambda e: {"device": "tablet", "status": 202}),
+        _staged("unknown_page", {"page": "Karaoke"}),
+        _staged("more_fields", {"device": "tablet", "status": 202}),
         # fields that cannot be
         *_rejected("missing_timestamp", ts_null={"ts": None}, ts_absent={"ts": _ABSENT}),
         *_rejected("missing_page", page_null={"page": None}, page_empty={"page": ""},
                    page_absent={"page": _ABSENT}),
         *_rejected("missing_session", session_null={"sessionId": None},
                    session_absent={"sessionId": _ABSENT}),
-        *_rejected("timestamp_out_of_range", ts_zero={"ts": 0}, ts_negative={"ts": -1}),
-        _changed("ts_in_seconds", "rejected:timestamp_out_of_range",
-                 lambda e: {"ts": e["ts"] // 1000}),
+        *_rejected("timestamp_out_of_range", ts_zero={"ts": 0}, ts_negative={"ts": -1},
+                   ts_in_seconds=lambda e: {"ts": e["ts"] // 1000}),
         *_rejected("far_from_the_log", years_early={"ts": last_millisecond - 4 * YEAR}),
         *_rejected("later_than_its_file", end_of_2099={"ts": 4_102_444_799_000}),
         *_rejected("length_out_of_range", length_negative={"length": -0.5},
@@ -103,34 +102,28 @@ def encoded_twice(text: str) -> str:
 _ABSENT = object()
 
 
-def _pseudo_user(_: Event) -> Event:
-    nobody = dict.fromkeys(("location", "userAgent", "lastName", "firstName", "registration",
-                            "gender"))  # fmt: skip
-    songless = dict.fromkeys(("artist", "song", "length"), _ABSENT)
-    return {"userId": PSEUDO_USER_ID, "page": "Home", "auth": "Logged Out", "method": "GET",
-            **nobody, **songless}  # fmt: skip
+_PSEUDO_USER: Event = (
+    {"userId": "1261737", "page": "Home", "auth": "Logged Out", "method": "GET"}
+    | dict.fromkeys(("location", "userAgent", "lastName", "firstName", "registration", "gender"))
+    | dict.fromkeys(("artist", "song", "length"), _ABSENT)
+)
 
 
-def _staged(name: str, change: Callable[[Event], Event]) -> Kind:
+def _staged(name: str, change: Change) -> Kind:
     return _changed(name, STAGED, change)
 
 
-def _always(change: Event) -> Callable[[Event], Event]:
-    return lambda _: change
+def _rejected(reason: str, **changes: Change) -> list[Kind]:
+    return [_changed(name, f"rejected:{reason}", change) for name, change in changes.items()]
 
 
-def _rejected(reason: str, **changes: Event) -> list[Kind]:
-    return [
-        _changed(name, f"rejected:{reason}", _always(change)) for name, change in changes.items()
-    ]
-
-
-def _changed(name: str, outcome: str, change: Callable[[Event], Event]) -> Kind:
+def _changed(name: str, outcome: str, change: Change) -> Kind:
     """A kind that gives some fields of an event other values; _ABSENT leaves them out."""
 
     def make(line: bytes) -> bytes:
         event = json.loads(line)
-        fields = {k: v for k, v in {**event, **change(event)}.items() if v is not _ABSENT}
+        event |= change(event) if callable(change) else change
+        fields = {name: value for name, value in event.items() if value is not _ABSENT}
         return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
 
     return Kind(name, outcome, make)

@@ -114,11 +114,11 @@ class _Chain:
             session=none.copy(),
             item=none.copy(),
         )
-        early = np.arange(len(begin))
+        early = walkers.place
         while len(early):
-            walkers.time[early] = self._next_start(walkers, early)
+            self._wait(walkers, early)
             early = early[walkers.time[early] < begin[early] - who.idle_seconds[early]]
-        self._open_sessions(walkers, np.arange(len(begin)))
+        self._open_sessions(walkers, walkers.place)
         return walkers
 
     def _record(self, walkers: _Walkers, who: Accounts) -> Events:
@@ -156,27 +156,24 @@ class _Chain:
         w.song[~is_song] = NO_SONG
         restarting = np.flatnonzero(ends & ~cancelled)
         if len(restarting):
-            w.time[restarting] = self._next_start(w, restarting)
+            self._wait(w, restarting)
             self._open_sessions(w, restarting)
-
         leaves = cancelled | (w.time >= self._end)
         if leaves.any():
             outcome.last_state[w.place[leaves]] = before[leaves]
             w.keep(~leaves)
 
-    def _next_start(self, walkers: _Walkers, which: Ints) -> Ints:
-        """Start of the next session of some users."""
-        random = walkers.random[which]
-        start = self._calendar.next_start(walkers.time[which], walkers.idle_seconds[which], random)
-        walkers.random[which] = random
-        return start
+    def _wait(self, walkers: _Walkers, which: Ints) -> None:
+        """Moves some users to the start of their next session."""
+        w = walkers
+        w.time[which] = self._calendar.next_start(
+            w.time[which], w.idle_seconds[which], w.random, which
+        )
 
     def _open_sessions(self, walkers: _Walkers, which: Ints) -> None:
         """Lets some users begin a session with the auth and level that they have."""
         w = walkers
-        random = w.random[which]
-        w.state[which] = self._first_state[w.state[which], below(draw(random), STEPS)]
-        w.random[which] = random
+        w.state[which] = self._first_state[w.state[which], below(draw(w.random, which), STEPS)]
         w.session[which] += 1
         w.item[which] = 0
         w.song[which] = NO_SONG
@@ -185,9 +182,7 @@ class _Chain:
 
     def _play(self, walkers: _Walkers, which: Ints) -> None:
         """Starts a song at the present time of some users."""
-        random = walkers.random[which]
-        song = self._songs.draw(random)
-        walkers.random[which] = random
+        song = self._songs.played(draw(walkers.random, which))
         walkers.song[which] = song
         walkers.song_end[which] = walkers.time[which] + self._songs.whole_seconds[song]
 
@@ -209,9 +204,9 @@ class Songs:
         self.lengths[: len(given)] = given
         self.whole_seconds = self.lengths.astype(np.int64)
 
-    def draw(self, random: Words) -> Ints:
+    def played(self, words: Words) -> Ints:
         """Ranks from 0 of songs that are played; between two points of the table, as 1/rank."""
-        log_rank = np.interp(uniform(draw(random)), self._shares, self._log_ranks)
+        log_rank = np.interp(uniform(words), self._shares, self._log_ranks)
         return np.minimum(np.exp(log_rank).astype(np.int64) - 1, self.count - 1)
 
 
@@ -233,23 +228,23 @@ class Calendar:
             days_off(first, days, self._numbers), 2
         )
 
-    def next_start(self, time: Ints, idle_seconds: Floats, random: Words) -> Ints:
-        """Start of each user's session after the one that ended at `time`; moves `random` on."""
-        start = np.empty_like(time)
+    def next_start(self, time: Ints, idle_seconds: Floats, random: Words, which: Ints) -> Ints:
+        """Start of each user's session after the one that ended at `time`.
+
+        `which` are the places of the users in `random`, which moves on.
+        """
         time = time.copy()
         waiting = np.arange(len(time))
         while len(waiting):
-            stream = random[waiting]
-            idle = (idle_seconds[waiting] * exponential(draw(stream))).astype(np.int64)
-            candidate = self._warp(time[waiting] + idle + self._least_idle)
-            is_kept = uniform(draw(stream)) >= np.interp(candidate, self._knots, self._dropped)
-            random[waiting] = stream
-            is_later = candidate >= time[waiting]
-            time[waiting] = np.where(is_later, candidate, time[waiting] + self._least_idle)
-            found = is_kept & is_later
-            start[waiting[found]] = candidate[found]
-            waiting = waiting[~found]
-        return start
+            before = time[waiting]
+            idle = idle_seconds[waiting] * exponential(draw(random, which[waiting]))
+            candidate = self._warp(before + idle.astype(np.int64) + self._least_idle)
+            dropped_share = np.interp(candidate, self._knots, self._dropped)
+            is_later = candidate >= before
+            time[waiting] = np.where(is_later, candidate, before + self._least_idle)
+            is_kept = uniform(draw(random, which[waiting])) >= dropped_share
+            waiting = waiting[~(is_kept & is_later)]
+        return time
 
     def _warp(self, time: Ints) -> Ints:
         turn = (time - self._numbers["warp_from_hour"] * 3600) % DAY_SECONDS / DAY_SECONDS

@@ -15,12 +15,10 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
-from datetime import datetime, timezone
 from itertools import pairwise
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +49,7 @@ Progress = Callable[[str, int, int], None]
 """Told the step, how much of it is done, and how much there is."""
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(NamedTuple):
     """What was written."""
 
     events: int
@@ -89,18 +86,14 @@ def write_log(settings: Settings, out: Path, workers: int, progress: Progress) -
             reports.append(report)
             progress("days", len(reports), settings.days)
 
-        _write_csv(log / TRUTH, TRUTH_COLUMNS, _parts(spill, "truth"))
+        _join_parts(spill, log / TRUTH, TRUTH_COLUMNS)
         if settings.dirt:
-            _write_csv(log / MANIFEST, MANIFEST_COLUMNS, _parts(spill, "manifest"))
+            _join_parts(spill, log / MANIFEST, MANIFEST_COLUMNS)
             reports.append(_deliver_again(settings, log, settings.days // 2))
         if out.exists():
             out.rmdir()
         log.rename(out)
-    return Report(
-        sum(report.events for report in reports),
-        sum(report.injected_lines for report in reports),
-        sum(report.bytes for report in reports),
-    )
+    return Report(*(sum(column) for column in zip(*reports, strict=True)))
 
 
 # --- step 1: users
@@ -124,11 +117,9 @@ def _simulate_chunk(settings: Settings, spill: Path, chunk: int) -> int:
     events = events[np.lexsort((events["account"], events["seconds"]))]
     minutes = np.arange(settings.days * _DAY_MINUTES + 1) * 60
     starts = np.searchsorted(events["seconds"], minutes).astype(_MINUTE_STARTS)
-    spilled: tuple[tuple[str, NDArray[Any]], ...] = ((_EVENTS, events), (_STARTS, starts))
-    for suffix, rows in spilled:
-        with (spill / f"{chunk:06}{suffix}").open("wb") as file:
-            file.write(rows.data.cast("B"))
-    _write_part(spill / f"truth-{chunk:06}", _truth(settings, outcome))
+    (spill / f"{chunk:06}{_EVENTS}").write_bytes(events.data.cast("B"))
+    (spill / f"{chunk:06}{_STARTS}").write_bytes(starts.data.cast("B"))
+    _write_part(spill / f"{TRUTH}-{chunk:06}", _truth(settings, outcome))
     return len(number)
 
 
@@ -141,12 +132,8 @@ def _truth(settings: Settings, outcome: Outcome) -> Iterator[tuple[object, ...]]
             user_id, behaviour.types[who.type[i]], round(float(who.page_seconds[i]), 3),
             round(float(who.idle_seconds[i]), 3), int(who.is_newcomer[i]),
             int(who.registration[i]) * 1000, first.auth, first.level, last.auth, last.level,
-            int(churned_at > 0), _utc(churned_at) if churned_at else "",
+            int(churned_at > 0), np.datetime64(churned_at, "s").item() if churned_at else "",
         )  # fmt: skip
-
-
-def _utc(seconds: int) -> str:
-    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M:%S}"
 
 
 # --- step 2: days
@@ -165,40 +152,30 @@ def _write_day(settings: Settings, spill: Path, log: Path, day: int) -> Report:
             events += len(slice_)
             lines = maker.lines(slice_)
             if settings.dirt:
-                may_be_source = slice_["song"] != NO_SONG
-                for piece in injector.inject(lines, may_be_source):
-                    file.write(piece)
+                file.writelines(injector.inject(lines, may_be_source=slice_["song"] != NO_SONG))
             else:
                 file.write(text_of(lines))
-    if settings.dirt:
-        _write_part(
-            spill / f"manifest-{day:06}",
-            ((name.as_posix(), number, kind.name, kind.outcome)
-             for number, kind in injector.injected),
-        )  # fmt: skip
+    rows = ((name.as_posix(), line, kind.name, kind.outcome) for line, kind in injector.injected)
+    _write_part(spill / f"{MANIFEST}-{day:06}", rows)
     return Report(events, len(injector.injected), path.stat().st_size)
 
 
 def _slices_of_day(spill: Path, day: int) -> Iterator[Events]:
     """The events of a day in the order of time, so many at once as memory is meant to hold."""
-    chunks = sorted(spill.glob(f"*{_EVENTS}"))
+    chunks, first_minute = sorted(spill.glob(f"*{_EVENTS}")), day * _DAY_MINUTES
     # shape (chunks, minutes of the day + 1): the number of the first event from each minute on
-    starts = np.stack(
-        [
-            _read(chunk.with_suffix(_STARTS), _MINUTE_STARTS, day * _DAY_MINUTES, _DAY_MINUTES + 1)
-            for chunk in chunks
-        ]
-    )
+    starts = np.stack([
+        _read(chunk.with_suffix(_STARTS), _MINUTE_STARTS, first_minute, _DAY_MINUTES + 1)
+        for chunk in chunks
+    ])  # fmt: skip
     before = starts.sum(axis=0, dtype=np.int64) - starts[:, 0].sum(dtype=np.int64)
     slice_of_minute = before[:-1] // _SLICE_EVENTS
     bounds = [*np.flatnonzero(np.diff(slice_of_minute, prepend=-1)).tolist(), _DAY_MINUTES]
     for first, end in pairwise(bounds):
-        events = np.concatenate(
-            [
-                _read(chunk, EVENT, of_chunk[first], of_chunk[end] - of_chunk[first])
-                for chunk, of_chunk in zip(chunks, starts.tolist(), strict=True)
-            ]
-        )
+        events = np.concatenate([
+            _read(chunk, EVENT, of_chunk[first], of_chunk[end] - of_chunk[first])
+            for chunk, of_chunk in zip(chunks, starts.tolist(), strict=True)
+        ])  # fmt: skip
         # ties stay in the order of account numbers, which chunks are in
         yield events[np.argsort(events["seconds"], kind="stable")]
 
@@ -208,9 +185,7 @@ def _read(path: Path, type_: np.dtype, first: int, count: int) -> NDArray[Any]:
     return np.fromfile(path, type_, count, offset=first * type_.itemsize)
 
 
-@functools.lru_cache(maxsize=1)
-def _line_maker(settings: Settings) -> LineMaker:
-    return LineMaker(settings)
+_line_maker = functools.lru_cache(maxsize=1)(LineMaker)
 
 
 def _deliver_again(settings: Settings, log: Path, day: int) -> Report:
@@ -220,7 +195,8 @@ def _deliver_again(settings: Settings, log: Path, day: int) -> Report:
     with (log / MANIFEST).open(newline="") as file:
         outcomes = {int(row["line_number"]): row["expected_outcome"]
                     for row in csv.DictReader(file) if row["file"] == first.as_posix()}  # fmt: skip
-    with _open_again(log / again) as file:
+    open_again = gzip.open if again.suffix == ".gz" else open
+    with open_again(log / again, "rb") as file:
         lines = sum(1 for _ in file)
     with (log / MANIFEST).open("a", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(
@@ -245,23 +221,16 @@ def _open(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
             yield compressed
 
 
-def _open_again(path: Path) -> IO[bytes] | gzip.GzipFile:
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
-
-
 def _write_part(path: Path, rows: Iterable[tuple[object, ...]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
 
 
-def _parts(spill: Path, kind: str) -> list[Path]:
-    return sorted(spill.glob(f"{kind}-*"))
-
-
-def _write_csv(path: Path, columns: tuple[str, ...], parts: list[Path]) -> None:
+def _join_parts(spill: Path, path: Path, columns: tuple[str, ...]) -> None:
+    """Write a file of the log from its parts, one for each chunk or day, below their columns."""
     with path.open("wb") as file:
         file.write((",".join(columns) + "\n").encode())
-        for part in parts:
+        for part in sorted(spill.glob(f"{path.name}-*")):
             with part.open("rb") as source:
                 shutil.copyfileobj(source, file)
 

@@ -31,7 +31,6 @@ class Accounts:
     number: Ints
     """0 to users - 1: the accounts of the first type, of the second, ..."""
     type: Ints
-    number_in_type: Ints
     page_seconds: Floats
     """Mean time that a page takes (alpha)."""
     idle_seconds: Floats
@@ -49,10 +48,11 @@ def accounts(settings: Settings, number: Ints) -> Accounts:
     type_, number_in_type = account_type(settings, number)
     page_seconds, idle_seconds = _rates(settings, type_, number_in_type)
     is_newcomer = _is_newcomer(settings, number)
+    first_state = _first_states(settings, number, is_newcomer)
+    registration = registrations(settings, number)
     return Accounts(
-        number, type_, number_in_type, page_seconds, idle_seconds, registrations(settings, number),
-        is_newcomer, _first_states(settings, number, is_newcomer),
-    )  # fmt: skip
+        number, type_, page_seconds, idle_seconds, registration, is_newcomer, first_state
+    )
 
 
 def registrations(settings: Settings, number: Ints) -> Ints:

@@ -30,10 +30,10 @@ def streams(seed: int, purpose: int, numbers: NDArray[np.integer]) -> Words:
     return mix(mix(key + numbers.astype(np.uint64) * _GAMMA) ^ key)
 
 
-def draw(states: Words) -> Words:
-    """The next word of each sequence, which moves on in place."""
-    states += _GAMMA
-    return mix(states)
+def draw(states: Words, which: NDArray[np.integer] | slice = slice(None)) -> Words:
+    """The next word of each sequence, or of those at the places `which`; moves on in place."""
+    states[which] += _GAMMA
+    return mix(states[which])
 
 
 def below(words: Words, limit: int) -> NDArray[np.int64]:

@@ -4,7 +4,6 @@ import csv
 import dataclasses
 import gzip
 import json
-import os
 import resource
 import signal
 import subprocess
@@ -459,8 +458,9 @@ def test_a_full_disk_leaves_nothing(workers: int, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 130), (signal.SIGINT, 130)])
-def test_a_stop_leaves_nothing(number: int, status: int, tmp_path: Path) -> None:
+@pytest.fixture
+def writing(tmp_path: Path) -> subprocess.Popen[bytes]:
+    """A command that has begun to write."""
     process = subprocess.Popen(
         command(tmp_path / "log", users=20_000, end="2018-11-30", workers=2),
         cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -468,25 +468,26 @@ def test_a_stop_leaves_nothing(number: int, status: int, tmp_path: Path) -> None
     while not list(tmp_path.rglob("*.events")):
         assert process.poll() is None
         time.sleep(0.05)
-    os.kill(process.pid, number)
-    _, message = process.communicate(timeout=60)
-    assert process.returncode == status
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_leaves_nothing(
+    number: int, writing: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    writing.send_signal(number)
+    _, message = writing.communicate(timeout=60)
+    assert writing.returncode == 130
     assert b"nothing was kept" in message
     assert b"Traceback" not in message
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_process_outlives_a_kill(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        command(tmp_path / "log", users=20_000, end="2018-11-30", workers=2), cwd=ROOT
-    )
-    while not list(tmp_path.rglob("*.events")):
-        assert process.poll() is None
-        time.sleep(0.05)
-    children = psutil.Process(process.pid).children()
+def test_no_process_outlives_a_kill(writing: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    children = psutil.Process(writing.pid).children()
     assert len(children) >= 2
-    process.kill()
-    process.wait()
+    writing.kill()
+    writing.wait()
     _, left = psutil.wait_procs(children, timeout=10)
     for child in left:
         child.kill()
