@@ -7,7 +7,7 @@ import tempfile
 import time
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,6 +21,15 @@ from warehouse.hand_over import run
 DEFAULT_OUT = Path(__file__).resolve().parent.parent / "target" / "report.html"
 ASSUMED = Assumptions()
 MOST = 10**9
+
+
+def _option(what: str, most: float = MOST) -> Any:
+    return typer.Option(min=0, max=most, help=f"Profit curve: {what}")
+
+
+ContactCost = Annotated[float, _option("cost of contacting a user.")]
+SavedValue = Annotated[float, _option("worth of a user who stays instead of cancelling.")]
+SaveRate = Annotated[float, _option("share of contacted users about to cancel who stay.", 1)]
 
 
 @program(
@@ -43,25 +52,9 @@ def main(
     target: Target = None,
     profiles_dir: Profiles = None,
     artifacts: Artifacts = ARTIFACTS,
-    contact_cost: Annotated[
-        float, typer.Option(min=0, max=MOST, help="Profit curve: cost of contacting a user.")
-    ] = ASSUMED.contact_cost,
-    saved_value: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            max=MOST,
-            help="Profit curve: worth of a user who stays instead of cancelling.",
-        ),
-    ] = ASSUMED.saved_value,
-    save_rate: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            max=1,
-            help="Profit curve: share of contacted users about to cancel who stay.",
-        ),
-    ] = ASSUMED.save_rate,
+    contact_cost: ContactCost = ASSUMED.contact_cost,
+    saved_value: SavedValue = ASSUMED.saved_value,
+    save_rate: SaveRate = ASSUMED.save_rate,
 ) -> None:
     """Write one HTML file that shows what is published: who cancels, what they do, how good the
     model is, and which users are at risk today. It needs no network to be read.
@@ -93,11 +86,8 @@ def write(
     with step("draw the charts"):
         page = render(data, assumed, datetime.now(timezone.utc))
     _write_at_once(out, page)
-    console.print(
-        f"{out}: {out.stat().st_size / 1e6:.1f} MB, {data.build}, in "
-        f"{time.monotonic() - began:.0f} s",
-        soft_wrap=True,
-    )
+    size, seconds = out.stat().st_size / 1e6, time.monotonic() - began
+    console.print(f"{out}: {size:.1f} MB, {data.build}, in {seconds:.0f} s", soft_wrap=True)
 
 
 def _check_writable(path: Path) -> None:
