@@ -23,68 +23,51 @@ CHURNED, STAYED = "churned", "stayed"
 SQUARES = alt.Legend(symbolType="square", symbolStrokeWidth=0)
 
 
+_FONTS = {
+    "labelFont": "Helvetica",
+    "titleFont": "Helvetica",
+    "labelFontSize": 12,
+    "titleFontSize": 12,
+    "titleFontWeight": "normal",
+    "titleColor": COLOUR["muted"],
+}
+_STYLE: dict[str, Any] = {
+    "view": {"stroke": None},
+    "axis": _FONTS
+    | {"labelColor": COLOUR["muted"], "labelLimit": 240, "labelFlush": False}
+    | {"gridColor": COLOUR["grid"], "domainColor": COLOUR["rule"], "tickColor": COLOUR["rule"]},
+    "axisX": {"titlePadding": 8},
+    "axisY": {"titlePadding": 8},
+    "legend": _FONTS
+    | {"orient": "top", "direction": "horizontal", "title": None, "offset": 8}
+    | {"labelColor": COLOUR["ink"], "symbolOpacity": 1},
+    "text": {"font": "Helvetica", "fontSize": 12, "color": COLOUR["ink"]},
+}
+
+
 def finished(
     chart: alt.Chart | alt.LayerChart | alt.FacetChart, width: int, height: int | alt.Step
 ) -> Chart:
     """The chart at a total width, axes and legends included."""
-    return (
-        chart.properties(
-            width=width,
-            height=height,
-            background="transparent",
-            padding=0,
-            autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
-        )
-        .configure_view(stroke=None)
-        .configure_axis(
-            labelColor=COLOUR["muted"],
-            titleColor=COLOUR["muted"],
-            labelFontSize=12,
-            titleFontSize=12,
-            titleFontWeight="normal",
-            gridColor=COLOUR["grid"],
-            domainColor=COLOUR["rule"],
-            tickColor=COLOUR["rule"],
-            labelFont="Helvetica",
-            titleFont="Helvetica",
-            labelLimit=240,
-            labelFlush=False,
-        )
-        .configure_axisX(titlePadding=8)
-        .configure_axisY(titlePadding=8)
-        .configure_legend(
-            orient="top",
-            direction="horizontal",
-            title=None,
-            labelColor=COLOUR["ink"],
-            labelFontSize=12,
-            titleColor=COLOUR["muted"],
-            titleFontSize=12,
-            titleFontWeight="normal",
-            labelFont="Helvetica",
-            titleFont="Helvetica",
-            symbolOpacity=1,
-            offset=8,
-        )
-        .configure_text(font="Helvetica", fontSize=12, color=COLOUR["ink"])
-    )
+    fit = alt.AutoSizeParams(type="fit-x", contains="padding")
+    return chart.properties(
+        width=width, height=height, background="transparent", padding=0, autosize=fit
+    ).configure(**_STYLE)
 
 
-def share_axis(title: str | None = None, **more: Any) -> alt.Axis:
+def share_axis(title: str) -> alt.Axis:
     """An axis of shares, 0 to 1, in per cent."""
-    return alt.Axis(title=title, format="~%", tickCount=5, **more)
+    return alt.Axis(title=title, format="~%", tickCount=5)
 
 
-def counts_axis(title: str | None = None) -> alt.Axis:
+def counts_axis(title: str) -> alt.Axis:
     """An axis of numbers, as they are in the tables: 1,500."""
     return alt.Axis(title=title, format=",~r", tickCount=5)
 
 
 def names_axis(width: int) -> alt.Axis:
     """An axis of names, one a row."""
-    return alt.Axis(
-        title=None, ticks=False, domain=False, labelLimit=170 if width < NARROW else 360
-    )
+    return cells_axis(labelLimit=170 if width < NARROW else 360)
 
 
 def cells_axis(title: str | None = None, **more: Any) -> alt.Axis:
@@ -99,13 +82,7 @@ def time_axis(title: str | None = None) -> alt.Axis:
 
 def with_dates_as_text(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with dates as text (2018-10-01), which Vega-Lite reads as UTC."""
-    return rows.assign(
-        **{
-            name: [v.isoformat()[:10] if isinstance(v, date) else None for v in rows[name]]
-            for name in rows
-            if rows[name].map(lambda value: isinstance(value, date)).any()
-        }
-    )
+    return rows.map(lambda value: value.isoformat()[:10] if isinstance(value, date) else value)
 
 
 def bars(
@@ -116,10 +93,12 @@ def bars(
     axis: alt.Axis,
     sort: Sequence[str] | None = None,
     colour: object | None = None,
+    scale: alt.Scale | None = None,
+    step: int = 26,
 ) -> Chart:
     """Horizontal bars with the column `shown` behind each, in the order of the rows or `sort`."""
     largest = max(1e-9, float(rows[value].max()))
-    scale = alt.Scale(domain=[0, largest * 1.18], nice=False)
+    scale = scale or alt.Scale(domain=[0, largest * 1.18], nice=False)
     base = alt.Chart(rows).encode(
         y=alt.Y(f"{name}:N", sort=sort, axis=names_axis(width)),
         x=alt.X(f"{value}:Q", scale=scale, axis=axis),
@@ -128,7 +107,7 @@ def bars(
         color=colour or alt.value(COLOUR["stayed"]), description="words:N"
     )
     text = base.mark_text(align="left", dx=5).encode(text="shown:N")
-    return finished(drawn + text, width, alt.Step(26))
+    return finished(drawn + text, width, alt.Step(step))
 
 
 def intervals(

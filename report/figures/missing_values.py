@@ -3,9 +3,8 @@
 import altair as alt
 import pandas as pd
 
-from report.charts import Chart, finished, names_axis, share_axis
+from report.charts import Chart, bars, share_axis
 from report.figure import Figure, columns
-from report.svg import COLOUR
 from report.words import capitalized, listed, number, percent, several
 
 
@@ -13,22 +12,15 @@ def draw(rows: pd.DataFrame, width: int) -> Chart | None:
     rows = rows[rows["missing_rows"] > 0].head(20)
     if rows.empty:
         return None
-    rows = rows.assign(
-        words=[
-            f"{r.column_name} of {r.mart}: {several(r.missing_rows, 'row')} of {r.total_rows:,}"
-            f" ({percent(r.missing_share)})"
-            for r in rows.itertuples()
-        ],
-        shown=[percent(share) for share in rows["missing_share"]],
-    )
+    words = [
+        f"{r.column_name} of {r.mart}: {several(r.missing_rows, 'row')} of {r.total_rows:,}"
+        f" ({percent(r.missing_share)})"
+        for r in rows.itertuples()
+    ]
+    rows = rows.assign(words=words, shown=rows["missing_share"].map(percent))
     scale = alt.Scale(domain=[0, min(1.0, float(rows["missing_share"].max()) * 1.15)])
-    base = alt.Chart(rows).encode(
-        y=alt.Y("column_name:N", sort=None, axis=names_axis(width)),
-        x=alt.X("missing_share:Q", scale=scale, axis=share_axis("Rows without a value")),
-    )
-    bars = base.mark_bar(color=COLOUR["stayed"], height={"band": 0.7}).encode(description="words:N")
-    text = base.mark_text(align="left", dx=5).encode(text="shown:N")
-    return finished(bars + text, width, alt.Step(20))
+    axis = share_axis("Rows without a value")
+    return bars(rows, width, "column_name", "missing_share", axis, scale=scale, step=20)
 
 
 def finding(rows: pd.DataFrame) -> str:

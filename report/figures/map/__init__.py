@@ -50,16 +50,11 @@ def read(data: Data) -> Places:
     states, areas, all_areas = data["map_of_states"].rows, data["map_of_areas"].rows, 0
     if not areas.empty:
         all_areas = int(areas["all_areas"].iloc[0])
-        positions = [
-            (places.position(r.metro_area, r.state) if isinstance(r.state, str) else None)
-            or (None, None)
-            for r in areas.itertuples()
-        ]
-        areas = areas.assign(
-            latitude=[latitude for latitude, _ in positions],
-            longitude=[longitude for _, longitude in positions],
+        found = [places.position(r.metro_area, r.state) for r in areas.itertuples()]
+        positions = pd.DataFrame(
+            [each or (None, None) for each in found], areas.index, ["latitude", "longitude"]
         )
-        areas = areas[areas["latitude"].notna()]
+        areas = areas.join(positions).dropna(subset="latitude")
     known = 0 if states.empty else int(states["users"].sum())
     users = data["data_period"].first().get("users", 0)
     return Places(states, areas, all_areas, int(users - known))
@@ -144,9 +139,8 @@ def finding(found: Places) -> str:
     rows = found.states
     enough = rows[(rows["users"] >= FEW_USERS) & rows["churn_rate"].notna()]
     areas, lost = several(found.all_areas, "metropolitan area"), found.users_without_state
-    tail = f" {len(found.areas):,} of {areas} are on the map." + (
-        f" {several(lost, 'user')} have no known state." if lost else ""
-    )
+    tail = f" {len(found.areas):,} of {areas} are on the map."
+    tail += f" {several(lost, 'user')} have no known state." if lost else ""
     if enough.empty:
         return f"No state has {FEW_USERS} users, so none has a rate worth showing." + tail
     top = enough.loc[enough["churn_rate"].idxmax()]

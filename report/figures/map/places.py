@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,19 +30,10 @@ def position(metro_area: str, state: str) -> tuple[float, float] | None:
     Names of cities hold hyphens too (Winston-Salem, NC), so the longest name that is known counts.
     None where no beginning of the name is a city of the state.
     """
-    cities = _cities()
-    for name in _beginnings(metro_area):
-        found = cities.get((_plain(name), state))
-        if found:
-            return found
-    return None
-
-
-def _beginnings(metro_area: str) -> Iterator[str]:
-    first = metro_area.split("/")[0].split("--")[0]
-    parts = first.split("-")
-    for length in range(len(parts), 0, -1):
-        yield "-".join(parts[:length])
+    parts = metro_area.split("/")[0].split("--")[0].split("-")
+    names = ("-".join(parts[:length]) for length in range(len(parts), 0, -1))
+    found = (_cities().get((_plain(name), state)) for name in names)
+    return next(filter(None, found), None)
 
 
 def _plain(name: str) -> str:
