@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import altair as alt
@@ -12,11 +13,11 @@ import pandas as pd
 from ml.models import model_name
 from report.charts import Chart, by_kind, finished
 from report.data import Data
+from report.figure import Figure
 from report.profit import Assumptions
 from report.svg import COLOUR
 
 BASELINE = "recency"  # the best that needs no model
-NOTE = "The curve: metrics.json of the run; thin line: a guess."
 
 
 def of_chosen(rows: pd.DataFrame, metric: str, cohort: str = "all") -> pd.Series | None:
@@ -48,14 +49,18 @@ class Curves:
     @property
     def empty(self) -> bool:
         """The backtest has one class only."""
-        return not self.metrics["curves"].get(self.chosen)
+        return not self.points_of(self.chosen)
+
+    def points_of(self, model: str) -> list[dict[str, float]]:
+        """Points of the curves of a model, in the order of its list; none if it has no curves."""
+        return self.metrics["curves"].get(model, [])
 
     def points(self) -> pd.DataFrame:
         """Points of the curves of the chosen model and of the baseline, by `model`."""
         return pd.DataFrame(
             {"model": model_name(model), **point}
             for model in (self.chosen, BASELINE)
-            for point in self.metrics["curves"].get(model, [])
+            for point in self.points_of(model)
         )
 
 
@@ -64,6 +69,10 @@ def read_curves(data: Data) -> Curves | None:
     if data.model.problem:
         return None
     return Curves(data["model_figures"].rows, data.model.metrics, data.assumed)
+
+
+# A figure that takes Curves, and is left out where there are none.
+curve_figure = partial(Figure, queries=("model_figures",), read=read_curves, empty="")
 
 
 def draw_curves(
@@ -81,11 +90,7 @@ def draw_curves(
     colour, dash = by_kind(rows, "model")
     base = alt.Chart(rows)
     curves = base.mark_line(strokeWidth=2).encode(
-        x=alt.X(x, axis=across),
-        y=alt.Y(y, axis=up),
-        color=colour,
-        strokeDash=dash,
-        order="share:Q",
+        alt.X(x, axis=across), alt.Y(y, axis=up), colour, dash, order="share:Q"
     )
     points = base.mark_circle(size=40, opacity=0).encode(x=x, y=y, description="words:N")
     return finished(thin_line(guess) + curves + points, width, 240)

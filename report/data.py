@@ -18,6 +18,7 @@ from pyspark.sql import SparkSession
 from ml import store
 from report.profit import Assumptions
 from warehouse.errors import ProjectError
+from warehouse.publications import build_shown, current_build
 from warehouse.session import Target
 from warehouse.text import printable
 
@@ -25,6 +26,7 @@ from warehouse.text import printable
 QUERIES = {path.stem: path for path in sorted(Path(__file__).resolve().parent.rglob("*.sql"))}
 NO_MODEL = "No model has been trained yet: run make train, then make score."
 AT_ONCE = 3  # queries
+BUILD_NOT_KEPT = build_shown({}, "")  # what `status` says of a mart without a tag
 PUBLISHED_BEFORE_ALL = ("churn_calendar", "dim_users")
 
 Step = Callable[[str], AbstractContextManager[None]]
@@ -40,7 +42,6 @@ class Answer:
 
     Attributes:
         name: file name without `.sql`.
-        question: first comment of the file.
         sql: the text that was run, to the letter.
         rows: one row per row of the result, its text printable; empty where a table is
             missing.
@@ -48,10 +49,14 @@ class Answer:
     """
 
     name: str
-    question: str
     sql: str
     rows: pd.DataFrame
     missing: str = ""
+
+    @property
+    def problem(self) -> str:
+        """What to do where a table is missing, else ''."""
+        return f"There is no {self.missing} yet: run dbt build." if self.missing else ""
 
     def first(self) -> Mapping[str, Any]:
         """The only row by column, empty where there is none."""
@@ -60,13 +65,8 @@ class Answer:
 
 @dataclass(frozen=True)
 class Model:
-    """Stored files of the model run that the report shows.
+    """metrics.json of the model run that the report shows; empty where `problem` says why."""
 
-    `run` is run.json and `metrics` metrics.json of ml/store.py; both are empty, and `problem` says
-    why and what to do, where there is no model.
-    """
-
-    run: Mapping = field(default_factory=dict)
     metrics: Mapping = field(default_factory=dict)
     problem: str = ""
 
@@ -92,11 +92,6 @@ def query(name: str, target: Target) -> str:
     return environment.from_string(text).render(target=target).strip()
 
 
-def question(sql: str) -> str:
-    """The first comment of a query."""
-    return sql.splitlines()[0].removeprefix("--").strip()
-
-
 def ask(spark: SparkSession, target: Target, name: str, tables: Collection[str]) -> Answer:
     """Run one query. Its rows are few by construction: groups of a fixed number, or a limit.
 
@@ -107,17 +102,13 @@ def ask(spark: SparkSession, target: Target, name: str, tables: Collection[str])
     read_tables = re.findall(rf"(?<![\w.])(?:{schemas})\.\w+", sql)
     missing = next((table for table in read_tables if table not in tables), "")
     rows = pd.DataFrame() if missing else as_printable(spark.sql(sql).toPandas())
-    return Answer(name, question(sql), sql, rows, missing)
+    return Answer(name, sql, rows, missing)
 
 
 def as_printable(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with all text as a page and a drawing can take it."""
-    return rows.assign(
-        **{
-            name: [printable(each) if isinstance(each, str) else each for each in rows[name]]
-            for name in rows.select_dtypes("object")
-        }
-    )
+    texts = rows.select_dtypes("object")
+    return rows.assign(**texts.map(lambda each: printable(each) if isinstance(each, str) else each))
 
 
 def readable_tables(spark: SparkSession, target: Target) -> set[str]:
@@ -139,10 +130,8 @@ def published_versions(spark: SparkSession, target: Target) -> dict[str, dict[st
 
     A mart that is a view has no version of its own.
     """
-    published = {*_names(spark, target.published, "views")}
-    versions: dict[str, dict[str, int]] = {
-        mart: {} for mart in sorted(published & {*_names(spark, target.marts, "tables")})
-    }
+    views, tables = _names(spark, target.published, "views"), _names(spark, target.marts, "tables")
+    versions: dict[str, dict[str, int]] = {mart: {} for mart in sorted({*views} & {*tables})}
     selects = " union all ".join(
         f"select '{view}' as mart, name, snapshot_id from {target.marts}.{view}.refs"
         for view in versions
@@ -163,21 +152,11 @@ def _names(spark: SparkSession, schema: str, kind: str) -> list[str]:
 def build_name(versions: Mapping[str, Mapping[str, int]]) -> str:
     """The newest build whose tag is on what is published of every mart, as `status` has it;
     where marts come from several builds (a build of a part), the newest of them, and says so."""
-
-    def builds(tags: Mapping[str, int]) -> set[str]:
-        return {
-            name
-            for name, snapshot in tags.items()
-            if name.startswith("build_") and snapshot == tags.get("published")
-        }
-
-    per_mart = [builds(tags) for tags in versions.values() if "published" in tags]
-    if not per_mart:
-        return "a build that is no longer kept"
-    if common := set.intersection(*per_mart):
-        return max(common)
-    newest = max((name for names in per_mart for name in names), default="")
-    return f"{newest}, some marts of builds before" if newest else "a build that is no longer kept"
+    if current := current_build(versions, None):
+        return current
+    shown = (build_shown(tags, "") for tags in versions.values() if "published" in tags)
+    newest = max(shown, default=BUILD_NOT_KEPT)
+    return newest if newest == BUILD_NOT_KEPT else f"{newest}, some marts of builds before"
 
 
 def read_model(artifacts: Path, run_id: object) -> Model:
@@ -191,15 +170,10 @@ def read_model(artifacts: Path, run_id: object) -> Model:
             problem=f"The files of model run {run_id} are not in {artifacts}, so its curves cannot "
             "be drawn: name their folder with --artifacts, or run make train."
         )
-    run, metrics = (
-        json.loads((folder / name).read_text(encoding="utf-8"))
-        for name in ("run.json", "metrics.json")
-    )
-    if not {"curves", "strengths"} <= set(metrics):
-        return Model(
-            run, problem=f"Model run {run_id} was trained before curves were kept: run make train."
-        )
-    return Model(run, metrics)
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    if {"curves", "strengths"} <= set(metrics):
+        return Model(metrics)
+    return Model(problem=f"Model run {run_id} was trained before curves were kept: run make train.")
 
 
 def read(spark: SparkSession, target: Target, artifacts: Path, step: Step) -> Data:
@@ -223,9 +197,6 @@ def read(spark: SparkSession, target: Target, artifacts: Path, step: Step) -> Da
     if answers["data_period"].rows.empty:
         raise ReportError(f"{target.published} holds no event: load logs and run `dbt build`.")
     shown = answers["shown_model"]
-    model = (
-        Model(problem=f"There is no {shown.missing} yet: run dbt build.")
-        if shown.missing
-        else read_model(artifacts, shown.first().get("model_run_id"))
-    )
+    run_id = shown.first().get("model_run_id")
+    model = Model(problem=shown.problem) if shown.missing else read_model(artifacts, run_id)
     return Data(build_name(versions), target.name, answers, model)

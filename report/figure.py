@@ -16,6 +16,7 @@ from report.words import NOTHING
 # pixels by class of the page's style; a chart of one column fits a phone as it is
 TWO_COLUMNS, ONE_COLUMN = {"wide": 760, "narrow": 328}, {"half": 362}
 
+Column = tuple[str, Callable[[Any], str]]  # heading, words for a value
 Legend = tuple[str, str, tuple[tuple[str, str], ...]]  # title, shape, (name of a colour, words)
 
 
@@ -62,8 +63,7 @@ class Figure:
         """The figure of the data; None where the page leaves it out."""
         sources = tuple(data[name] for name in self.queries)
         if sources[0].missing:
-            problem = f"There is no {sources[0].missing} yet: run dbt build."
-            return Shown(self, sources, problem=problem)
+            return Shown(self, sources, problem=sources[0].problem)
         rows = self.read(data) if self.read else sources[0].rows
         if rows is None or (rows.empty and not self.empty):
             return None
@@ -96,7 +96,7 @@ class Shown:
     problem: str = ""
 
 
-def columns(**shown: tuple[str, Callable[[Any], str]]) -> Callable[[pd.DataFrame], Table]:
+def columns(**shown: Column) -> Callable[[pd.DataFrame], Table]:
     """A table of these columns of the rows, each with its heading and the words for a value.
 
     What is null is a dash.
@@ -113,3 +113,14 @@ def columns(**shown: tuple[str, Callable[[Any], str]]) -> Callable[[pd.DataFrame
         return Table([heading for heading, _ in shown.values()], cells)
 
     return table
+
+
+def part_of(query: str, **wanted: str) -> Callable[[Data], pd.DataFrame]:
+    """A `read` of the rows of a query that have this value in this column."""
+    ((column, value),) = wanted.items()
+
+    def read(data: Data) -> pd.DataFrame:
+        rows = data[query].rows
+        return rows[rows[column] == value]
+
+    return read

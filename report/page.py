@@ -102,9 +102,6 @@ def policy(style: str, script: str) -> str:
     )
 
 
-# --- the parts -----------------------------------------------------------------------------------
-
-
 def sections(data: Data) -> list[Section]:
     """All parts in their order, but for the list of users, which the template lays out."""
     return [
@@ -161,9 +158,6 @@ def distrust(rows: pd.DataFrame) -> str:
     )
 
 
-# --- the tiles -----------------------------------------------------------------------------------
-
-
 def tiles(data: Data) -> list[Tile]:
     """Six numbers: all users, the last complete week, today's risk."""
     period = data["data_period"].first()
@@ -201,9 +195,6 @@ def changed(now: float | None, before: float | None, as_points: bool = False) ->
     return f"{(now / before - 1) * 100:+.1f}% on the week before" if before else ""
 
 
-# --- the users at risk ---------------------------------------------------------------------------
-
-
 def risk_list(data: Data) -> Mapping[str, Any]:
     """What the template needs for the list of users: its rows, the choices of the filters and the
     figures of its section, or the problem."""
@@ -217,10 +208,7 @@ def risk_list(data: Data) -> Mapping[str, Any]:
     notes = [health(listed), distrust(data["model_figures"].rows)]
     if not pd.isna(today) and today != first.snapshot_date:
         notes.append(f"Today's snapshot is {day(today)}; these scores are older: run make score.")
-    seen = [
-        "" if pd.isna(value) else f"{pd.Timestamp(value):%Y-%m-%d}"
-        for value in listed["last_event_at"]
-    ]
+    seen = listed["last_event_at"].map("{:%Y-%m-%d}".format, na_action="ignore")
     rows = listed.assign(last_event=seen).astype(object)
     rows = rows.where(rows.notna(), "")
     return {

@@ -4,8 +4,8 @@ import altair as alt
 import pandas as pd
 
 from report.charts import Chart, finished, share_axis
-from report.curves import Curves, of_chosen, read_curves, thin_line, with_interval
-from report.figure import Figure, columns
+from report.curves import Curves, curve_figure, of_chosen, thin_line, with_interval
+from report.figure import columns
 from report.svg import COLOUR
 from report.words import number, percent, several
 
@@ -24,13 +24,9 @@ def draw(curves: Curves, width: int) -> Chart:
         y=alt.Y("churn_rate:Q", axis=share_axis("Churned"), scale=scale),
     )
     dots = base.mark_circle(color=COLOUR["stayed"], size=60, opacity=1)
-    return finished(
-        thin_line({"probability": [0, end], "churn_rate": [0, end]})
-        + base.mark_line(color=COLOUR["stayed"], strokeWidth=2)
-        + dots.encode(description="words:N"),
-        width,
-        240,
-    )
+    line = base.mark_line(color=COLOUR["stayed"], strokeWidth=2)
+    as_predicted = thin_line({"probability": [0, end], "churn_rate": [0, end]})
+    return finished(as_predicted + line + dots.encode(description="words:N"), width, 240)
 
 
 def finding(curves: Curves) -> str:
@@ -55,15 +51,12 @@ of_groups = columns(
     rows=("Rows", number), probability=("Predicted", percent), churn_rate=("Churned", percent)
 )
 
-FIGURE = Figure(
+FIGURE = curve_figure(
     place=("model", 60),
     id="calibration",
     title="Calibration",
-    queries=("model_figures",),
-    read=read_curves,
     draw=draw,
     finding=finding,
     table=lambda curves: of_groups(pd.DataFrame(curves.metrics["calibration"])),
     note="Ten groups of equal size: metrics.json of the run. Thin line: as predicted.",
-    empty="",
 )

@@ -9,7 +9,9 @@ counts as (
         level,
         count(*) as users,
         count_if(is_churned) as churned_users,
-        1.959964 as z
+        1.959964 as z,
+        churned_users + z * z / 2 as middle,
+        z * sqrt(churned_users * (users - churned_users) / users + z * z / 4) as half_width
     from {{ target.schema }}_published.dim_users
     where gender is not null
     group by grouping sets ((gender), (level), (gender, level))
@@ -22,13 +24,7 @@ select
     users,
     churned_users,
     churned_users / users as churn_rate,
-    (
-        churned_users + z * z / 2
-        - z * sqrt(churned_users * (users - churned_users) / users + z * z / 4)
-    ) / (users + z * z) as low,
-    (
-        churned_users + z * z / 2
-        + z * sqrt(churned_users * (users - churned_users) / users + z * z / 4)
-    ) / (users + z * z) as high
+    (middle - half_width) / (users + z * z) as low,
+    (middle + half_width) / (users + z * z) as high
 from counts
 order by gender nulls last, level nulls last

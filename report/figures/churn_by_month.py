@@ -16,12 +16,9 @@ def draw(rows: pd.DataFrame, width: int) -> Chart:
     long = rows.melt("month", list(KINDS), "column", "users")
     long = long.assign(kind=long["column"].map(KINDS), order=long["column"].map(list(KINDS).index))
     long["words"] = [f"{r.month}: {several(r.users, 'user')} {r.kind}" for r in long.itertuples()]
-    totals = rows.assign(
-        total=rows[list(KINDS)].sum(axis=1),
-        shown=[
-            "" if pd.isna(share) else f"{percent(share)} churned" for share in rows["churned_share"]
-        ],
-    )
+    shares = rows["churned_share"]
+    shown = ["" if pd.isna(share) else f"{percent(share)} churned" for share in shares]
+    totals = rows.assign(total=rows[list(KINDS)].sum(axis=1), shown=shown)
     top = max(1, int(totals["total"].max())) * 1.1  # room for the words above the highest bar
     x = alt.X("month:N", sort=None, axis=alt.Axis(title=None, labelAngle=0, ticks=False))
     y = alt.Y("users:Q", axis=counts_axis("Users"), scale=alt.Scale(domain=[0, top]))
@@ -29,12 +26,9 @@ def draw(rows: pd.DataFrame, width: int) -> Chart:
     scale = alt.Scale(domain=list(KINDS.values()), range=colours)
     colour = alt.Color("kind:N", scale=scale, legend=SQUARES)
     bars = alt.Chart(long).mark_bar(width={"band": 0.6})
+    bars = bars.encode(x=x, y=y, color=colour, order="order:Q", description="words:N")
     text = alt.Chart(totals).mark_text(dy=-8).encode(x=x, y="total:Q", text="shown:N")
-    return finished(
-        bars.encode(x=x, y=y, color=colour, order="order:Q", description="words:N") + text,
-        width,
-        240,
-    )
+    return finished(bars + text, width, 240)
 
 
 def finding(rows: pd.DataFrame) -> str:
@@ -44,15 +38,11 @@ def finding(rows: pd.DataFrame) -> str:
     worst = known.loc[known["churned_share"].astype(float).idxmax()]
     highest = ", the highest share of all months" if len(known) > 1 else ""
     unknown = int(rows["unknown_users"].sum())
+    open_end = f"; of {several(unknown, 'user')} of the last snapshots it is not known yet"
     return (
         f"{worst.churned_users:,} of the {worst.churned_users + worst.stayed_users:,} active users "
         f"of {pd.Timestamp(worst.month_start_date):%B %Y} whose outcome is known cancelled "
-        f"({percent(worst.churned_share)}){highest}"
-        + (
-            f"; of {several(unknown, 'user')} of the last snapshots it is not known yet."
-            if unknown
-            else "."
-        )
+        f"({percent(worst.churned_share)}){highest}{open_end if unknown else ''}."
     )
 
 

@@ -3,14 +3,8 @@
 select
     kpi_date,
     active_users,
-    paid_users,
-    free_users,
     active_users_last_28_days,
-    active_share_of_last_28_days,
-    sessions,
-    songs,
-    listening_hours_per_user,
-    cancellations
+    active_share_of_last_28_days
 from {{ target.schema }}_published.daily_kpis
 where is_complete
 order by kpi_date desc

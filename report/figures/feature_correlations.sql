@@ -11,49 +11,31 @@ last_known as (
 
 ),
 
-snapshots as (
+long_rows as (
 
     select
         concat_ws(' ', features.user_id, features.snapshot_date) as snapshot_key,
-        cast(features.is_churned_next_10_days as double) as is_churned_next_10_days,
-        cast(features.is_paid as double) as is_paid,
-        cast(features.tenure_days as double) as tenure_days,
-        cast(features.hours_since_last_event as double) as hours_since_last_event,
-        cast(features.active_days_last_28_days as double) as active_days_last_28_days,
-        cast(features.sessions_last_28_days as double) as sessions_last_28_days,
-        cast(features.songs_last_28_days as double) as songs_last_28_days,
-        cast(features.songs_last_7_days as double) as songs_last_7_days,
-        cast(features.thumbs_up_last_28_days as double) as thumbs_up_last_28_days,
-        cast(features.thumbs_down_last_28_days as double) as thumbs_down_last_28_days,
-        cast(features.adverts_last_28_days as double) as adverts_last_28_days,
-        cast(features.errors_last_28_days as double) as errors_last_28_days,
-        cast(features.friend_adds_last_28_days as double) as friend_adds_last_28_days
+        stack(
+            13,
+            'is_churned_next_10_days', cast(features.is_churned_next_10_days as double),
+            'is_paid', cast(features.is_paid as double),
+            'tenure_days', cast(features.tenure_days as double),
+            'hours_since_last_event', cast(features.hours_since_last_event as double),
+            'active_days_last_28_days', cast(features.active_days_last_28_days as double),
+            'sessions_last_28_days', cast(features.sessions_last_28_days as double),
+            'songs_last_28_days', cast(features.songs_last_28_days as double),
+            'songs_last_7_days', cast(features.songs_last_7_days as double),
+            'thumbs_up_last_28_days', cast(features.thumbs_up_last_28_days as double),
+            'thumbs_down_last_28_days', cast(features.thumbs_down_last_28_days as double),
+            'adverts_last_28_days', cast(features.adverts_last_28_days as double),
+            'errors_last_28_days', cast(features.errors_last_28_days as double),
+            'friend_adds_last_28_days', cast(features.friend_adds_last_28_days as double)
+        ) as (feature, value)
     from {{ target.schema }}_published.churn_features as features
     cross join last_known
     where
         features.is_churned_next_10_days is not null
         and datediff(last_known.snapshot_date, features.snapshot_date) % 10 = 0
-
-),
-
-long_rows as (
-
-    select
-        snapshot_key,
-        feature,
-        value
-    from snapshots
-        unpivot (
-            value for feature in (
-                is_churned_next_10_days, is_paid, tenure_days, hours_since_last_event,
-                active_days_last_28_days,
-                sessions_last_28_days,
-                songs_last_28_days,
-                songs_last_7_days,
-                thumbs_up_last_28_days, thumbs_down_last_28_days, adverts_last_28_days,
-                errors_last_28_days, friend_adds_last_28_days
-            )
-        )
 
 ),
 
@@ -66,6 +48,7 @@ ranks as (
         rank() over (partition by feature order by value)
         + (count(*) over (partition by feature, value) - 1) / 2 as value_rank
     from long_rows
+    where value is not null
 
 )
 

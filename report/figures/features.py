@@ -4,9 +4,9 @@ import altair as alt
 import pandas as pd
 
 from report.charts import SQUARES, Chart, bars
-from report.curves import read_curves
+from report.curves import curve_figure, read_curves
 from report.data import Data
-from report.figure import Figure, columns
+from report.figure import columns
 from report.svg import COLOUR
 from report.words import feature_name
 
@@ -55,11 +55,10 @@ def finding(rows: pd.DataFrame) -> str:
     )
 
 
-FIGURE = Figure(
+FIGURE = curve_figure(
     place=("model", 80),
     id="features",
     title="What the model looks at",
-    queries=("model_figures",),
     read=strongest,
     draw=draw,
     finding=finding,
@@ -72,5 +71,4 @@ FIGURE = Figure(
     is_wide=True,
     note="Mean absolute contribution to the log odds over the rows of the fit: metrics.json of the "
     "run. What the model looks at is no cause.",
-    empty="",
 )

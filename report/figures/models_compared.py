@@ -1,15 +1,12 @@
 """Models compared by ROC AUC, of all users and of those in no fit: dots with their intervals."""
 
-from functools import partial
-
 import altair as alt
 import pandas as pd
 
 from ml.models import model_name
 from report.charts import Chart, intervals
 from report.curves import of_chosen, with_interval
-from report.data import Data
-from report.figure import Figure, Table
+from report.figure import Figure, Table, part_of
 from report.words import NOTHING, capitalized
 
 METRICS = {
@@ -27,11 +24,6 @@ METRICS = {
 }
 
 
-def of_cohort(data: Data, cohort: str) -> pd.DataFrame:
-    rows = data["model_figures"].rows
-    return rows[rows["cohort"] == cohort]
-
-
 def draw(rows: pd.DataFrame, width: int) -> Chart:
     rows = rows[rows["metric"] == "roc_auc"].sort_values("value", ascending=False)
     rows["name"] = [
@@ -45,9 +37,9 @@ def draw(rows: pd.DataFrame, width: int) -> Chart:
     return intervals(rows, width, "name", "value", axis, step=28, scale=scale)
 
 
-def finding(rows: pd.DataFrame, cohort: str) -> str:
+def finding(rows: pd.DataFrame) -> str:
     """The chosen model against a guess, and the best of all."""
-    chosen = of_chosen(rows, "roc_auc", cohort)
+    chosen = of_chosen(rows, "roc_auc", cohort=rows["cohort"].iloc[0])
     if chosen is None:
         return "The backtest has one class only, so no model can be ranked."
     figures = rows[rows["metric"] == "roc_auc"]
@@ -85,9 +77,9 @@ ALL_USERS = Figure(
     id="models",
     title="Models compared, all users",
     queries=("model_figures",),
-    read=partial(of_cohort, cohort="all"),
+    read=part_of("model_figures", cohort="all"),
     draw=draw,
-    finding=partial(finding, cohort="all"),
+    finding=finding,
     table=table,
     note="95% intervals, of resampled users. Numbers of all figures: in the table.",
 )
@@ -96,9 +88,9 @@ NEW_USERS = Figure(
     id="models-new",
     title="Models compared, users in no fit",
     queries=("model_figures",),
-    read=partial(of_cohort, cohort="new_users"),
+    read=part_of("model_figures", cohort="new_users"),
     draw=draw,
-    finding=partial(finding, cohort="new_users"),
+    finding=finding,
     table=table,
     note="One user in five is in no fit of the backtest.",
     empty="",

@@ -62,15 +62,14 @@ def draw(rows: pd.DataFrame, width: int) -> Chart | None:
     )
     one = alt.Chart(pd.DataFrame({"one": [1.0]})).mark_rule(color=COLOUR["muted"])
     more, less = (base.transform_filter(f"datum.ratio {which} 1") for which in (">", "<="))
-    return finished(
+    layers = (
         one.encode(x="one:Q")
         + base.mark_rule(strokeWidth=3).encode(x2="one:Q", color=colour)
         + base.mark_circle(size=80, opacity=1).encode(color=colour, description="words:N")
         + more.mark_text(align="left", dx=8).encode(text="shown:N")
-        + less.mark_text(align="right", dx=-8).encode(text="shown:N"),
-        width,
-        alt.Step(24),
+        + less.mark_text(align="right", dx=-8).encode(text="shown:N")
     )
+    return finished(layers, width, alt.Step(24))
 
 
 def finding(rows: pd.DataFrame) -> str:

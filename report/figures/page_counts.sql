@@ -7,19 +7,22 @@ user_totals as (
     select
         user_id,
         count(*) as active_days,
-        sum(songs) as songs,
-        sum(thumbs_up) as thumbs_up,
-        sum(thumbs_down) as thumbs_down,
-        sum(playlist_adds) as playlist_adds,
-        sum(friend_adds) as friend_adds,
-        sum(adverts) as adverts,
-        sum(errors) as errors,
-        sum(home_visits) as home_visits,
-        sum(help_visits) as help_visits,
-        sum(settings_visits) as settings_visits,
-        sum(logouts) as logouts,
-        sum(upgrade_visits) as upgrade_visits,
-        sum(downgrade_visits) as downgrade_visits
+        stack(
+            13,
+            'songs', sum(songs),
+            'thumbs_up', sum(thumbs_up),
+            'thumbs_down', sum(thumbs_down),
+            'playlist_adds', sum(playlist_adds),
+            'friend_adds', sum(friend_adds),
+            'adverts', sum(adverts),
+            'errors', sum(errors),
+            'home_visits', sum(home_visits),
+            'help_visits', sum(help_visits),
+            'settings_visits', sum(settings_visits),
+            'logouts', sum(logouts),
+            'upgrade_visits', sum(upgrade_visits),
+            'downgrade_visits', sum(downgrade_visits)
+        ) as (page_category, pages)
     from {{ target.schema }}_published.fct_user_days
     group by user_id
 
@@ -32,19 +35,6 @@ user_pages as (
         page_category,
         pages / active_days as pages_per_day
     from user_totals
-        unpivot (
-            pages for page_category in (
-                songs,
-                thumbs_up,
-                thumbs_down,
-                playlist_adds,
-                friend_adds,
-                adverts,
-                errors,
-                home_visits,
-                help_visits, settings_visits, logouts, upgrade_visits, downgrade_visits
-            )
-        )
 
 )
 

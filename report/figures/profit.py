@@ -6,8 +6,7 @@ import pandas as pd
 
 from ml.models import model_name
 from report.charts import Chart, counts_axis, share_axis
-from report.curves import BASELINE, Curves, draw_curves, read_curves
-from report.figure import Figure
+from report.curves import BASELINE, Curves, curve_figure, draw_curves
 from report.profit import Assumptions
 from report.words import number, percent
 
@@ -24,11 +23,10 @@ def profit_curve(points: Sequence[dict[str, float]], assumed: Assumptions) -> pd
 
 
 def draw(curves: Curves, width: int) -> Chart:
-    by_model = {name: curves.metrics["curves"].get(name) for name in (curves.chosen, BASELINE)}
     rows = pd.concat(
         profit_curve(points, curves.assumed).assign(model=model_name(name))
-        for name, points in by_model.items()
-        if points
+        for name in dict.fromkeys((curves.chosen, BASELINE))
+        if (points := curves.points_of(name))
     )
     rows["words"] = [
         f"{r.model}: contacting {percent(r.share)} of the list gains {r.profit:,.0f} per 1,000 "
@@ -42,7 +40,7 @@ def draw(curves: Curves, width: int) -> Chart:
 def finding(curves: Curves) -> str:
     """Where the profit is highest."""
     assumed = curves.assumed
-    rows = profit_curve(curves.metrics["curves"][curves.chosen], assumed)
+    rows = profit_curve(curves.points_of(curves.chosen), assumed)
     best = rows.loc[rows["profit"].idxmax()]
     given = (
         f"If a contact costs {number(assumed.contact_cost)}, a user who stays is worth "
@@ -57,16 +55,13 @@ def finding(curves: Curves) -> str:
     )
 
 
-FIGURE = Figure(
+FIGURE = curve_figure(
     place=("model", 70),
     id="profit",
     title="Profit",
-    queries=("model_figures",),
-    read=read_curves,
     draw=draw,
     finding=finding,
     is_wide=True,
     note="Your own numbers: python -m report --contact-cost 1 --saved-value 60 --save-rate 0.2. "
     "The curve: metrics.json of the run.",
-    empty="",
 )

@@ -6,9 +6,7 @@ users as (
     select
         count(*) as users,
         count_if(is_churned) as churned_users,
-        coalesce(sum(events), 0) as events,
-        coalesce(sum(songs), 0) as songs,
-        coalesce(sum(listening_milliseconds), 0) as listening_milliseconds
+        coalesce(sum(events), 0) as events
     from {{ target.schema }}_published.dim_users
 
 )
@@ -20,8 +18,6 @@ select
     calendar.current_snapshot_date,
     users.users,
     users.churned_users,
-    users.events,
-    users.songs,
-    users.listening_milliseconds
+    users.events
 from {{ target.schema }}_published.churn_calendar as calendar
 cross join users

@@ -4,7 +4,6 @@ select
     risk_rank,
     user_id,
     churn_probability,
-    risk_decile,
     level,
     state,
     platform,
@@ -13,7 +12,6 @@ select
     reason_2,
     reason_3,
     snapshot_date,
-    model_run_id,
     distrust_reason,
     count(*) over () as all_users
 from {{ target.schema }}_published.churn_risk

@@ -7,7 +7,10 @@ weeks as (
 
     select
         *,
-        1.959964 as z
+        1.959964 as z,
+        churned_users + z * z / 2 as middle,
+        try_divide(churned_users * (active_users - churned_users), active_users) as variance,
+        z * sqrt(variance + z * z / 4) as half_width
     from {{ target.schema }}_published.weekly_kpis
     where is_complete
 
@@ -18,18 +21,8 @@ select
     active_users,
     churned_users,
     churned_share,
-    (
-        churned_users + z * z / 2
-        - z * sqrt(
-            try_divide(churned_users * (active_users - churned_users), active_users) + z * z / 4
-        )
-    ) / (active_users + z * z) as low,
-    (
-        churned_users + z * z / 2
-        + z * sqrt(
-            try_divide(churned_users * (active_users - churned_users), active_users) + z * z / 4
-        )
-    ) / (active_users + z * z) as high,
+    (middle - half_width) / (active_users + z * z) as low,
+    (middle + half_width) / (active_users + z * z) as high,
     paid_share,
     listening_hours_per_user
 from weeks

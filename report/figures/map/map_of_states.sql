@@ -8,7 +8,9 @@ counts as (
         state,
         count(*) as users,
         count_if(is_churned) as churned_users,
-        1.959964 as z
+        1.959964 as z,
+        churned_users + z * z / 2 as middle,
+        z * sqrt(churned_users * (users - churned_users) / users + z * z / 4) as half_width
     from {{ target.schema }}_published.dim_users
     where state is not null
     group by state
@@ -20,13 +22,7 @@ select
     users,
     churned_users,
     churned_users / users as churn_rate,
-    (
-        churned_users + z * z / 2
-        - z * sqrt(churned_users * (users - churned_users) / users + z * z / 4)
-    ) / (users + z * z) as low,
-    (
-        churned_users + z * z / 2
-        + z * sqrt(churned_users * (users - churned_users) / users + z * z / 4)
-    ) / (users + z * z) as high
+    (middle - half_width) / (users + z * z) as low,
+    (middle + half_width) / (users + z * z) as high
 from counts
 order by users desc, state

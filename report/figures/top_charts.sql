@@ -1,4 +1,4 @@
--- Which songs were played most in the last complete week?
+-- Which artists and songs were played most in the last complete week?
 with
 
 last_week as (
@@ -11,6 +11,7 @@ last_week as (
 
 select
     charts.week_start_date,
+    charts.kind,
     charts.chart_rank,
     charts.artist,
     charts.song,
@@ -18,5 +19,5 @@ select
     charts.users
 from {{ target.schema }}_published.weekly_charts as charts
 inner join last_week on charts.week_start_date = last_week.week_start_date
-where charts.kind = 'song' and charts.chart_rank <= 10
-order by charts.chart_rank
+where charts.chart_rank <= 10
+order by charts.kind, charts.chart_rank
