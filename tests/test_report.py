@@ -31,6 +31,7 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 from scipy.stats import binomtest
+from sqlglot import parse_one
 
 from ml import card, store
 from ml.features import FEATURES
@@ -568,105 +569,69 @@ def each(**values: Sequence) -> list[dict[str, Any]]:
     return [dict(zip(values, row, strict=True)) for row in product(*values.values())]
 
 
-# of each query: the keys of its rows, and the columns beside them, each value drawn for itself
+# of each query, the keys of its rows; the value of each other column is drawn for itself
 PERIOD = ("first_event", "last_event", "last_complete", "current_snapshot")
-RATES = "users churned_users churn_rate low high"
-RETAINED = "cohort_users active_users retained_share"
+CORRELATED = ("is_churned_next_10_days", "is_paid", "tenure_days")
+CHART = {"week_start_date": WEEKS[:1], "artist": ["Nulla"]}
 ROWS = {
-    "churn_by_month": (
-        each(month_start_date=[date(2018, 10, 1), date(2018, 11, 1)]),
-        "churned_users stayed_users unknown_users churned_share",
-    ),
-    "churn_by_gender_and_level": (
-        each(gender=["F", "M", None], level=["free", "paid", None])[:-1],
-        RATES,
-    ),
-    "map_of_states": (each(state=["TX", "OH", "??"]), RATES),
-    "map_of_areas": (
-        [{"metro_area": "Houston", "state": "TX"}, {"metro_area": "?", "state": None}],
-        "users churned_users churn_rate all_areas",
-    ),
-    "distributions": (
-        each(kind=["lifetime"], is_churned=[True, False], bin_start=[0, 7, 140], bin_size=[7])
-        + each(kind=["listening"], is_churned=[True, False], bin_start=[0, 100], bin_size=[5]),
-        "median users share_of_group",
-    ),
-    "page_counts": (
-        each(is_churned=[True, False], page_category=["songs", "errors"]),
-        "users mean_per_day lower_quartile median_per_day upper_quartile",
-    ),
-    "feature_correlations": (
-        [
-            {"feature": one, "other_feature": other}
-            for one, other in combinations(["is_churned_next_10_days", "is_paid", "tenure_days"], 2)
-        ],
-        "snapshots correlation",
-    ),
-    "missing_values": (
-        each(mart=["dim_users"], column_name=["gender"])
-        + each(mart=["churn_features"], column_name=["tenure_days"]),
-        "missing_rows total_rows missing_share",
-    ),
-    "daily_activity": (
-        each(kpi_date=DATES),
-        "active_users active_users_last_28_days active_share_of_last_28_days",
-    ),
-    "weekly_figures": (
-        each(week_start_date=WEEKS),
-        "active_users churned_users churned_share low high paid_share listening_hours_per_user",
-    ),
-    "plan_changes_after_a_look": (
-        each(direction=["upgrade", "downgrade"]),
-        "weeks visiting_user_weeks converted_user_weeks converted_share",
-    ),
-    "retention_cohorts": (
-        each(cohort_week_start_date=DATES[:15:7], weeks_since=[0, 1]),
-        RETAINED,
-    ),
-    "retention_before_log": (each(week_start_date=WEEKS, first_level=["free", "paid"]), RETAINED),
-    "top_charts": (
-        each(kind=["artist"], week_start_date=WEEKS[:1], chart_rank=[1, 2], artist=["Nulla"])
-        + each(
-            kind=["song"], week_start_date=WEEKS[:1], chart_rank=[1], artist=["Nulla"], song=["NaN"]
-        ),
-        "plays users",
-    ),
-    "risk_by_decile": (
-        each(risk_decile=[1, 2]),
-        "users mean_probability lowest_probability highest_probability expected_cancellations",
-    ),
-    "users_at_risk": (
-        [
-            {
-                **dict.fromkeys(["level", "state", "platform", "last_event_at"]),
-                **dict.fromkeys(["reason_1", "reason_2", "reason_3"], "None."),
-                "risk_rank": 1,
-                "user_id": "[/x]",
-                "snapshot_date": DATES[0],
-            }
-        ],
-        "churn_probability all_users distrust_reason",
-    ),
-    "data_period": (
-        [dict.fromkeys(f"{name}_date" for name in PERIOD)],
-        "users churned_users events",
-    ),
-    "shown_model": ([], ""),
-    "model_figures": ([], ""),
+    "churn_by_month": each(month_start_date=[date(2018, 10, 1), date(2018, 11, 1)]),
+    "churn_by_gender_and_level": each(gender=["F", "M", None], level=["free", "paid", None])[:-1],
+    "map_of_states": each(state=["TX", "OH", "??"]),
+    "map_of_areas": [{"metro_area": "Houston", "state": "TX"}, {"metro_area": "?", "state": None}],
+    "distributions": [
+        *each(kind=["lifetime"], is_churned=[True, False], bin_start=[0, 7, 140], bin_size=[7]),
+        *each(kind=["listening"], is_churned=[True, False], bin_start=[0, 100], bin_size=[5]),
+    ],
+    "page_counts": each(is_churned=[True, False], page_category=["songs", "errors"]),
+    "feature_correlations": [
+        {"feature": one, "other_feature": other} for one, other in combinations(CORRELATED, 2)
+    ],
+    "missing_values": [
+        {"mart": "dim_users", "column_name": "gender"},
+        {"mart": "churn_features", "column_name": "tenure_days"},
+    ],
+    "daily_activity": each(kpi_date=DATES),
+    "weekly_figures": each(week_start_date=WEEKS),
+    "plan_changes_after_a_look": each(direction=["upgrade", "downgrade"]),
+    "retention_cohorts": each(cohort_week_start_date=DATES[:15:7], weeks_since=[0, 1]),
+    "retention_before_log": each(week_start_date=WEEKS, first_level=["free", "paid"]),
+    "top_charts": [
+        *each(kind=["artist"], chart_rank=[1, 2], song=[None], **CHART),
+        *each(kind=["song"], chart_rank=[1], song=["NaN"], **CHART),
+    ],
+    "risk_by_decile": each(risk_decile=[1, 2]),
+    "users_at_risk": [
+        {
+            **dict.fromkeys(["level", "state", "platform", "last_event_at"]),
+            **dict.fromkeys(["reason_1", "reason_2", "reason_3"], "None."),
+            "risk_rank": 1,
+            "user_id": "[/x]",
+            "snapshot_date": DATES[0],
+        }
+    ],
+    "data_period": [dict.fromkeys(f"{name}_date" for name in PERIOD)],
+    "shown_model": [],
+    "model_figures": [],
 }
+
+
+def columns_of(sql: str) -> list[str]:
+    return parse_one(re.sub("{{.*?}}", SCHEMA, sql), dialect="spark").named_selects
 
 
 def values_of(column: str) -> Sequence:
     return next(values for pattern, values in VALUES.items() if re.search(pattern, column))
 
 
-def made_up_answers(value: Callable[[Sequence], Any], rows: dict = ROWS) -> data.Data:
+def made_up_answers(
+    value: Callable[[Sequence], Any], rows: dict = ROWS, **more_sql: str
+) -> data.Data:
     """An answer to each query, each value chosen among those of its column."""
-    frames = {
-        name: [key | {each: value(values_of(each)) for each in columns.split()} for key in keys]
-        for name, (keys, columns) in rows.items()
-    }
-    answers = {name: data.Answer(name, "", pd.DataFrame(rows)) for name, rows in frames.items()}
+    answers = {}
+    for name, keys in rows.items():
+        sql = more_sql.get(name) or data.QUERIES[name].read_text()
+        filled = [{each: value(values_of(each)) for each in columns_of(sql)} | key for key in keys]
+        answers[name] = data.Answer(name, "", pd.DataFrame(filled))
     return data.Data("build_1", "local", answers, data.Model())
 
 
@@ -731,7 +696,7 @@ def test_a_figure_comes_and_goes_with_its_files(
     shutil.copytree(ROOT / "report", tmp_path / "report", ignore=leave_out)
     for ending, text in (("sql", sql), ("py", module)):
         (tmp_path / "report" / "figures" / f"{name}.{ending}").write_text(text)
-    found = made_up_answers(itemgetter(0), of_test["ROWS"])
+    found = made_up_answers(itemgetter(0), of_test["ROWS"], **{name: sql})
     known = {name: answer for name, answer in found.answers.items() if "map" not in name}
     html = subprocess.run(
         [sys.executable, "-c", RENDER],
