@@ -19,57 +19,37 @@ Examples:
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import duckdb
-import typer
 from rich.table import Table
 from rich.text import Text
 
 from benchmarks.dbt_runs import (
-    PROJECT_DIR,
-    BenchmarkError,
+    Bench,
     DbtRun,
     Raw,
     Usage,
-    busy_warning,
-    dbt_environment,
+    benchmark,
     default_target,
-    measured,
-    progress_line,
-    read_once,
-    run_dbt,
-    shown_memory,
-    temporary_work_folder,
+    figures_table,
+    warn_if_busy,
 )
 from benchmarks.duckdb_sql import tables_of, tables_sql
+from benchmarks.make_duckdb_tables import MEMORY, THREADS, log_files
 from warehouse.commands import program
 from warehouse.console import Console
+from warehouse.published import catalog, files_of, rows_of
 
 NOT_COMPARED_COLUMNS = {
-    "content_hash",
-    "song_hash",
-    "loaded_at",
-    "file_modified_at",
-    "source_file_modified_at",
-    "raw_line",
+    *("content_hash", "song_hash", "raw_line"),
+    *("loaded_at", "file_modified_at", "source_file_modified_at"),
 }
-THREADS = 2
 EXAMPLES = 3
-
-
-@dataclass(frozen=True)
-class SparkTable:
-    """An Iceberg table: its columns and the data files of its current snapshot."""
-
-    name: str
-    columns: list[str]
-    files: list[str]
 
 
 @dataclass(frozen=True)
@@ -89,111 +69,122 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class DuckdbRun:
-    """Seconds per table, and what the process took."""
+class Sides:
+    """Both engines: the models on Spark, those with data tests, and DuckDB's seconds by table."""
 
-    seconds: dict[str, float]
-    usage: Usage
-
-    @property
-    def total_seconds(self) -> float:
-        """From opening the database to the commit of the last table."""
-        return self.seconds["total"]
+    models: DbtRun
+    build: DbtRun
+    duckdb: Usage
+    duckdb_seconds: dict[str, float]
 
 
-def run_duckdb(
-    manifest: Mapping[str, Any], database: Path, raw_folder: Path, memory: str, work_folder: Path
-) -> DuckdbRun:
-    """Make the tables of dbt's manifest with DuckDB, in a process of its own."""
-    database.with_suffix(".sql").write_text(tables_sql(manifest), encoding="utf-8")
-    usage = measured(
-        [
-            *(sys.executable, "-m", "benchmarks.make_duckdb_tables"),
-            *("--database", str(database), "--raw", str(raw_folder)),
-            *("--threads", str(THREADS), "--memory", memory),
-        ],
-        dbt_environment(work_folder),
-    )
-    return DuckdbRun(json.loads(usage.output.splitlines()[-1]), usage)
+@program("python -m benchmarks.compare_duckdb", __doc__)
+def main(raw: Raw) -> int:
+    """Command line of the benchmark; returns the exit status."""
+    console = Console()
+    with benchmark(status_of_errors=2) as bench:
+        read_once(raw, bench)
+        sides, database = build_both(raw, bench)
+        bench.say("Spark: list of data files")
+        comparisons = compare_tables(database, spark_queries(bench.at("build")), bench)
+    show_rows(comparisons, console)
+    show_times(sides, console)
+    if sides.build.failed:
+        console.print(f"Data tests failed: {', '.join(sides.build.failed)}", style="red")
+    if not all(each.is_equal for each in comparisons):
+        console.print("Tables differ.", style="red")
+        return 1
+    console.print("Every table is equal, row for row.")
+    return 0
 
 
-def spark_tables(manifest: Mapping[str, Any], work_folder: Path) -> list[SparkTable]:
-    """The tables that dbt made below `work_folder`, from its manifest and Iceberg's metadata.
+def read_once(raw: Path, bench: Bench) -> None:
+    """Read all logs, so that none of those to be compared is the one to wait for the disk."""
+    bench.say("reading the files once")
+    for file in log_files(raw):
+        with file.open("rb") as lines:
+            while lines.read(1 << 24):
+                pass
 
-    Raises BenchmarkError when a table has delete files, which reading its data files would miss.
+
+def build_both(raw: Path, bench: Bench) -> tuple[Sides, Path]:
+    """Make the tables with Spark and with DuckDB, and return DuckDB's database.
+
+    Each of Spark's builds has a warehouse of its own: dbt would leave out what is there already.
+    DuckDB has a process of its own.
     """
-    from warehouse.session import spark_session
-
-    relations = {node["name"]: node["relation_name"] for node in tables_of(manifest)}
-    os.environ.update(dbt_environment(work_folder))
-    spark, _ = spark_session("local", PROJECT_DIR)
-    try:
-        rows = spark.sql(
-            " union all ".join(
-                f"select '{name}' as name, file_path, content from {relation}.files"
-                for name, relation in relations.items()
-            )
-        ).collect()
-        files: dict[str, list[str]] = {name: [] for name in relations}
-        for row in rows:
-            if row.content != 0:
-                raise BenchmarkError(f"{row.name} has delete files; compare it after a compaction.")
-            files[row.name].append(row.file_path.removeprefix("file:"))
-        return [
-            SparkTable(name, spark.table(relation).columns, files[name])
-            for name, relation in sorted(relations.items())
-        ]
-    finally:
-        spark.stop()
+    only_models = ("--resource-type", "model", "--resource-type", "seed")
+    models = bench.at("models").dbt("Spark: models", raw, "build", *only_models)
+    build = bench.at("build").dbt("Spark: models and data tests", raw, may_fail=True)
+    bench.say("DuckDB")
+    database = bench.folder / "churn.duckdb"
+    sql = tables_sql(manifest_of(bench.at("build")))
+    database.with_suffix(".sql").write_text(sql, encoding="utf-8")
+    names = ("--database", str(database), "--raw", str(raw))
+    usage = bench.python("-m", "benchmarks.make_duckdb_tables", *names)
+    return Sides(models, build, usage, json.loads(usage.output.splitlines()[-1])), database
 
 
-def compare_table(connection: duckdb.DuckDBPyConnection, table: SparkTable) -> Comparison:
+def manifest_of(bench: Bench) -> dict[str, Any]:
+    """dbt's manifest of its last command."""
+    text = (bench.folder / "target" / "manifest.json").read_text(encoding="utf-8")
+    manifest: dict[str, Any] = json.loads(text)
+    return manifest
+
+
+def spark_queries(bench: Bench) -> dict[str, str]:
+    """DuckDB's query for the rows of each table that dbt made, by Iceberg's metadata.
+
+    Raises ReaderError when a table has delete files, which reading its data files would miss.
+    """
+    lake = catalog(bench.folder / "warehouse")
+    relations = {node["name"]: node["relation_name"] for node in tables_of(manifest_of(bench))}
+    tables = {name: lake.load_table(relations[name]) for name in sorted(relations)}
+    return {name: rows_of(table, "main", files_of(table, "main")) for name, table in tables.items()}
+
+
+def compare_tables(database: Path, queries: Mapping[str, str], bench: Bench) -> list[Comparison]:
+    """Compare every table with the rows of its query."""
+    settings: dict[str, Any] = {"memory_limit": MEMORY, "preserve_insertion_order": False}
+    comparisons = []
+    with duckdb.connect(str(database), config=settings) as connection:
+        connection.execute("set timezone = 'UTC'")
+        for name, query in queries.items():
+            bench.say(f"compare {name}")
+            comparisons.append(compare_table(connection, name, query))
+    return comparisons
+
+
+def compare_table(connection: duckdb.DuckDBPyConnection, name: str, query: str) -> Comparison:
     """Compare one table row for row, doubles exactly, each row as often on both sides.
 
     The same as EXCEPT ALL both ways, in one pass: a row counts +1 on one side and -1 on the other.
     """
-    duckdb_columns = [
-        row[0]
-        for row in connection.execute(
-            "select column_name from duckdb_columns() where table_name = $1", [table.name]
-        ).fetchall()
-    ]
-    duckdb_rows = _count(connection, f"select count(*) from {table.name}")
-    if set(duckdb_columns) != set(table.columns):
-        one_side = ", ".join(sorted(set(duckdb_columns) ^ set(table.columns)))
-        return Comparison(table.name, 0, duckdb_rows, 0, f"columns on one side only: {one_side}")
-    if not table.files:
-        return Comparison(table.name, 0, duckdb_rows, duckdb_rows)
-
-    columns = [column for column in table.columns if column not in NOT_COMPARED_COLUMNS]
-    connection.execute("set variable spark_files = $1", [table.files])
-    types = dict(
-        connection.execute(
-            "select column_name, column_type from "
-            "(describe from read_parquet(getvariable('spark_files')))"
-        ).fetchall()
+    connection.execute(f"create or replace temp view spark_rows as {query}")
+    of_spark, of_duckdb = (
+        connection.sql(f"from {each} limit 0").columns for each in ("spark_rows", name)
     )
-    spark_columns = ", ".join(
-        f"cast({column} as timestamp) as {column}" if "TIME ZONE" in types[column] else column
-        for column in columns
-    )
-    both_sides = f"""
-        select {", ".join(columns)}, -1 as side from {table.name}
-        union all by name
-        select {spark_columns}, 1 as side from read_parquet(getvariable('spark_files'))
-    """
+    spark_rows = _count(connection, "select count(*) from spark_rows")
+    duckdb_rows = _count(connection, f"select count(*) from {name}")
+    if one_side := set(of_spark) ^ set(of_duckdb):
+        remark = f"columns on one side only: {', '.join(sorted(one_side))}"
+        return Comparison(name, spark_rows, duckdb_rows, 0, remark)
+    columns = [column for column in of_spark if column not in NOT_COMPARED_COLUMNS]
     # created, so that a second look at rows that differ costs little
     connection.execute(f"""
         create or replace temp table differences as
         select {", ".join(columns)}, sum(side) as surplus
-        from ({both_sides})
-        group by all
+        from (
+            select *, 1 as side from spark_rows
+            union all by name
+            select *, -1 as side from {name}
+        )
+        group by {", ".join(columns)}
         having sum(side) <> 0
     """)
-    spark_rows = _count(connection, "select count(*) from read_parquet(getvariable('spark_files'))")
     differing = _count(connection, "select coalesce(sum(abs(surplus)), 0) from differences")
     remark = _where_they_differ(connection, columns) if differing else ""
-    return Comparison(table.name, spark_rows, duckdb_rows, differing, remark)
+    return Comparison(name, spark_rows, duckdb_rows, differing, remark)
 
 
 def _count(connection: duckdb.DuckDBPyConnection, query: str) -> int:
@@ -226,27 +217,9 @@ def _where_they_differ(connection: duckdb.DuckDBPyConnection, columns: Sequence[
     return "\n".join(lines)
 
 
-def compare_tables(
-    database: Path, tables: Sequence[SparkTable], memory: str, on_table: Callable[[str], None]
-) -> list[Comparison]:
-    """Compare every table."""
-    with duckdb.connect(
-        str(database), config={"memory_limit": memory, "preserve_insertion_order": False}
-    ) as connection:
-        connection.execute("set timezone = 'UTC'")
-        comparisons = []
-        for table in tables:
-            on_table(table.name)
-            comparisons.append(compare_table(connection, table))
-        return comparisons
-
-
 def show_rows(comparisons: Sequence[Comparison], console: Console) -> None:
     """Print the rows of every table on both sides."""
-    table = Table(title="Row for row")
-    table.add_column("table")
-    for header in ("rows Spark", "rows DuckDB", "differing rows"):
-        table.add_column(header, justify="right")
+    table = figures_table("Row for row", "table", "rows Spark", "rows DuckDB", "differing rows")
     for each in comparisons:
         verdict = Text(f"{each.differing_rows:,}", style="" if each.is_equal else "red")
         table.add_row(each.name, f"{each.spark_rows:,}", f"{each.duckdb_rows:,}", verdict)
@@ -256,112 +229,38 @@ def show_rows(comparisons: Sequence[Comparison], console: Console) -> None:
             console.print(f"{each.name}: {each.remark}", style="red")
 
 
-def show_times(models: DbtRun, build: DbtRun, made: DuckdbRun, console: Console) -> None:
+def show_times(sides: Sides, console: Console) -> None:
     """Print the seconds of every table on both sides, the totals, the ratios and the memory."""
-    table = Table(title=f"Seconds, {THREADS} threads each, target {default_target()}")
-    table.add_column("table")
-    table.add_column("Spark", justify="right")
-    table.add_column("DuckDB", justify="right")
-    in_order = sorted(models.nodes, key=lambda node: node.started_at)
-    for node in in_order:
-        seconds = made.seconds.get(node.name)
+    models, build, made = sides.models, sides.build, sides.duckdb
+    total = sides.duckdb_seconds["total"]
+    title = f"Seconds, {THREADS} threads each, target {default_target()}"
+    table = figures_table(title, "table", "Spark", "DuckDB")
+    for node in sorted(models.nodes, key=lambda node: node.started_at):
+        seconds = sides.duckdb_seconds.get(node.name)
         table.add_row(node.name, f"{node.seconds:.1f}", "" if seconds is None else f"{seconds:.2f}")
     table.add_section()
-    table.add_row("all tables", f"{models.node_seconds:.1f}", f"{made.total_seconds:.1f}")
+    table.add_row("all tables", f"{models.node_seconds:.1f}", f"{total:.1f}")
     table.add_row(f"with {build.count('test')} data tests", f"{build.node_seconds:.1f}", "")
     console.print(table)
 
     figures = Table(title="Spark against DuckDB", show_header=False)
-    figures.add_row("tables, times DuckDB", f"{models.node_seconds / made.total_seconds:.2f}")
+    figures.add_row("tables, times DuckDB", f"{models.node_seconds / total:.2f}")
     figures.add_row("data tests, on top", f"{build.node_seconds / models.node_seconds - 1:.2f}")
     figures.add_row(
         "processor time",
         f"Spark {models.usage.cpu_seconds:.1f} s (start included), "
-        f"with data tests {build.usage.cpu_seconds:.1f} s, "
-        f"DuckDB {made.usage.cpu_seconds:.1f} s",
+        f"with data tests {build.usage.cpu_seconds:.1f} s, DuckDB {made.cpu_seconds:.1f} s",
     )
     figures.add_row(
         "peak memory, resident",
-        f"Spark {shown_memory(models.usage.peak_bytes)}, "
-        f"with data tests {shown_memory(build.usage.peak_bytes)}, "
-        f"DuckDB {shown_memory(made.usage.peak_bytes)}",
+        f"Spark {models.usage.memory}, with data tests {build.usage.memory}, DuckDB {made.memory}",
     )
     console.print(figures)
     console.print(
         "Two nodes run side by side on Spark, so its seconds add up to more than their total. "
         "Totals: first node's start to last node's end; opening the database to the last commit."
     )
-    if warning := busy_warning([models.usage, build.usage, made.usage]):
-        console.print(warning, style="yellow")
-
-
-def compare(raw_folder: Path, work_folder: Path, memory: str, console: Console) -> bool:
-    """Build, compare and print; returns whether every table is equal."""
-    with progress_line(console) as progress:
-        task = progress.add_task("reading the files once")
-
-        def say(text: str) -> None:
-            progress.update(task, description=text)
-
-        read_once(raw_folder)
-        # a warehouse for each: dbt would leave out what the build before has made
-        models_folder, build_folder = work_folder / "models", work_folder / "build"
-        say("Spark: models")
-        models = run_dbt(
-            "build",
-            ["--resource-type", "model", "--resource-type", "seed"],
-            models_folder,
-            raw_folder,
-            lambda text: say(f"Spark: models, {text}"),
-        )
-        models.raise_if_failed("Spark: models")
-        say("Spark: models and data tests")
-        build = run_dbt(
-            "build",
-            [],
-            build_folder,
-            raw_folder,
-            lambda text: say(f"Spark: models and data tests, {text}"),
-        )
-        say("DuckDB")
-        manifest = json.loads((build_folder / "target" / "manifest.json").read_text("utf-8"))
-        database = work_folder / "duckdb" / "churn.duckdb"
-        database.parent.mkdir()
-        made = run_duckdb(manifest, database, raw_folder, memory, work_folder)
-        say("Spark: list of data files")
-        tables = spark_tables(manifest, build_folder)
-        comparisons = compare_tables(database, tables, memory, lambda name: say(f"compare {name}"))
-    show_rows(comparisons, console)
-    show_times(models, build, made, console)
-    if build.failed:
-        console.print(f"Data tests failed: {', '.join(build.failed)}", style="red")
-    return all(each.is_equal for each in comparisons)
-
-
-@program("python -m benchmarks.compare_duckdb", __doc__)
-def main(
-    raw: Raw,
-    memory: Annotated[str, typer.Option(help="DuckDB's memory limit.")] = "8GB",
-    keep: Annotated[
-        bool,
-        typer.Option("--keep", help="Keep the warehouse and DuckDB's database, and say where."),
-    ] = False,
-) -> int:
-    """Command line of the benchmark; returns the exit status."""
-    console = Console()
-    try:
-        with temporary_work_folder(keep) as folder:
-            is_equal = compare(raw, folder, memory, console)
-            if keep:
-                console.print(f"Kept: {folder}", soft_wrap=True)
-    except BenchmarkError as error:
-        error.exit_status = 2
-        raise
-    if not is_equal:
-        console.print("Tables differ.", style="red")
-        return 1
-    console.print("Every table is equal, row for row.")
-    return 0
+    warn_if_busy(console, [models.usage, build.usage, made])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Run a command and measure it: seconds, CPU seconds and peak memory; and dbt's own results."""
+"""What the benchmarks share: a scratch warehouse, commands that are measured, and tables."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import mkdtemp
@@ -20,8 +20,8 @@ from typing import Annotated, Any
 
 import psutil
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
-from benchmarks.make_duckdb_tables import log_files
 from server.process import Options, Server, free_port, start, stop
 from warehouse.commands import folder_option
 from warehouse.console import Console
@@ -29,13 +29,11 @@ from warehouse.errors import ProjectError
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 RESULTS = PROJECT_DIR / "benchmarks" / "results"
+FIRST_DAY = "2018-10-01"
 POLL_SECONDS = 0.2
 LAST_LINES = 30
 PASSED = {"success", "pass", "warn", "no-op"}
 Raw = Annotated[Path, folder_option("Folder of raw logs.")]
-Work = Annotated[
-    Path | None, folder_option("Folder for what it makes, and removes.", "the system's")
-]
 
 
 class BenchmarkError(ProjectError):
@@ -60,10 +58,15 @@ class Usage:
     output: str
     exit_status: int
 
+    @property
+    def memory(self) -> str:
+        """Peak memory in words."""
+        return f"{self.peak_bytes / 2**30:.2f} GiB"
+
 
 @dataclass(frozen=True)
 class Node:
-    """One model, seed or test of a dbt run; times are seconds since the epoch."""
+    """A model, seed or test of a dbt run; times are seconds since the epoch, 0 if skipped."""
 
     name: str
     resource_type: str
@@ -82,7 +85,7 @@ class DbtRun:
     """A dbt command: what it took, and its nodes, slowest first."""
 
     usage: Usage
-    nodes: list[Node] = field(default_factory=list)
+    nodes: list[Node]
 
     def count(self, resource_type: str) -> int:
         """Number of nodes of one type: model, seed or test."""
@@ -93,35 +96,116 @@ class DbtRun:
         """Names of the nodes that failed, or that were skipped for it."""
         return [node.name for node in self.nodes if node.status not in PASSED]
 
-    def raise_if_failed(self, what: str) -> None:
-        """Raise BenchmarkError, with the last lines of dbt's output, when a node failed."""
-        if self.failed:
-            last = "\n".join(self.usage.output.splitlines()[-LAST_LINES:])
-            raise BenchmarkError(f"{last}\n\n{what}: failed or skipped: {', '.join(self.failed)}")
+    @property
+    def is_published(self) -> bool:
+        """Whether readers see this build, or nothing was new."""
+        return bool(re.search(r"\bPublished |Nothing new", self.usage.output))
+
+    @property
+    def first_start(self) -> float:
+        """When the first node began: after the start of Python and the JVM, parsing and hooks."""
+        starts = (node.started_at for node in self.nodes if node.started_at)
+        return min(starts, default=self.usage.started_at)
 
     @property
     def node_seconds(self) -> float:
         """Wall seconds from the start of the first node to the end of the last."""
-        ended = max((node.ended_at for node in self.nodes if node.ended_at), default=0.0)
-        return ended - self._first_start if ended else 0.0
+        return max([self.first_start, *(node.ended_at for node in self.nodes)]) - self.first_start
 
-    @property
-    def seconds_before_first_node(self) -> float:
-        """Wall seconds before the first node: start of Python and the JVM, parsing, hooks."""
-        return self._first_start - self.usage.started_at
 
-    @property
-    def _first_start(self) -> float:
-        # a node that was skipped has no times
-        return min(
-            (node.started_at for node in self.nodes if node.started_at),
-            default=self.usage.started_at,
+@dataclass(frozen=True)
+class Bench:
+    """A benchmark at work: a folder for its warehouse and logs, and `say` to show what it does."""
+
+    folder: Path
+    say: Callable[[str], None]
+
+    def at(self, name: str) -> Bench:
+        """The same benchmark with another warehouse, below its folder."""
+        return replace(self, folder=self.folder / name)
+
+    def python(self, *arguments: str, accepted: Container[int] = (0,)) -> Usage:
+        """Run Python on the warehouse of the folder."""
+        command = [sys.executable, *arguments]
+        return measured(command, dbt_environment(self.folder), accepted=accepted)
+
+    def simulate(self, folder: Path, users: int, last: str, *options: str, seed: int = 1) -> Path:
+        """Write a simulated log, one file a day, from 2018-10-01 to the date `last`."""
+        period = ("--start", FIRST_DAY, "--end", last, "--seed", str(seed))
+        out = ("--users", str(users), "--out", str(folder))
+        self.python("-m", "simulator", *period, *out, *options)
+        return folder
+
+    def dbt(
+        self,
+        what: str,
+        raw: Path,
+        *command: str,
+        server: Server | None = None,
+        variables: Mapping[str, Any] | None = None,
+        may_fail: bool = False,
+    ) -> DbtRun:
+        """Run a dbt command, `build` if none is named, on the default target.
+
+        The warehouse is `<folder>/warehouse`, empty in a new folder. With a `server` on it, dbt
+        works through that, by Spark Connect. Raises BenchmarkError, with the last lines of dbt's
+        output, when dbt ends before it runs any node, and when a node fails unless it `may_fail`.
+        """
+        (self.folder / "warehouse").mkdir(parents=True, exist_ok=True)
+        output = self.folder / "target"
+        results_file = output / "run_results.json"
+        results_file.unlink(missing_ok=True)
+        self.say(what)
+
+        def show(line: str) -> None:
+            if match := re.search(r"(\d+ of \d+) START (?!hook)", line):
+                self.say(f"{what}: node {match[1]}")
+
+        environment = dbt_environment(self.folder)
+        if server:
+            environment["CHURN_CONNECT_PORT"] = str(server.connect_port)
+        usage = measured(
+            [
+                *(sys.executable, "-m", "dbt.cli.main", "--no-use-colors"),
+                *("--log-path", str(self.folder / "logs"), *(command or ("build",))),
+                *("--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)),
+                *("--target", "connect" if server else default_target()),
+                *("--target-path", str(output)),
+                *("--vars", json.dumps({"raw_path": str(raw), **(variables or {})})),
+            ],
+            environment,
+            show,
+            accepted=(0, 1),  # 1: nodes failed, or dbt stopped before them
+            server_pid=server.pid if server else None,
         )
+        run = DbtRun(usage, _nodes(results_file))
+        if run.failed and not may_fail:
+            failed = f"\n\n{what}: failed or skipped: {', '.join(run.failed)}"
+            raise BenchmarkError(_last_lines(usage.output) + failed)
+        if usage.exit_status != 0 and not run.failed:
+            raise BenchmarkError(_last_lines(usage.output))
+        return run
+
+
+@contextmanager
+def benchmark(status_of_errors: int = 1) -> Iterator[Bench]:
+    """A benchmark in a scratch folder, with a line that says what it does; both gone at the end."""
+    folder = Path(mkdtemp(prefix="churn_benchmark_")).resolve()
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    try:
+        with Progress(*columns, console=Console(), transient=True) as progress:
+            task = progress.add_task("")
+            yield Bench(folder, lambda what: progress.update(task, description=what))
+    except ProjectError as error:
+        error.exit_status = status_of_errors
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def measured(
     command: Sequence[str],
-    environment: dict[str, str],
+    environment: Mapping[str, str],
     on_line: Callable[[str], None] = lambda line: None,
     accepted: Container[int] = (0,),
     server_pid: int | None = None,
@@ -131,8 +215,7 @@ def measured(
     With `server_pid`, that of the server which works for it, too. Raises BenchmarkError, with the
     last lines of its output, when its exit status is none of `accepted`.
     """
-    started_at = time.time()
-    started = time.perf_counter()
+    started_at, started = time.time(), time.perf_counter()
     process = subprocess.Popen(
         command,
         cwd=PROJECT_DIR,
@@ -155,96 +238,20 @@ def measured(
         process.wait()
         raise
     finally:
-        watch.stop()
-    wall_seconds = time.perf_counter() - started
-    if process.returncode not in accepted:
-        last = "\n".join(lines[-LAST_LINES:])
+        cpu_seconds, others_cpu_seconds = watch.stop()
+    wall_seconds, output = time.perf_counter() - started, "\n".join(lines)
+    status = process.returncode
+    if status not in accepted:
         shown = " ".join(command[:4])
-        raise BenchmarkError(f"{last}\n\nExit status {process.returncode} of: {shown} ...")
+        raise BenchmarkError(f"{_last_lines(output)}\n\nExit status {status} of: {shown} ...")
     return Usage(
-        started_at=started_at,
-        wall_seconds=wall_seconds,
-        cpu_seconds=watch.cpu_seconds,
-        others_cpu_seconds=watch.others_cpu_seconds,
-        peak_bytes=watch.peak_bytes,
-        output="\n".join(lines),
-        exit_status=process.returncode,
+        *(started_at, wall_seconds, cpu_seconds, others_cpu_seconds),
+        *(watch.peak_bytes, output, status),
     )
 
 
-def run_dbt(
-    command: str,
-    flags: Sequence[str],
-    work_folder: Path,
-    raw_folder: Path,
-    on_progress: Callable[[str], None] = lambda text: None,
-    server: Server | None = None,
-    variables: Mapping[str, Any] | None = None,
-) -> DbtRun:
-    """Run `dbt <command>` on the default target, all output below `work_folder`.
-
-    The warehouse is `<work_folder>/warehouse`, empty in a new folder. With a `server` on it, dbt
-    works through that, by Spark Connect. `on_progress` gets texts such as "3 of 18". Nodes may
-    fail: see `DbtRun.failed`. Raises BenchmarkError when dbt ends before it runs any.
-    """
-    (work_folder / "warehouse").mkdir(parents=True, exist_ok=True)
-    output = work_folder / "target"
-    results_file = output / "run_results.json"
-    results_file.unlink(missing_ok=True)
-
-    def show(line: str) -> None:
-        if match := re.search(r"(\d+ of \d+) START (?!hook)", line):
-            on_progress(match.group(1))
-
-    usage = measured(
-        [
-            *(sys.executable, "-m", "dbt.cli.main", "--no-use-colors"),
-            *("--log-path", str(work_folder / "logs"), command, *flags),
-            *("--project-dir", str(PROJECT_DIR), "--profiles-dir", str(PROJECT_DIR)),
-            *("--target", "connect" if server else default_target()),
-            *("--target-path", str(output)),
-            *("--vars", json.dumps({"raw_path": str(raw_folder), **(variables or {})})),
-        ],
-        dbt_environment(work_folder)
-        | ({"CHURN_CONNECT_PORT": str(server.connect_port)} if server else {}),
-        show,
-        accepted=(0, 1),  # 1: nodes failed, or dbt stopped before them
-        server_pid=server.pid if server else None,
-    )
-    run = DbtRun(usage, _nodes(results_file))
-    if usage.exit_status != 0 and not run.failed:
-        raise BenchmarkError("\n".join(usage.output.splitlines()[-LAST_LINES:]))
-    return run
-
-
-def simulate(folder: Path, users: int, first: str, last: str) -> None:
-    """Write a simulated log, one file per day, from the date `first` to `last`."""
-    measured(
-        [
-            *(sys.executable, "-m", "simulator", "--users", str(users), "--seed", "1"),
-            *("--start", first, "--end", last, "--out", str(folder)),
-        ],
-        dbt_environment(folder),
-    )
-
-
-def raw_logs(folder: Path) -> list[Path]:
-    """The log files of a landing folder; raises BenchmarkError when there is none."""
-    try:
-        return log_files(folder)
-    except FileNotFoundError as error:
-        raise BenchmarkError(str(error)) from error
-
-
-def read_once(raw_folder: Path) -> None:
-    """Read all logs, so that none of those to be compared is the one to wait for the disk.
-
-    Raises BenchmarkError when there is none.
-    """
-    for file in raw_logs(raw_folder):
-        with file.open("rb") as raw:
-            while raw.read(1 << 24):
-                pass
+def _last_lines(output: str) -> str:
+    return "\n".join(output.splitlines()[-LAST_LINES:])
 
 
 def bytes_in(folder: Path) -> int:
@@ -318,21 +325,7 @@ def running_server(work_folder: Path, writable: bool = False) -> Iterator[Server
         stop(options.state_file)
 
 
-@contextmanager
-def temporary_work_folder(keep: bool, parent: Path | None = None) -> Iterator[Path]:
-    """A folder for warehouses, targets and logs, removed at the end unless `keep`."""
-    folder = Path(mkdtemp(prefix="churn_benchmark_", dir=parent)).resolve()
-    try:
-        yield folder
-    finally:
-        if not keep:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def progress_line(console: Console) -> Progress:
-    """What is being done, and since when; gone at the end."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    return Progress(*columns, console=console, transient=True)
+# --- tables
 
 
 def save_results(name: str, markdown: str) -> None:
@@ -343,9 +336,19 @@ def save_results(name: str, markdown: str) -> None:
     print(markdown, f"written to {results.relative_to(PROJECT_DIR)}", sep="\n")
 
 
-def shown_memory(peak_bytes: int) -> str:
-    """Peak memory in words."""
-    return f"{peak_bytes / 2**30:.2f} GiB"
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table; short rows are filled up with empty cells."""
+    lines = [head, ["---"] * len(head), *([*row, *[""] * (len(head) - len(row))] for row in rows)]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def figures_table(title: str, first: str, *figures: str) -> Table:
+    """A table for the console: a column of names, which gives way on a narrow one, and figures."""
+    table = Table(title=title)
+    table.add_column(first, overflow="fold")
+    for name in figures:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
 
 
 def shown_bytes(count: float) -> str:
@@ -357,8 +360,9 @@ def shown_bytes(count: float) -> str:
     return f"{count:.1f} GB"
 
 
-def busy_warning(usages: Sequence[Usage]) -> str:
+def busy_warning(usages: Iterable[Usage]) -> str:
     """One line when other processes took over a tenth of the machine's processors, else empty."""
+    usages = list(usages)
     others = sum(usage.others_cpu_seconds for usage in usages)
     offered = sum(usage.wall_seconds for usage in usages) * (os.cpu_count() or 1)
     if others <= offered / 10:
@@ -369,30 +373,26 @@ def busy_warning(usages: Sequence[Usage]) -> str:
     )
 
 
+def warn_if_busy(console: Console, usages: Iterable[Usage]) -> None:
+    """Print that warning, if there is one."""
+    if warning := busy_warning(usages):
+        console.print(warning, style="yellow")
+
+
 def _nodes(results_file: Path) -> list[Node]:
     if not results_file.is_file():
         return []
-    results = json.loads(results_file.read_text(encoding="utf-8"))["results"]
     nodes = []
-    for result in results:
+    for result in json.loads(results_file.read_text(encoding="utf-8"))["results"]:
         resource_type, _, rest = result["unique_id"].partition(".")
-        times = result["timing"]
-        if resource_type == "operation":
-            continue
-        nodes.append(
-            Node(
-                name=rest.split(".")[1],
-                resource_type=resource_type,
-                status=result["status"],
-                started_at=min((_epoch(part["started_at"]) for part in times), default=0.0),
-                ended_at=max((_epoch(part["completed_at"]) for part in times), default=0.0),
-            )
+        starts, ends = (
+            [datetime.fromisoformat(part[key].replace("Z", "+00:00")) for part in result["timing"]]
+            for key in ("started_at", "completed_at")
         )
+        times = (min(starts).timestamp(), max(ends).timestamp()) if starts else (0.0, 0.0)
+        if resource_type != "operation":
+            nodes.append(Node(rest.split(".")[1], resource_type, result["status"], *times))
     return sorted(nodes, key=lambda node: -node.seconds)
-
-
-def _epoch(text: str) -> float:
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
 class _ProcessTreeWatch:
@@ -404,18 +404,17 @@ class _ProcessTreeWatch:
         self._cpu: dict[psutil.Process, float] = {}
         self._look()
         self._cpu_before, self._machine_before = sum(self._cpu.values()), _machine_cpu_seconds()
-        self.cpu_seconds = self.others_cpu_seconds = 0.0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the polling; the CPU time is of processes that lived through a poll."""
+    def stop(self) -> tuple[float, float]:
+        """CPU seconds of processes that lived through a poll, and of the rest of the machine."""
         self._stopped.set()
         self._thread.join()
-        self.cpu_seconds = sum(self._cpu.values()) - self._cpu_before
+        cpu_seconds = sum(self._cpu.values()) - self._cpu_before
         of_all = _machine_cpu_seconds() - self._machine_before
-        self.others_cpu_seconds = max(of_all - self.cpu_seconds, 0.0)
+        return cpu_seconds, max(of_all - cpu_seconds, 0.0)
 
     def _watch(self) -> None:
         while not self._stopped.wait(POLL_SECONDS):

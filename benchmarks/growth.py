@@ -21,41 +21,29 @@ import re
 import shutil
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress, TaskID
 
 from benchmarks.dbt_runs import (
+    Bench,
     Usage,
-    Work,
+    benchmark,
     busy_warning,
     bytes_in,
-    dbt_environment,
     default_target,
-    measured,
-    progress_line,
-    run_dbt,
+    markdown_table,
     save_results,
-    shown_memory,
-    simulate,
-    temporary_work_folder,
 )
 from warehouse.commands import program
-from warehouse.console import Console
 
 SIZES = [0.1, 0.5, 1.0, 2.5]
 BYTES_PER_USER = 535_000  # of 61 simulated days
 FITTED_FROM = 0.5e9
 USERS_OF_A_TENTH = re.compile(rb'("userId": ?)"\d*0"')
-STEPS = {
-    "train": ("-m", "ml", "train"),
-    "score": ("-m", "ml", "score"),
-    "report": ("-m", "report"),
-}
 
 
 @dataclass(frozen=True)
@@ -68,6 +56,57 @@ class Row:
     disk_bytes: int
 
 
+@program("python -m benchmarks.growth", __doc__)
+def main(
+    gigabytes: Annotated[list[float], typer.Option(help="A size. Repeat for several.")] = SIZES,
+    steps: Annotated[
+        bool, typer.Option("--steps", help="Train, score and report on the largest, too.")
+    ] = False,
+    skew: Annotated[
+        bool, typer.Option("--skew", help="Build the largest with a skew, too.")
+    ] = False,
+) -> None:
+    """Command line of the benchmark."""
+    rows: list[Row] = []
+    largest = max(gigabytes)
+    try:
+        with benchmark() as bench:
+            for size in gigabytes:
+                rows += measure(bench, size, has_steps=steps and size == largest)
+            if skew:
+                rows += measure(bench, largest, is_skewed=True)
+    finally:
+        if rows:
+            save_results("growth", as_markdown(rows))
+
+
+def measure(
+    bench: Bench, gigabytes: float, has_steps: bool = False, is_skewed: bool = False
+) -> Iterator[Row]:
+    """Build one size in a new warehouse, and use it; deletes both."""
+    label = f"{gigabytes:g} GB"
+    raw, warehouse, artifacts = (bench.folder / name for name in ("raw", "warehouse", "artifacts"))
+    bench.say(f"{label}: simulating the log")
+    bench.simulate(raw, max(round(gigabytes * 1e9 / BYTES_PER_USER), 1), "2018-11-30")
+    if is_skewed:
+        give_a_tenth_to_one_user(raw)
+    raw_bytes = bytes_in(raw)
+    run = bench.dbt(label, raw)
+    what = "build, a tenth of it one user" if is_skewed else "build"
+    yield Row(what, raw_bytes, run.usage, bytes_in(warehouse))
+    commands = {
+        "train": ("ml", "train"),
+        "score": ("ml", "score"),
+        "report": ("report", "--out", str(bench.folder / "report.html")),
+    }
+    for name, command in commands.items() if has_steps else ():
+        bench.say(f"{label}: {name}")
+        usage = bench.python("-m", *command, "--artifacts", str(artifacts))
+        yield Row(name, raw_bytes, usage, bytes_in(warehouse))
+    shutil.rmtree(raw)
+    shutil.rmtree(warehouse)
+
+
 def give_a_tenth_to_one_user(raw: Path) -> None:
     """Let all users whose number ends in 0 be the user `0`, in place."""
     for file in sorted(path for path in raw.rglob("*.json") if path.is_file()):
@@ -75,43 +114,6 @@ def give_a_tenth_to_one_user(raw: Path) -> None:
         with file.open("rb") as lines, skewed.open("wb") as out:
             out.writelines(USERS_OF_A_TENTH.sub(rb'\1"0"', line) for line in lines)
         skewed.replace(file)
-
-
-def measure_size(
-    folder: Path,
-    gigabytes: float,
-    steps: bool,
-    say: Callable[[str], None],
-    skew: bool = False,
-) -> list[Row]:
-    """Build one size in a new warehouse below `folder`, and use it; deletes both."""
-    label = f"{gigabytes:g} GB"
-    raw, warehouse = folder / "raw", folder / "warehouse"
-    say(f"{label}: simulating the log")
-    users = max(round(gigabytes * 1e9 / BYTES_PER_USER), 1)
-    simulate(raw, users, "2018-10-01", "2018-11-30")
-    if skew:
-        give_a_tenth_to_one_user(raw)
-    size = bytes_in(raw)
-    run = run_dbt(
-        "build",
-        [],
-        folder,
-        raw,
-        lambda text: say(f"{label}: dbt build, node {text}"),
-    )
-    run.raise_if_failed(label)
-    what = "build, a tenth of it one user" if skew else "build"
-    rows = [Row(what, size, run.usage, bytes_in(warehouse))]
-    for name, command in STEPS.items() if steps else ():
-        say(f"{label}: {name}")
-        options = ["--artifacts", str(folder / "artifacts")]
-        options += ["--out", str(folder / "report.html")] if name == "report" else []
-        usage = measured([sys.executable, *command, *options], dbt_environment(folder))
-        rows.append(Row(name, size, usage, bytes_in(warehouse)))
-    shutil.rmtree(raw)
-    shutil.rmtree(warehouse)
-    return rows
 
 
 def exponent(rows: Sequence[Row]) -> float | None:
@@ -127,56 +129,27 @@ def exponent(rows: Sequence[Row]) -> float | None:
 
 def as_markdown(rows: Sequence[Row]) -> str:
     """The table, the exponent, and a warning where the machine was busy."""
-    lines = [
-        f"Target {default_target()}, all data tests included, one sitting.",
-        "",
-        "| raw | what | wall | processor | memory | disk per raw byte |",
-        "|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {row.raw_bytes / 1e9:.2f} GB | {row.what} | {row.usage.wall_seconds:.1f} s "
-        f"| {row.usage.cpu_seconds:.1f} s | {shown_memory(row.usage.peak_bytes)} "
-        f"| {row.disk_bytes / row.raw_bytes:.3f} |"
-        for row in rows
-    ]
+    table = markdown_table(
+        ("raw", "what", "wall", "processor", "memory", "disk per raw byte"),
+        [
+            (
+                f"{row.raw_bytes / 1e9:.2f} GB",
+                row.what,
+                f"{row.usage.wall_seconds:.1f} s",
+                f"{row.usage.cpu_seconds:.1f} s",
+                row.usage.memory,
+                f"{row.disk_bytes / row.raw_bytes:.3f}",
+            )
+            for row in rows
+        ],
+    )
+    parts = [f"Target {default_target()}, all data tests included, one sitting.", table]
     fitted = exponent(rows)
     if fitted is not None:
-        lines += ["", f"Exponent of the builds from 0.5 GB on: {fitted:.2f}."]
-    if warning := busy_warning([row.usage for row in rows]):
-        lines += ["", warning]
-    return "\n".join(lines) + "\n"
-
-
-@program("python -m benchmarks.growth", __doc__)
-def main(
-    gigabytes: Annotated[list[float], typer.Option(help="A size. Repeat for several.")] = SIZES,
-    steps: Annotated[
-        bool, typer.Option("--steps", help="Train, score and report on the largest, too.")
-    ] = False,
-    skew: Annotated[
-        bool, typer.Option("--skew", help="Build the largest with a skew, too.")
-    ] = False,
-    work: Work = None,
-) -> None:
-    """Command line of the benchmark."""
-    console = Console()
-    rows: list[Row] = []
-    try:
-        with temporary_work_folder(keep=False, parent=work) as folder:
-            largest = max(gigabytes)
-            builds = [(size, steps and size == largest, False) for size in gigabytes]
-            builds += [(largest, False, True)] if skew else []
-            for size, has_steps, is_skewed in builds:
-                with progress_line(console) as progress:
-                    task = progress.add_task("")
-
-                    def show(text: str, task: TaskID = task, on: Progress = progress) -> None:
-                        on.update(task, description=text)
-
-                    rows += measure_size(folder, size, has_steps, show, is_skewed)
-    finally:
-        if rows:
-            save_results("growth", as_markdown(rows))
+        parts.append(f"Exponent of the builds from 0.5 GB on: {fitted:.2f}.")
+    if warning := busy_warning(row.usage for row in rows):
+        parts.append(warning)
+    return "\n\n".join(parts) + "\n"
 
 
 if __name__ == "__main__":

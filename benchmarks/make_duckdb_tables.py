@@ -21,15 +21,17 @@ import duckdb
 import typer
 
 from warehouse.commands import program
+from warehouse.errors import ProjectError
 
 SEEDS = Path(__file__).resolve().parent.parent / "seeds"
 LOG_SUFFIXES = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz")
+THREADS, MEMORY = 2, "8GB"
 
 
 def log_files(raw_folder: Path) -> list[Path]:
     """The log files of a landing folder and its subfolders, as the dbt project finds them.
 
-    Raises FileNotFoundError when there is none.
+    Raises ProjectError when there is none.
     """
     files = sorted(
         path
@@ -39,7 +41,7 @@ def log_files(raw_folder: Path) -> list[Path]:
         and not any(part.startswith((".", "_")) for part in path.relative_to(raw_folder).parts)
     )
     if not files:
-        raise FileNotFoundError(
+        raise ProjectError(
             f"No raw logs in {raw_folder}: looked for {', '.join(LOG_SUFFIXES)} in it and below."
         )
     return files
@@ -54,7 +56,9 @@ def statements(sql: str) -> Iterator[tuple[str, duckdb.Statement]]:
         yield match.group(1), statement
 
 
-def make_tables(database: Path, raw_folder: Path, threads: int, memory: str) -> dict[str, float]:
+def make_tables(
+    database: Path, raw_folder: Path, threads: int = THREADS, memory: str = MEMORY
+) -> dict[str, float]:
     """Make every table in a new database file; seconds by name, and `total` from opening it.
 
     The statements are in the file beside it, `<database>.sql`.
@@ -89,11 +93,9 @@ def main(
     raw: Annotated[
         Path, typer.Option(resolve_path=True, metavar="DIR", help="Folder of raw logs.")
     ],
-    threads: int = 2,
-    memory: Annotated[str, typer.Option(help="DuckDB's memory limit.")] = "8GB",
 ) -> None:
     """Command line of the module."""
-    print(json.dumps(make_tables(database, raw, threads, memory)))
+    print(json.dumps(make_tables(database, raw)))
 
 
 if __name__ == "__main__":

@@ -15,30 +15,18 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from benchmarks.dbt_runs import (
-    BenchmarkError,
-    Usage,
-    busy_warning,
-    dbt_environment,
-    measured,
-    progress_line,
-    run_dbt,
-    save_results,
-    shown_memory,
-    simulate,
-    temporary_work_folder,
-)
+from benchmarks.dbt_runs import Usage, benchmark, markdown_table, save_results, warn_if_busy
 from warehouse.commands import program
 from warehouse.console import Console
 from warehouse.session import spark_session
 
-FIRST_DAY, LAST_DAY = "2018-10-01", "2018-12-01"
+LAST_DAY = "2018-12-01"
 ACCOUNTS = 500
+ALARM = 4  # exit status of `ml train`
 
 
 def multiply(copies: int) -> int:
@@ -58,58 +46,43 @@ def multiply(copies: int) -> int:
     return spark.table(view).where(of_last_date).count()
 
 
-def step(folder: Path, *command: str) -> Usage:
-    """Run Python with arguments on the warehouse of a folder."""
-    return measured([sys.executable, *command], dbt_environment(folder), accepted=(0, 4))
-
-
-def as_markdown(usages: dict[str, Usage]) -> str:
-    """A row per step."""
-    lines = ["| step | wall | processor | peak memory |", "|---|---|---|---|"]
-    lines += [
-        f"| {name} | {usage.wall_seconds:.0f} s | {usage.cpu_seconds:.0f} s | "
-        f"{shown_memory(usage.peak_bytes)} |"
-        for name, usage in usages.items()
-    ]
-    return "\n".join(lines)
-
-
 @program("python -m benchmarks.model_scale", __doc__)
 def main(
     users: Annotated[int, typer.Option(min=1000, help="Users to score.")] = 1_000_000,
     rows: Annotated[int, typer.Option(min=1000, help="Rows to train on.")] = 100_000,
 ) -> None:
     """Command line of the benchmark."""
-    console = Console()
     usages: dict[str, Usage] = {}
-    with temporary_work_folder(keep=False) as folder, progress_line(console) as progress:
-        task = progress.add_task("make and build a log")
-        simulate(folder / "log", ACCOUNTS, FIRST_DAY, LAST_DAY)
-        if failed := run_dbt("build", [], folder, folder / "log").failed:
-            raise BenchmarkError(f"{', '.join(failed)} failed")
-        artifacts = ("--artifacts", str(folder / "artifacts"))
+    with benchmark() as bench:
+        bench.say("make a log")
+        bench.dbt("build", bench.simulate(bench.folder / "log", ACCOUNTS, LAST_DAY))
+        artifacts = ("--artifacts", str(bench.folder / "artifacts"))
 
         def add(name: str, *command: str) -> None:
-            progress.update(task, description=name)
-            usages[name] = step(folder, *command)
+            bench.say(name)
+            usages[name] = bench.python("-m", *command, accepted=(0, ALARM))
 
         def copy(copies: int) -> int:
             count = f"from benchmarks.model_scale import multiply; print(multiply({copies}))"
-            return int(step(folder, "-c", count).output.splitlines()[-1])
+            return int(bench.python("-c", count).output.splitlines()[-1])
 
-        add("start only", "-m", "warehouse", "status")
+        add("start only", "warehouse", "status")
         one = copy(1)
         copy(-(-rows // one))
-        add(f"train on {rows:,} rows", "-m", "ml", "train", "--max-rows", str(rows), *artifacts)
+        add(f"train on {rows:,} rows", "ml", "train", "--max-rows", str(rows), *artifacts)
         for wanted in (users // 10, users):
             scored = copy(-(-wanted // one))
-            add(f"score {scored:,} users", "-m", "ml", "score", *artifacts)
-    table = as_markdown(usages)
-    save_results(
-        "model_scale", f"# Training and scoring at size\n\n{os.cpu_count()} cores.\n\n{table}\n"
+            add(f"score {scored:,} users", "ml", "score", *artifacts)
+    table = markdown_table(
+        ("step", "wall", "processor", "peak memory"),
+        [
+            (name, f"{usage.wall_seconds:.0f} s", f"{usage.cpu_seconds:.0f} s", usage.memory)
+            for name, usage in usages.items()
+        ],
     )
-    if warning := busy_warning(list(usages.values())):
-        console.print(warning, style="yellow")
+    cores = f"{os.cpu_count()} cores."
+    save_results("model_scale", f"# Training and scoring at size\n\n{cores}\n\n{table}\n")
+    warn_if_busy(Console(), usages.values())
 
 
 if __name__ == "__main__":

@@ -25,25 +25,20 @@ from statistics import median
 from typing import Annotated
 
 import typer
-from rich.progress import Progress
-from rich.table import Table
 
 from benchmarks.dbt_runs import (
     BenchmarkError,
-    DbtRun,
     Raw,
-    busy_warning,
+    Usage,
+    benchmark,
     default_target,
+    figures_table,
     log_spark_events,
-    progress_line,
-    raw_logs,
-    run_dbt,
     running_server,
-    shown_memory,
     spark_events,
-    temporary_work_folder,
+    warn_if_busy,
 )
-from server.process import Server
+from benchmarks.make_duckdb_tables import log_files
 from warehouse.commands import program
 from warehouse.console import Console
 
@@ -59,7 +54,7 @@ def cut_off_last_days(raw: Path, days: int, earlier: Path, later: Path) -> dict[
     the days, named by their dates, oldest first, each with its lines. Lines without a timestamp
     stay with the earlier ones. Raises BenchmarkError when there is no earlier day.
     """
-    files = raw_logs(raw)
+    files = log_files(raw)
     days_of_lines = (_day(line) for file in files for line in _lines(file))
     lines_of = Counter(day for day in days_of_lines if day is not None)
     usual = median(lines_of.values())
@@ -98,12 +93,8 @@ def _date(day: int) -> str:
     return datetime.fromtimestamp(day * DAY / 1000, timezone.utc).date().isoformat()
 
 
-def events_read(event_logs: Path) -> int:
-    """Rows that scans of raw logs and of `base_events` gave, by the event log of each Spark run."""
-    return sum(_events_read(events) for events in spark_events(event_logs))
-
-
-def _events_read(events: Iterable[dict]) -> int:
+def events_read(events: Iterable[dict]) -> int:
+    """Rows that scans of raw logs and of `base_events` gave, by the event log of one Spark."""
     counters: set[int] = set()
     rows = 0
 
@@ -129,26 +120,6 @@ def _events_read(events: Iterable[dict]) -> int:
     return rows
 
 
-def build(
-    label: str, folder: Path, raw: Path, progress: Progress, server: Server | None = None
-) -> tuple[DbtRun, int]:
-    """One `dbt build` with all data tests, and the events read up to its end."""
-    task = progress.add_task(label)
-    run = run_dbt(
-        "build",
-        [],
-        folder,
-        raw,
-        lambda text: progress.update(task, description=f"{label}: node {text}"),
-        server,
-    )
-    progress.remove_task(task)
-    if run.failed or not re.search(r"\bPublished |Nothing new", run.usage.output):
-        failed = ", ".join(run.failed) or "nothing"
-        raise BenchmarkError(f"{label}: not published; failed: {failed}")
-    return run, events_read(folder / "events")
-
-
 @program("python -m benchmarks.one_more_day", __doc__)
 def main(
     raw: Raw,
@@ -158,55 +129,59 @@ def main(
     ] = False,
 ) -> None:
     """Command line of the benchmark."""
-    console = Console()
-    with temporary_work_folder(keep=False) as folder, progress_line(console) as progress:
+    builds: list[tuple[str, Usage, int]] = []
+    with benchmark() as bench:
+        folder, landing = bench.folder, bench.folder / "raw"
         log_spark_events(folder / "events")
-        landing = folder / "raw"
-        cutting = progress.add_task("cutting the last days off the log")
+        bench.say("cutting the last days off the log")
         cut = cut_off_last_days(raw, days, landing, folder / "days")
-        progress.remove_task(cutting)
         with running_server(folder, writable=True) if server else nullcontext() as running:
-            where = (folder, landing, progress, running)
-            runs = {"everything before": build("everything before", *where)}
+
+            def build(label: str) -> None:
+                run = bench.dbt(label, landing, server=running)
+                if not run.is_published:
+                    raise BenchmarkError(f"{label}: not published")
+                so_far = sum(map(events_read, spark_events(folder / "events")))
+                builds.append((label, run.usage, so_far - sum(events for *_, events in builds)))
+
+            build("everything before")
             for day, lines in cut.items():
                 day.rename(landing / day.name)
-                runs[f"{day.stem}, {lines:,} lines"] = build(day.stem, *where)
-            runs["nothing new"] = build("nothing new", *where)
+                build(f"{day.stem}, {lines:,} lines")
+            build("nothing new")
     how = "one server" if server else f"target {default_target()}, a process each"
-    show(runs, how, console)
+    show(builds, how, Console())
 
 
-def show(runs: dict[str, tuple[DbtRun, int]], how: str, console: Console) -> None:
-    """Print what each build took, the first being the measure of the others, and the median day."""
-    table = Table(title=f"dbt build with all data tests, {how}; shares are of the first")
-    table.add_column("what landed")
-    for name in ("wall", "share", "processor", "memory", "events read", "share"):
-        # in a log of 80 columns the first column gives way, never a figure
-        table.add_column(name, justify="right", no_wrap=True)
-    (first, first_events), *_ = runs.values()
-    shares, events_before = [], 0
-    for label, (run, events_until) in runs.items():
-        usage, events = run.usage, events_until - events_before
-        events_before = events_until
-        shares.append(events / max(first_events, 1))
+def show(builds: list[tuple[str, Usage, int]], how: str, console: Console) -> None:
+    """Print what each build took, the first being the measure of the others, and the median day.
+
+    Of each build: its name, what it took, and how many events it read.
+    """
+    title = f"dbt build with all data tests, {how}; shares are of the first"
+    columns = ("wall", "share", "processor", "memory", "events read", "share")
+    table = figures_table(title, "what landed", *columns)
+    _, first, first_events = builds[0]
+    for label, usage, events in builds:
         table.add_row(
             label,
             f"{usage.wall_seconds:.1f} s",
-            f"{usage.wall_seconds / first.usage.wall_seconds:.2f}",
+            f"{usage.wall_seconds / first.wall_seconds:.2f}",
             f"{usage.cpu_seconds:.1f} s",
-            shown_memory(usage.peak_bytes),
+            usage.memory,
             f"{events:,}",
-            f"{shares[-1]:.3f}",
+            f"{events / max(first_events, 1):.3f}",
         )
     console.print(table)
-    days = [run.usage.wall_seconds for run, _ in runs.values()][1:-1]
+    days = builds[1:-1]
+    seconds = median(usage.wall_seconds for _, usage, _ in days)
+    share = median(events / max(first_events, 1) for *_, events in days)
     console.print(
-        f"A day, median of {len(days)}: {median(days):.1f} s, "
-        f"{median(days) / first.usage.wall_seconds:.2f} of the first build; "
-        f"{median(shares[1:-1]):.3f} of its events read."
+        f"A day, median of {len(days)}: {seconds:.1f} s, "
+        f"{seconds / first.wall_seconds:.2f} of the first build; "
+        f"{share:.3f} of its events read."
     )
-    if warning := busy_warning([run.usage for run, _ in runs.values()]):
-        console.print(warning, style="yellow")
+    warn_if_busy(console, (usage for _, usage, _ in builds))
 
 
 if __name__ == "__main__":

@@ -30,20 +30,10 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.dbt_runs import (
-    BenchmarkError,
-    dbt_environment,
-    measured,
-    progress_line,
-    run_dbt,
-    save_results,
-    temporary_work_folder,
-)
+from benchmarks.dbt_runs import Bench, benchmark, markdown_table, save_results
 from warehouse.commands import folder_option, program
-from warehouse.console import Console
 
-FIRST_DAY, LAST_DAY = "2018-10-01", "2018-12-01"
-SEED = "7"
+LAST_DAY, SEED = "2018-12-01", 7
 TOO_LITTLE_DATA, ALARM = 3, 4  # exit status of `ml train`
 FIGURES = ("roc_auc", "pr_auc", "lift_at_10_percent", "log_loss")
 
@@ -57,12 +47,40 @@ class Log:
     variables: dict[str, Any] = field(default_factory=dict)
 
 
-def simulated(folder: Path, users: int, *options: str) -> Path:
-    """A log of the simulator."""
-    period = ("--start", FIRST_DAY, "--end", LAST_DAY, "--seed", SEED)
-    command = [sys.executable, "-m", "simulator", "--users", str(users), *period, *options]
-    measured([*command, "--out", str(folder)], dbt_environment(folder))
-    return folder
+@program("python -m benchmarks.other_logs", __doc__)
+def main(
+    users: Annotated[int, typer.Option(min=50, help="Accounts of each log that is made.")] = 500,
+    raw: Annotated[
+        list[Path] | None, folder_option("Folder of logs of your own; several are possible.", False)
+    ] = None,
+) -> None:
+    """Command line of the benchmark."""
+    head = ["log", "users", "cancel", "chosen"]
+    for figure in FIGURES:
+        head += [f"{figure.replace('_', ' ')}, {model}" for model in ("mixture", "xgboost")]
+    with benchmark() as bench:
+        made = enumerate(logs(bench, users, raw or []))
+        table = markdown_table(head, [trained(log, bench.at(str(number))) for number, log in made])
+    save_results("other_logs", f"# The mixture and xgboost on other logs\n\n{table}\n")
+
+
+def logs(bench: Bench, users: int, raw: list[Path]) -> Iterator[Log]:
+    """The logs to train on, each made as it is asked for."""
+
+    def simulated(name: str, *options: str) -> Path:
+        return bench.simulate(bench.folder / name, users, LAST_DAY, *options, seed=SEED)
+
+    bench.say("make a log")
+    usual = simulated("simulated")
+    yield Log("simulated", usual)
+    yield Log("other mix", with_another_mix(usual, bench.folder / "other_mix"))
+    yield Log("price rise", simulated("price_rise", "--scenario", "price_rise"))
+    podcasts = bench.folder / "podcasts"
+    options = ("--out", str(podcasts), "--listeners", str(users))
+    bench.python("-m", "examples.podcasts.make_log", *options)
+    yield Log("podcasts", podcasts, {"product": "examples/podcasts/dbt"})
+    for own in raw:
+        yield Log(own.name, own)
 
 
 def with_another_mix(log: Path, folder: Path) -> Path:
@@ -80,33 +98,12 @@ def with_another_mix(log: Path, folder: Path) -> Path:
     return folder
 
 
-def logs(folder: Path, users: int, raw: list[Path]) -> Iterator[Log]:
-    """The logs to train on, each made as it is asked for."""
-    usual = simulated(folder / "simulated", users)
-    yield Log("simulated", usual)
-    yield Log("other mix", with_another_mix(usual, folder / "other_mix"))
-    rise = simulated(folder / "price_rise", users, "--scenario", "price_rise")
-    yield Log("price rise", rise)
-    podcasts = folder / "podcasts"
-    listeners = ("--listeners", str(users))
-    make = [sys.executable, "-m", "examples.podcasts.make_log", "--out", str(podcasts), *listeners]
-    measured(make, dbt_environment(folder))
-    yield Log("podcasts", podcasts, {"product": "examples/podcasts/dbt"})
-    for own in raw:
-        yield Log(own.name, own)
-
-
-def trained(log: Log, folder: Path) -> list[str]:
+def trained(log: Log, bench: Bench) -> list[str]:
     """Cells of the table for one log."""
-    run = run_dbt("build", [], folder, log.folder, variables=log.variables)
-    if run.failed:
-        raise BenchmarkError(f"{log.name}: {', '.join(run.failed)} failed")
-    artifacts = folder / "artifacts"
-    usage = measured(
-        [sys.executable, "-m", "ml", "train", "--artifacts", str(artifacts)],
-        dbt_environment(folder),
-        accepted=(0, TOO_LITTLE_DATA, ALARM),
-    )
+    bench.dbt(f"build and train: {log.name}", log.folder, variables=log.variables)
+    artifacts = bench.folder / "artifacts"
+    accepted = (0, TOO_LITTLE_DATA, ALARM)
+    usage = bench.python("-m", "ml", "train", "--artifacts", str(artifacts), accepted=accepted)
     if usage.exit_status == TOO_LITTLE_DATA:
         return [log.name, usage.output.strip().splitlines()[-1]]
     (metrics_file,) = artifacts.glob("*/metrics.json")
@@ -122,34 +119,6 @@ def trained(log: Log, folder: Path) -> list[str]:
         of_both = (metrics["figures"][name]["all"][figure] for name in (mixture, "xgboost"))
         cells += [f"{one['value']:.3f} ({one['low']:.3f} to {one['high']:.3f})" for one in of_both]
     return cells
-
-
-def as_markdown(rows: list[list[str]]) -> str:
-    """The table, two columns a figure."""
-    head = ["log", "users", "cancel", "chosen"]
-    for figure in FIGURES:
-        name = figure.replace("_", " ")
-        head += [f"{name}, mixture", f"{name}, xgboost"]
-    lines = [head, ["---"] * len(head), *(row + [""] * (len(head) - len(row)) for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-@program("python -m benchmarks.other_logs", __doc__)
-def main(
-    users: Annotated[int, typer.Option(min=50, help="Accounts of each log that is made.")] = 500,
-    raw: Annotated[
-        list[Path] | None, folder_option("Folder of logs of your own; several are possible.", False)
-    ] = None,
-) -> None:
-    """Command line of the benchmark."""
-    console = Console()
-    rows = []
-    with temporary_work_folder(keep=False) as folder, progress_line(console) as progress:
-        task = progress.add_task("make a log")
-        for number, log in enumerate(logs(folder, users, raw or [])):
-            progress.update(task, description=f"build and train: {log.name}")
-            rows.append(trained(log, folder / str(number)))
-    save_results("other_logs", f"# The mixture and xgboost on other logs\n\n{as_markdown(rows)}\n")
 
 
 if __name__ == "__main__":

@@ -22,19 +22,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pyhive import hive
-from rich.table import Table
 from thrift.transport.TTransport import TTransportException
 
-from benchmarks.dbt_runs import (
-    Raw,
-    progress_line,
-    run_dbt,
-    running_server,
-    temporary_work_folder,
-)
+from benchmarks.dbt_runs import Raw, benchmark, figures_table, running_server
 from benchmarks.one_more_day import cut_off_last_days
 from server.process import Server
 from warehouse.commands import program
@@ -43,6 +35,7 @@ from warehouse.console import Console
 FAULTY_CLIENTS = 2  # of each kind
 SECONDS_A_ROW = 0.05
 ERRORS = (hive.Error, TTransportException, OSError)
+IsOver = Callable[[], bool]
 
 
 @dataclass
@@ -55,72 +48,54 @@ class Answers:
     broken_calls: int = 0
 
 
-def ask(
-    server: Server, questions: dict[str, str], is_over: Callable[[], bool], met: Answers
-) -> None:
-    """One client: all questions in random order, again and again."""
-    names = list(questions)
-    try:
-        with hive.connect(server.host, server.thrift_port) as connection:
-            while not is_over():
-                name = random.choice(names)
-                began = time.monotonic()
-                with connection.cursor() as cursor:
-                    cursor.execute(questions[name])
-                    if not cursor.fetchall():
-                        met.errors.append(f"{name}: no row")
-                met.seconds.setdefault(name, []).append(time.monotonic() - began)
-    except ERRORS as error:
-        met.errors.append(f"{type(error).__name__}: {str(error)[:300]}")
-
-
-def dawdle(server: Server, is_over: Callable[[], bool], met: Answers) -> None:
-    """A slow client: one large answer, a row at a time."""
-    try:
-        with hive.connect(server.host, server.thrift_port) as connection:
-            cursor = connection.cursor(arraysize=1)
-            while not is_over():
-                cursor.execute("select * from churn_published.fct_user_days")
-                while not is_over() and cursor.fetchone():
-                    met.slow_rows += 1
-                    time.sleep(SECONDS_A_ROW)
-    except ERRORS as error:
-        met.errors.append(f"slow client: {type(error).__name__}: {str(error)[:300]}")
-
-
-def break_off(server: Server, is_over: Callable[[], bool], met: Answers) -> None:
-    """A broken client: noise on both ports, and a query that nobody waits for."""
-    query = "select * from churn_published.fct_user_days a cross join churn_published.dim_users b"
-    while not is_over():
-        for port in (server.thrift_port, server.connect_port):
-            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as noise:
-                noise.sendall(os.urandom(4096))
-        try:
-            connection = hive.connect(server.host, server.thrift_port)
-            connection.cursor().execute(query, async_=True)
-        except ERRORS as error:
-            met.errors.append(f"broken client: {type(error).__name__}: {str(error)[:300]}")
-            return
-        connection._transport.close()  # as of a client that was killed
-        met.broken_calls += 1
-        time.sleep(1)
+@program("python -m benchmarks.server_load", __doc__)
+def main(raw: Raw, clients: int = 20, seconds: int = 120) -> int:
+    """Command line of the benchmark; returns the exit status."""
+    with benchmark() as bench:
+        # all days but one are built and served; the clients come while the last day is built
+        landing = bench.folder / "raw"
+        bench.say("cutting the last day off the log")
+        (day,) = cut_off_last_days(raw, 1, landing, bench.folder / "days")
+        bench.dbt("building all days but the last", landing)
+        bench.dbt("compiling the questions", landing, "compile", "--select", "path:analyses")
+        compiled = (bench.folder / "target" / "compiled").rglob("analyses/*.sql")
+        questions = {path.stem: path.read_text() for path in compiled}
+        bench.say("starting the server")
+        with running_server(bench.folder) as server:
+            day.rename(landing / day.name)
+            beside = f"{clients} clients, and a build beside them"
+            met, output = load(
+                server,
+                questions,
+                clients,
+                seconds,
+                lambda: bench.dbt(beside, landing, may_fail=True).usage.output,
+            )
+    show(met, output, clients, Console())
+    return 1 if met.errors or "Published" not in output else 0
 
 
 def load(
     server: Server, questions: dict[str, str], clients: int, seconds: int, build: Callable[[], str]
 ) -> tuple[Answers, str]:
-    """All clients for some seconds, and at least until the build has ended; its last lines."""
-    met = Answers()
+    """All clients for some seconds, and at least until the build has ended; its output."""
+    met, built = Answers(), threading.Event()
     deadline = time.monotonic() + seconds
-    built = threading.Event()
 
     def is_over() -> bool:
         return time.monotonic() > deadline and built.is_set()
 
+    def run(kind: str, client: Callable[..., None], *more: object) -> None:
+        try:
+            client(server, met, is_over, *more)
+        except ERRORS as error:
+            met.errors.append(f"{kind}{type(error).__name__}: {str(error)[:300]}")
+
     with ThreadPoolExecutor(clients + 2 * FAULTY_CLIENTS) as pool:
-        running = [pool.submit(ask, server, questions, is_over, met) for _ in range(clients)]
-        for client in (dawdle, break_off):
-            running += [pool.submit(client, server, is_over, met) for _ in range(FAULTY_CLIENTS)]
+        running = [pool.submit(run, "", ask, questions) for _ in range(clients)]
+        for _ in range(FAULTY_CLIENTS):
+            running.append(pool.submit(run, "slow client: ", dawdle))
+            running.append(pool.submit(run, "broken client: ", break_off))
         try:
             output = build()
         finally:
@@ -130,12 +105,50 @@ def load(
     return met, output
 
 
+def ask(server: Server, met: Answers, is_over: IsOver, questions: dict[str, str]) -> None:
+    """One client: all questions in random order, again and again."""
+    names = list(questions)
+    with hive.connect(server.host, server.thrift_port) as connection:
+        while not is_over():
+            name = random.choice(names)
+            began = time.monotonic()
+            with connection.cursor() as cursor:
+                cursor.execute(questions[name])
+                if not cursor.fetchall():
+                    met.errors.append(f"{name}: no row")
+            met.seconds.setdefault(name, []).append(time.monotonic() - began)
+
+
+def dawdle(server: Server, met: Answers, is_over: IsOver) -> None:
+    """A slow client: one large answer, a row at a time."""
+    with hive.connect(server.host, server.thrift_port) as connection:
+        cursor = connection.cursor(arraysize=1)
+        while not is_over():
+            cursor.execute("select * from churn_published.fct_user_days")
+            while not is_over() and cursor.fetchone():
+                met.slow_rows += 1
+                time.sleep(SECONDS_A_ROW)
+
+
+def break_off(server: Server, met: Answers, is_over: IsOver) -> None:
+    """A broken client: noise on both ports, and a query that nobody waits for."""
+    query = "select * from churn_published.fct_user_days a cross join churn_published.dim_users b"
+    while not is_over():
+        for port in (server.thrift_port, server.connect_port):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as noise:
+                noise.sendall(os.urandom(4096))
+        connection = hive.connect(server.host, server.thrift_port)
+        connection.cursor().execute(query, async_=True)
+        connection._transport.close()  # as of a client that was killed
+        met.broken_calls += 1
+        time.sleep(1)
+
+
 def show(met: Answers, output: str, clients: int, console: Console) -> None:
     """Print how many queries were answered, how long that took, what was published, and errors."""
     everything = [seconds for each in met.seconds.values() for seconds in each]
-    table = Table(title=f"{clients} clients: seconds of a query")
-    for name in ("question", "queries", "median", "p95", "longest"):
-        table.add_column(name, justify="left" if name == "question" else "right")
+    title = f"{clients} clients: seconds of a query"
+    table = figures_table(title, "question", "queries", "median", "p95", "longest")
     for name, seconds in [*sorted(met.seconds.items()), ("all", everything)]:
         if not seconds:  # no query was answered
             continue
@@ -152,42 +165,6 @@ def show(met: Answers, output: str, clients: int, console: Console) -> None:
             console.print(line, soft_wrap=True)
     for error in sorted(set(met.errors)):
         console.print(error, style="red", soft_wrap=True)
-
-
-@program("python -m benchmarks.server_load", __doc__)
-def main(raw: Raw, clients: int = 20, seconds: int = 120) -> int:
-    """Command line of the benchmark; returns the exit status."""
-    console = Console()
-    with temporary_work_folder(keep=False) as folder:
-        met, output = measure(raw, folder, clients, seconds, console)
-    show(met, output, clients, console)
-    return 1 if met.errors or "Published" not in output else 0
-
-
-def measure(
-    raw: Path, folder: Path, clients: int, seconds: int, console: Console
-) -> tuple[Answers, str]:
-    """Build all days but one, serve them, and let the clients in while the last day is built."""
-    landing = folder / "raw"
-    with progress_line(console) as progress:
-        task = progress.add_task("building all days but the last")
-        (day,) = cut_off_last_days(raw, 1, landing, folder / "days")
-        run_dbt("build", [], folder, landing).raise_if_failed("the build")
-        questions_only = ["--select", "path:analyses"]
-        run_dbt("compile", questions_only, folder, landing).raise_if_failed("the questions")
-        compiled = (folder / "target" / "compiled").rglob("analyses/*.sql")
-        questions = {path.stem: path.read_text() for path in compiled}
-        progress.update(task, description="starting the server")
-        with running_server(folder) as server:
-            progress.update(task, description=f"{clients} clients, and a build beside them")
-            day.rename(landing / day.name)
-            return load(
-                server,
-                questions,
-                clients,
-                seconds,
-                lambda: run_dbt("build", [], folder, landing).usage.output,
-            )
 
 
 if __name__ == "__main__":

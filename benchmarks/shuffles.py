@@ -28,24 +28,19 @@ import typer
 
 from benchmarks.dbt_runs import (
     BenchmarkError,
-    DbtRun,
     Node,
     Raw,
-    Work,
+    benchmark,
     busy_warning,
     bytes_in,
     default_target,
     log_spark_events,
-    progress_line,
-    run_dbt,
+    markdown_table,
     save_results,
     shown_bytes,
-    shown_memory,
     spark_events,
-    temporary_work_folder,
 )
 from warehouse.commands import program
-from warehouse.console import Console
 
 BETWEEN_NODES = "(hooks, between models)"
 # of no interest in a list of what a stage does
@@ -179,78 +174,57 @@ def data_files(warehouse: Path) -> dict[str, int]:
 
 def as_markdown(raw_bytes: int, rows: Sequence[Row], nodes: Sequence[Node], slowest: int) -> str:
     """The table of models, a row of sums, and the slowest stages."""
-    lines = [
-        f"{shown_bytes(raw_bytes)} of logs, target {default_target()}, one model at a time.",
-        "",
-        "| model | wall | tasks' processor | rows read | shuffled | rows shuffled | spilled "
-        "| files |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
     every = [stage for row in rows for stage in row.stages]
     seconds = sum(row.seconds or 0.0 for row in rows)
     total = Row("all", seconds, sum(row.files for row in rows), every)
-    lines += [
-        f"| {row.model} | {'' if row.seconds is None else f'{row.seconds:.1f} s'} "
-        f"| {row.total('cpu_seconds'):.1f} s "
-        f"| {row.total('input_rows'):,} "
-        f"| {shown_bytes(row.total('shuffled_bytes'))} | {row.total('shuffled_rows'):,} "
-        f"| {shown_bytes(row.total('spilled_bytes'))} | {row.files} |"
+    models = [
+        (
+            row.model,
+            "" if row.seconds is None else f"{row.seconds:.1f} s",
+            f"{row.total('cpu_seconds'):.1f} s",
+            f"{row.total('input_rows'):,}",
+            shown_bytes(row.total("shuffled_bytes")),
+            f"{row.total('shuffled_rows'):,}",
+            shown_bytes(row.total("spilled_bytes")),
+            row.files,
+        )
         for row in [*rows, total]
     ]
-    lines += [
-        "",
-        f"The {slowest} slowest stages:",
-        "",
-        "| model | what it does | wall | tasks | slowest task | slowest / median |",
-        "|---|---|---|---|---|---|",
-    ]
+    stages = []
     for stage in sorted(every, key=lambda stage: -stage.seconds)[:slowest]:
         longest, middle = max(stage.task_seconds), median(stage.task_seconds)
+        model, tasks = model_at(nodes, stage.started_at), len(stage.task_seconds)
         what = ", ".join(stage.operators) or "no operator of a query"
-        lines.append(
-            f"| {model_at(nodes, stage.started_at)} | {what} | {stage.seconds:.1f} s "
-            f"| {len(stage.task_seconds)} | {longest:.2f} s | {longest / max(middle, 0.001):.1f} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def build(raw: Path, work: Path | None, console: Console) -> tuple[DbtRun, list[Row]]:
-    """Build all models with Spark's event log on; the run, and its rows."""
-    with (
-        temporary_work_folder(keep=False, parent=work) as folder,
-        progress_line(console) as progress,
-    ):
-        log_spark_events(folder / "events")
-        task = progress.add_task("dbt build")
-        run = run_dbt(
-            "build",
-            [*("--resource-type", "model", "--resource-type", "seed"), *("--threads", "1")],
-            folder,
-            raw,
-            lambda text: progress.update(task, description=f"dbt build, node {text}"),
-        )
-        run.raise_if_failed("dbt build")
-        progress.update(task, description="reading the event log")
-        stages = [
-            stage for events in spark_events(folder / "events") for stage in read_stages(events)
-        ]
-        if not stages:
-            raise BenchmarkError("Spark logged no stage: is the target one that dbt starts itself?")
-        return run, by_model(run.nodes, stages, data_files(folder / "warehouse"))
+        figures = (f"{longest:.2f} s", f"{longest / max(middle, 0.001):.1f}")
+        stages.append((model, what, f"{stage.seconds:.1f} s", tasks, *figures))
+    columns = ("wall", "tasks' processor", "rows read", "shuffled", "rows shuffled", "spilled")
+    of_stages = ("what it does", "wall", "tasks", "slowest task", "slowest / median")
+    parts = [
+        f"{shown_bytes(raw_bytes)} of logs, target {default_target()}, one model at a time.",
+        markdown_table(("model", *columns, "files"), models),
+        f"The {slowest} slowest stages:",
+        markdown_table(("model", *of_stages), stages),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 @program("python -m benchmarks.shuffles", __doc__)
-def main(
-    raw: Raw,
-    stages: Annotated[int, typer.Option(help="Slowest stages shown.")] = 5,
-    work: Work = None,
-) -> None:
+def main(raw: Raw, stages: Annotated[int, typer.Option(help="Slowest stages shown.")] = 5) -> None:
     """Command line of the benchmark."""
-    run, rows = build(raw, work, Console())
+    with benchmark() as bench:
+        events, warehouse = bench.folder / "events", bench.folder / "warehouse"
+        log_spark_events(events)
+        only_models = ("--resource-type", "model", "--resource-type", "seed")
+        run = bench.dbt("dbt build", raw, "build", *only_models, "--threads", "1")
+        bench.say("reading the event log")
+        found = [stage for of_spark in spark_events(events) for stage in read_stages(of_spark)]
+        if not found:
+            raise BenchmarkError("Spark logged no stage: is the target one that dbt starts itself?")
+        rows = by_model(run.nodes, found, data_files(warehouse))
     usage = run.usage
     markdown = as_markdown(bytes_in(raw), rows, run.nodes, stages) + (
         f"\nThe build: {usage.wall_seconds:.1f} s, processor {usage.cpu_seconds:.1f} s, "
-        f"memory {shown_memory(usage.peak_bytes)}.\n"
+        f"memory {usage.memory}.\n"
     )
     if warning := busy_warning([usage]):
         markdown += f"\n{warning}\n"
