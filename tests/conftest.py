@@ -9,7 +9,7 @@ import pytest
 from filelock import FileLock
 from pyspark.sql import SparkSession
 
-from tests.warehouse import ROOT, SAMPLE, Project, active_spark
+from tests.warehouse import ROOT, SAMPLE, Project, Run, active_spark
 from warehouse.hand_over import SWITCH
 
 # an engine that is up here is not what is tested
@@ -18,6 +18,7 @@ os.environ[SWITCH] = "off"
 REFERENCE = ROOT.parent / "shared" / "data"
 
 MakeProject = Callable[..., Project]
+RunMain = Callable[..., Run]
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m is looked at
@@ -106,3 +107,17 @@ def sample(make_project: MakeProject, shared: Path) -> Project:
             project.dbt("build").ok()
             shutil.copytree(project.folder, built)
     return project
+
+
+@pytest.fixture
+def run_main(capsys: pytest.CaptureFixture[str]) -> RunMain:
+    """Run a command's `main` in this process: its status, and what it printed (if it failed, that on
+    standard error)."""
+
+    def run(main: Callable[[list[str]], int], *arguments: str) -> Run:
+        capsys.readouterr()
+        status = main([*arguments])
+        printed = capsys.readouterr()
+        return Run(status, printed.err if status else printed.out)
+
+    return run

@@ -9,7 +9,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import quote
@@ -19,6 +18,7 @@ from dbt.cli.main import dbtRunner
 from dbt_common.events.base_types import EventMsg
 
 from deploy.emr import job
+from tests.conftest import RunMain
 from tests.make_log import make_log, write_log
 from tests.warehouse import ROOT, SAMPLE, Run, copy_of_project, run_process, user_environment
 from tools import demo
@@ -80,7 +80,7 @@ def test_every_command_that_is_named_is_there() -> None:
 
 
 @pytest.fixture(scope="module")
-def dbt(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
+def dbt(tmp_path_factory: pytest.TempPathFactory) -> RunMain:
     """Run a dbt command that ends before it asks Spark for anything."""
     folder = tmp_path_factory.mktemp("dbt")
 
@@ -118,10 +118,7 @@ def no_spark(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_dbt_says_what_it_cannot_work_with_before_spark_starts(
-    arguments: tuple[str, ...],
-    sentence: str,
-    dbt: Callable[..., Run],
-    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...], sentence: str, dbt: RunMain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "SPARK_HOME" in sentence:
         monkeypatch.setenv("SPARK_HOME", "/nowhere/spark")
@@ -145,7 +142,7 @@ def nearly_empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.usefixtures("no_spark")
 @pytest.mark.parametrize(
-    ("raw", "sentence"),
+    ("landing", "sentence"),
     [
         ("", "The var raw_path is empty: name the folder"),
         (None, "The var raw_path is empty"),
@@ -158,17 +155,17 @@ def nearly_empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_a_landing_folder_that_cannot_be_meant_is_refused_before_spark_starts(
-    raw: str | None,
+    landing: str | None,
     sentence: str,
-    dbt: Callable[..., Run],
+    dbt: RunMain,
     nearly_empty: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("CHURN_WAREHOUSE", raising=False)
-    if raw == "/nowhere/else":
+    if landing == "/nowhere/else":
         monkeypatch.setenv("CHURN_WAREHOUSE", "/nowhere/else/x/../warehouse")
     monkeypatch.chdir(nearly_empty)
-    variables = {"raw_path": raw and raw.format(root=nearly_empty)}
+    variables = {"raw_path": landing and landing.format(root=nearly_empty)}
     run = dbt("build", "--target", "local", "--vars", json.dumps(variables))
     assert run.status != 0
     assert run.lines_with(re.escape(sentence.format(root=nearly_empty))), run.output
@@ -216,11 +213,17 @@ def test_a_spark_of_the_shell_is_not_asked_for(
 # --- the folder of make demo
 
 
-def test_demo_follows_links_to_folders_as_spark_does(tmp_path: Path) -> None:
-    write_log(make_log(users=1, days=2, seed=1), tmp_path / "elsewhere", files=1)
-    raw = tmp_path / "raw"
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    """A folder with a log."""
+    write_log(make_log(users=1, days=2, seed=1), tmp_path / "it's logs", files=1)
+    return tmp_path / "it's logs"
+
+
+def test_demo_follows_links_to_folders_as_spark_does(raw: Path, tmp_path: Path) -> None:
+    elsewhere = raw.rename(tmp_path / "elsewhere")
     raw.mkdir()
-    (raw / "linked").symlink_to(tmp_path / "elsewhere")
+    (raw / "linked").symlink_to(elsewhere)
     assert check_folder(raw).startswith("1 log files")
     # names that Spark passes over, and a link to nothing
     (raw / "linked").rename(raw / "_linked")
@@ -229,28 +232,25 @@ def test_demo_follows_links_to_folders_as_spark_does(tmp_path: Path) -> None:
         check_folder(raw)
 
 
-def test_demo_names_a_link_that_leads_in_a_circle(tmp_path: Path) -> None:
-    raw, other = tmp_path / "raw", tmp_path / "other"
-    for folder in (raw, other):
-        write_log(make_log(users=1, days=2, seed=1), folder, files=1)
+def test_demo_names_a_link_that_leads_in_a_circle(raw: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(raw, tmp_path / "other")
     (raw / "other").symlink_to(other)
     (other / "back").symlink_to(raw)
     with pytest.raises(DemoError, match=rf"{raw}/other/back leads back to {raw.resolve()}"):
         check_folder(raw)
 
 
-def make_demo(raw: str, *options: str) -> Run:
-    # -o: as if set-up had been done
-    return run_process(
-        shutil.which("make") or "make", "-o", ".venv/.ready", *options, "demo", f"RAW={raw}"
-    )
+def make_demo(folder: str, *options: str) -> Run:
+    as_set_up = ("-o", ".venv/.ready")
+    make = shutil.which("make") or "make"
+    return run_process(make, *as_set_up, *options, "demo", f"RAW={folder}")
 
 
 def test_make_demo_takes_any_name(tmp_path: Path) -> None:
-    raw = str(tmp_path / 'somebody\'s  "raw" logs')
-    run = make_demo(raw)
+    folder = str(tmp_path / 'somebody\'s  "raw" logs')
+    run = make_demo(folder)
     assert run.status != 0
-    assert run.lines_with(re.escape(f"There is no folder {raw}")), run.output
+    assert run.lines_with(re.escape(f"There is no folder {folder}")), run.output
 
 
 def test_demo_does_not_take_an_empty_name_for_none() -> None:
@@ -268,21 +268,21 @@ def test_demo_refuses_a_folder_that_holds_the_project(tmp_path: Path) -> None:
 
 
 def test_demo_refuses_to_build_tables_elsewhere(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, run_main: RunMain
 ) -> None:
-    assert demo.main(["--raw", str(SAMPLE), "--folder", str(ROOT / "data")]) == 1
-    assert "has the project's own warehouse" in capsys.readouterr().err
+    run = run_main(demo.main, "--raw", str(SAMPLE), "--folder", str(ROOT / "data"))
+    assert run.status == 1 and "has the project's own warehouse" in run.output
     for target in ("thrift", "emr", "mine"):
         monkeypatch.setenv("CHURN_TARGET", target)
-        assert demo.main(["--raw", str(SAMPLE)]) == 1
-        assert f"CHURN_TARGET={target} are in no folder of the demo's" in capsys.readouterr().err
+        run = run_main(demo.main, "--raw", str(SAMPLE))
+        assert run.status == 1
+        assert f"CHURN_TARGET={target} are in no folder of the demo's" in run.output
 
 
 def test_demo_keeps_to_a_folder_of_its_own(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    raw: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run_main: RunMain
 ) -> None:
-    raw, own, others = tmp_path / "it's logs", tmp_path / "demo", tmp_path / "warehouse"
-    write_log(make_log(users=1, days=2, seed=1), raw, files=1)
+    own, others = tmp_path / "demo", tmp_path / "warehouse"
     # put back after the test, as the demo sets them
     for name in ("CHURN_WAREHOUSE", "DBT_TARGET_PATH", "DBT_PROFILES_DIR"):
         monkeypatch.setenv(name, str(others))
@@ -298,11 +298,10 @@ def test_demo_keeps_to_a_folder_of_its_own(
         monkeypatch.setattr(demo, name, step)
     landing = ROOT / "data" / "raw"
     before = landing.is_symlink() and landing.readlink()
-    assert demo.main(["--raw", str(raw), "--folder", str(own)]) == 0
+    printed = run_main(demo.main, "--raw", str(raw), "--folder", str(own)).ok().output
     assert (landing.is_symlink() and landing.readlink()) == before
     artifacts, page = own / "artifacts", own / "report.html"
     assert folders == [raw, artifacts, artifacts, artifacts, page]
-    printed = capsys.readouterr().out
     assert str(others) not in printed
     assert all(map(importlib.util.find_spec, re.findall(r"python -m ([\w.]+)", printed)))
 
@@ -311,11 +310,7 @@ def test_demo_keeps_to_a_folder_of_its_own(
     ("status", "said"), [("fail", "grain: Got 2 results"), ("success", "nothing was built")]
 )
 def test_demo_ends_with_one_sentence_where_the_build_fails(
-    status: str,
-    said: str,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    status: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run_main: RunMain
 ) -> None:
     for name in ("CHURN_WAREHOUSE", "DBT_TARGET_PATH"):
         monkeypatch.setenv(name, str(tmp_path))
@@ -329,10 +324,9 @@ def test_demo_ends_with_one_sentence_where_the_build_fails(
 
     monkeypatch.setattr(dbtRunner, "invoke", invoke)
     monkeypatch.setattr("warehouse.session.spark_session", lambda: (None, load_target("local")))
-    assert demo.main(["--raw", str(SAMPLE), "--folder", str(tmp_path / "demo")]) == 1
-    error = capsys.readouterr().err.strip()
-    assert said in error
-    assert "\n" not in error
+    run = run_main(demo.main, "--raw", str(SAMPLE), "--folder", str(tmp_path / "demo"))
+    assert run.status == 1 and said in run.output
+    assert "\n" not in run.output.strip()
     # of whatever logs the demo had before, nothing is left
     assert "--full-refresh" in given
     assert json.dumps({"raw_path": str(SAMPLE), **demo.FROM_NOTHING}) in given

@@ -3,16 +3,15 @@
 tests/test_rehearsal.py runs the jobs.
 """
 
-import functools
 import json
 import pkgutil
 import re
-import subprocess
+import shutil
 import sys
 import time
 import uuid
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -29,18 +28,14 @@ from deploy.emr.__main__ import _Aws, cluster_step, main
 from deploy.emr.job import STEPS
 from deploy.emr.pack import pack_project
 from deploy.emr.rehearse import main as rehearse
-from tests.warehouse import (
-    ROOT,
-    SAMPLE,
-    Project,
-    environment,
-    working_directory,
-)
+from tests.conftest import RunMain
+from tests.warehouse import ROOT, SAMPLE, Project, Run, environment, run_process, working_directory
 
 if TYPE_CHECKING:
     from tests.fake_jobs import Jobs
 
-in_moto = pytest.mark.filterwarnings("ignore:Tried to parse AWS::")  # what it leaves out
+pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse AWS::")  # what moto leaves out
+Emr = Callable[..., Run]
 TEMPLATES = sorted((ROOT / "deploy" / "emr").glob("*.yaml"))
 # AWS has no resource to name for what sets up the log of a state machine.
 OF_NO_RESOURCE = {
@@ -52,16 +47,17 @@ CLUSTERS = "moto.emr.models.ElasticMapReduceBackend"
 WITHOUT_TRAINING = [step for step in STEPS if step != "train"]
 
 
-@functools.cache
-def decoded(path: Path) -> str:
-    found, problems = decode_str(path.read_text())
-    assert not problems
-    return json.dumps(found)
+@pytest.fixture
+def emr(run_main: RunMain) -> Emr:
+    """Run a command of deploy.emr."""
+    return lambda *arguments: run_main(main, *arguments)
 
 
 def template(path: Path) -> dict:
     """A template with its functions as dictionaries."""
-    return json.loads(decoded(path))
+    found, problems = decode_str(path.read_text())
+    assert not problems
+    return found
 
 
 def resources(kind: str) -> dict[str, dict]:
@@ -86,10 +82,8 @@ def statements(value: object) -> list[dict]:
 
 def wildcards(statement: dict) -> list[str]:
     """Actions and resources of a statement that have a wildcard."""
-    texts = re.findall(
-        r'"([^"]*)"', json.dumps([statement.get("Action"), statement.get("Resource")])
-    )
-    return [text for text in texts if "*" in text]
+    parts = json.dumps([statement.get("Action"), statement.get("Resource")])
+    return [text for text in re.findall(r'"([^"]*)"', parts) if "*" in text]
 
 
 def says_why(text: str, lines: list[str]) -> bool:
@@ -127,19 +121,16 @@ def test_a_wildcard_without_a_reason_is_found() -> None:
 
 def test_buckets_are_encrypted_private_and_of_tls_only() -> None:
     buckets, policies = resources("AWS::S3::Bucket"), resources("AWS::S3::BucketPolicy")
+    only_tls = ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
     assert set(buckets) == {"DataBucket", "LogBucket"}
     for name, bucket in buckets.items():
         [rule] = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
         assert rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
-        assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
-        assert len(bucket["PublicAccessBlockConfiguration"]) == 4
+        assert [*bucket["PublicAccessBlockConfiguration"].values()] == [True] * 4
         assert bucket["LifecycleConfiguration"]["Rules"]
         [policy] = [each for each in policies.values() if each["Bucket"] == {"Ref": name}]
         [statement] = policy["PolicyDocument"]["Statement"]
-        assert (statement["Effect"], statement["Condition"]) == (
-            "Deny",
-            {"Bool": {"aws:SecureTransport": "false"}},
-        )
+        assert (statement["Effect"], statement["Condition"]) == only_tls
 
 
 def test_nothing_comes_in_from_outside() -> None:
@@ -188,35 +179,26 @@ def test_a_step_of_the_cluster_is_that_of_the_workflow() -> None:
             ["Schedule=rate(1 day), Schema=lab"],
         ),
         (["run", "--raw", str(SAMPLE)], ["copy /", "build, train, score, report"]),
-        (
-            ["run", "--no-train", "--cluster"],
-            ["steps to the cluster", "build, score, report"],
-        ),
+        (["run", "--no-train", "--cluster"], ["steps to the cluster", "build, score, report"]),
         (["destroy"], ["delete the stack churn:", "leave the data bucket"]),
         (["destroy", "--with-data"], ["all versions", "delete the data bucket"]),
     ],
     ids=" ".join,
 )
 def test_a_dry_run_says_what_it_would_do_and_asks_nobody(
-    command: list[str],
-    says: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    command: list[str], says: list[str], emr: Emr, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("boto3", "botocore"):
         monkeypatch.setitem(sys.modules, module, None)  # an import of it fails
-    assert main([*command, "--dry-run"]) == 0
-    printed = capsys.readouterr().out
-    assert all(text in printed for text in says), printed
-    assert "Nothing was done" in printed
+    printed = emr(*command, "--dry-run").ok().output
+    assert all(text in printed for text in [*says, "Nothing was done"]), printed
 
 
 def test_what_a_demo_does_not_need_may_be_missing(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    emr: Emr, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert main(["destroy"]) == 1
-    assert capsys.readouterr().err == "Stopped: boto3 is not installed. Run `make setup`.\n"
+    assert emr("destroy") == Run(1, "Stopped: boto3 is not installed. Run `make setup`.\n")
 
 
 @pytest.mark.parametrize(
@@ -229,11 +211,9 @@ def test_what_a_demo_does_not_need_may_be_missing(
     ],
     ids=" ".join,
 )
-def test_a_mistake_is_told_before_anything_is_done(
-    command: list[str], says: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(command) == 2
-    assert says in capsys.readouterr().err
+def test_a_mistake_is_told_before_anything_is_done(command: list[str], says: str, emr: Emr) -> None:
+    run = emr(*command)
+    assert run.status == 2 and says in run.output
 
 
 @pytest.mark.parametrize(
@@ -241,12 +221,12 @@ def test_a_mistake_is_told_before_anything_is_done(
     [("--raw", "does not exist"), ("--folder", "is not empty: name another")],
 )
 def test_a_rehearsal_wants_logs_and_a_folder_of_its_own(
-    option: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    option: str, says: str, tmp_path: Path, run_main: RunMain
 ) -> None:
     (tmp_path / "build.log").touch()
     folder = tmp_path if option == "--folder" else tmp_path / "missing"
-    assert rehearse([option, str(folder)]) == 2
-    assert says in capsys.readouterr().err
+    run = run_main(rehearse, option, str(folder))
+    assert run.status == 2 and says in run.output
 
 
 @pytest.fixture
@@ -305,10 +285,15 @@ def keys(bucket: Any) -> list[str]:
     return [each.key for each in bucket.objects.all()]
 
 
-def stacks() -> set[str]:
-    return {
-        each["StackName"] for each in boto3.client("cloudformation").describe_stacks()["Stacks"]
-    }
+def stacks() -> dict[str, dict]:
+    found = boto3.client("cloudformation").describe_stacks()["Stacks"]
+    return {each["StackName"]: each for each in found}
+
+
+def network() -> list[str]:
+    """Options that ask for a cluster."""
+    subnet = next(iter(boto3.resource("ec2").subnets.all()))
+    return ["--vpc", subnet.vpc_id, "--subnet", subnet.id]
 
 
 def execute(given: str) -> dict[str, str]:
@@ -327,9 +312,8 @@ def execute(given: str) -> dict[str, str]:
     raise AssertionError("the execution did not end")
 
 
-@in_moto
-def test_the_workflow_runs_its_steps_with_any_input(moto: Any, jobs: "Jobs") -> None:
-    assert main(["deploy"]) == 0
+def test_the_workflow_runs_its_steps_with_any_input(emr: Emr, moto: Any, jobs: "Jobs") -> None:
+    emr("deploy").ok()
     [data, _] = sorted(bucket.name for bucket in moto.buckets.all())
     for given, steps in {
         "{}": WITHOUT_TRAINING,
@@ -350,9 +334,9 @@ def test_the_workflow_runs_its_steps_with_any_input(moto: Any, jobs: "Jobs") -> 
     assert jobs.started == []
 
 
-@in_moto
-def test_a_busy_service_is_asked_again_and_a_failed_job_is_not(moto: Any, jobs: "Jobs") -> None:
-    assert main(["deploy"]) == 0
+@pytest.mark.usefixtures("moto")
+def test_a_busy_service_is_asked_again_and_a_failed_job_is_not(emr: Emr, jobs: "Jobs") -> None:
+    emr("deploy").ok()
     jobs.errors["score"] = [
         f"EMRServerless.{error}"
         for error in ("ThrottlingException", "InternalServerException", "ConflictException")
@@ -379,13 +363,13 @@ def test_a_busy_service_is_asked_again_and_a_failed_job_is_not(moto: Any, jobs: 
         jobs.errors.clear()
 
 
-@in_moto
-def test_a_schedule_and_an_email_are_made_only_when_set(moto: Any) -> None:
+@pytest.mark.usefixtures("moto")
+def test_a_schedule_and_an_email_are_made_only_when_set(emr: Emr) -> None:
     rules = boto3.client("events").list_rules
-    assert main(["deploy"]) == 0
+    emr("deploy").ok()
     assert rules()["Rules"] == []
     set_both = ("--set", "Schedule=rate(1 day)", "--set", "FailureEmail=me@example.com")
-    assert main(["deploy", "--name", "watched", *set_both]) == 0
+    emr("deploy", "--name", "watched", *set_both).ok()
     [rule] = rules()["Rules"]
     pattern = json.loads(rule["EventPattern"])
     machines = boto3.client("stepfunctions").list_state_machines()["stateMachines"]
@@ -401,28 +385,25 @@ def test_a_schedule_and_an_email_are_made_only_when_set(moto: Any) -> None:
     assert json.loads(schedule["Target"]["Input"]) == {"train": False}
 
 
-@in_moto
-def test_what_was_set_stays(moto: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    def values() -> dict[str, str]:
-        [stack] = boto3.client("cloudformation").describe_stacks()["Stacks"]
-        return {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]}
+@pytest.mark.usefixtures("moto")
+def test_what_was_set_stays(emr: Emr) -> None:
+    def values() -> list[str]:
+        [stack] = stacks().values()
+        of_stack = {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]}
+        return [of_stack[name] for name in ("Schema", "MaximumExecutors", "LogDays", "Schedule")]
 
-    assert main(["deploy", "--schema", "lab", "--set", "MaximumExecutors=3"]) == 0
-    assert main(["deploy", "--set", "LogDays=7"]) == 0
-    kept = ("Schema", "MaximumExecutors", "LogDays", "Schedule")
-    assert [values()[name] for name in kept] == ["lab", "3", "7", ""]
-    assert main(["deploy", "--set", "MaximumExecutors=8"]) == 0
-    assert [values()[name] for name in kept] == ["lab", "8", "7", ""]
+    emr("deploy", "--schema", "lab", "--set", "MaximumExecutors=3").ok()
+    emr("deploy", "--set", "LogDays=7").ok()
+    assert values() == ["lab", "3", "7", ""]
+    emr("deploy", "--set", "MaximumExecutors=8").ok()
+    assert values() == ["lab", "8", "7", ""]
 
 
-@in_moto
+@pytest.mark.usefixtures("moto")
 def test_a_step_that_fails_on_the_cluster_is_named(
-    moto: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    emr: Emr, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = next(iter(boto3.resource("ec2").subnets.all()))
-    assert main(["deploy", "--vpc", network.vpc_id, "--subnet", network.id]) == 0
-    printed = capsys.readouterr().out
-    assert "aws ssm start-session --target i-0c0ffee " in printed
+    assert "aws ssm start-session --target i-0c0ffee " in emr("deploy", *network()).ok().output
     add = pkgutil.resolve_name(f"{CLUSTERS}.add_job_flow_steps")
 
     def add_ended(*given: Any) -> list[Any]:
@@ -432,69 +413,55 @@ def test_a_step_that_fails_on_the_cluster_is_named(
         return added
 
     monkeypatch.setattr(f"{CLUSTERS}.add_job_flow_steps", add_ended)
-    assert main(["run", "--cluster"]) == 1
-    assert re.search(r"Stopped: step score \(s-\w+\): FAILED", capsys.readouterr().err)
+    run = emr("run", "--cluster")
+    assert run.status == 1 and run.lines_with(r"Stopped: step score \(s-\w+\): FAILED")
 
 
-@in_moto
-def test_stacks_and_buckets_come_and_go(
-    moto: Any, jobs: "Jobs", capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_stacks_and_buckets_come_and_go(emr: Emr, moto: Any, jobs: "Jobs") -> None:
     code = [f"code/{name}" for name in ("churn.zip", "environment.tar.gz", "job.py", "spark.conf")]
-    assert main(["deploy"]) == 0
-    assert main(["deploy"]) == 0  # changes it
+    emr("deploy").ok()
+    emr("deploy").ok()  # changes it
     data, logs = sorted(moto.buckets.all(), key=lambda bucket: bucket.name)
     assert keys(data) == code and keys(logs) == []
     settings = data.Object("code/spark.conf").get()["Body"].read().decode()
     assert f"spark.sql.catalog.lake.warehouse s3://{data.name}/warehouse\n" in settings
 
-    assert main(["run", "--raw", str(SAMPLE)]) == 0
-    assert f"s3://{data.name}/report.html" in capsys.readouterr().out
+    assert f"s3://{data.name}/report.html" in emr("run", "--raw", str(SAMPLE)).ok().output
     jobs.errors["score"] = ["States.TaskFailed"]
-    assert main(["run", "--no-train"]) == 1
-    assert "Stopped: FAILED: step score failed with " in capsys.readouterr().err
+    run = emr("run", "--no-train")
+    assert run.status == 1 and "Stopped: FAILED: step score failed with " in run.output
     assert jobs.steps == [*STEPS, "build", "score"]
     landed = [f"raw/{path.name}" for path in sorted(SAMPLE.iterdir())]
     assert keys(data) == code + landed
 
-    assert main(["destroy"]) == 0
-    assert f"s3://{data.name}" in capsys.readouterr().out
+    assert f"s3://{data.name}" in emr("destroy").ok().output
     assert [bucket.name for bucket in moto.buckets.all()] == [data.name]
-    assert main(["destroy"]) == 1  # there is none
-    assert "Stack with id churn does not exist" in capsys.readouterr().err
+    run = emr("destroy")  # there is none
+    assert run.status == 1 and "Stack with id churn does not exist" in run.output
 
-    network = next(iter(boto3.resource("ec2").subnets.all()))
-    assert main(["deploy", "--vpc", network.vpc_id, "--subnet", network.id]) == 0
-    assert stacks() == {"churn", "churn-cluster"}
-    assert main(["destroy", "--with-data"]) == 0
-    assert stacks() == set()
+    emr("deploy", *network()).ok()
+    assert stacks().keys() == {"churn", "churn-cluster"}
+    emr("destroy", "--with-data").ok()
+    assert stacks() == {}
     assert [bucket.name for bucket in moto.buckets.all()] == [data.name]
     assert keys(data) == code + landed
 
 
-@in_moto
-def test_what_aws_refuses_is_said_in_its_words(
-    moto: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert main(["deploy"]) == 0
+@pytest.mark.usefixtures("moto")
+def test_what_aws_refuses_is_said_in_its_words(emr: Emr, monkeypatch: pytest.MonkeyPatch) -> None:
+    emr("deploy").ok()
     monkeypatch.setattr(_Aws, "bucket", "of-nobody")
-    assert main(["run", "--raw", str(SAMPLE)]) == 1
-    assert re.search("Stopped: .*The specified bucket does not exist", capsys.readouterr().err)
+    run = emr("run", "--raw", str(SAMPLE))
+    assert run.status == 1 and run.lines_with("Stopped: .*The specified bucket does not exist")
 
 
 def test_why_a_stack_failed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(StackName: str) -> None:
         raise WaiterError("StackCreateComplete", "we matched DELETE_COMPLETE", {})
 
-    events = [
-        {"LogicalResourceId": "Staging", "ResourceStatus": "CREATE_FAILED"},
-        {
-            "LogicalResourceId": "Marts",
-            "ResourceStatus": "CREATE_FAILED",
-            "ResourceStatusReason": "Database already exists.",
-        },
-        {"LogicalResourceId": "DataBucket", "ResourceStatus": "CREATE_COMPLETE"},
-    ]
+    ends = {"Staging": "CREATE_FAILED", "Marts": "CREATE_FAILED", "DataBucket": "CREATE_COMPLETE"}
+    events = [{"LogicalResourceId": key, "ResourceStatus": end} for key, end in ends.items()]
+    events[1]["ResourceStatusReason"] = "Database already exists."
     client = SimpleNamespace(
         get_waiter=lambda name: SimpleNamespace(wait=fail),
         describe_stack_events=lambda StackName: {"StackEvents": events},
@@ -507,14 +474,9 @@ def test_why_a_stack_failed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_make_targets_have_a_dry_run() -> None:
     for target in ("emr-deploy", "emr-run", "emr-destroy"):
-        made = subprocess.run(
-            ["make", "--dry-run", target, "ARGS=--dry-run"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-        )
+        made = run_process(shutil.which("make") or "make", "--dry-run", target, "ARGS=--dry-run")
         command = target.removeprefix("emr-")
-        assert f"python -m deploy.emr {command} --dry-run" in made.stdout, made.stderr
+        assert f"python -m deploy.emr {command} --dry-run" in made.output
 
 
 def test_views_are_in_the_named_catalog_and_tables_in_the_default_one(tmp_path: Path) -> None:
@@ -536,8 +498,8 @@ def test_views_are_in_the_named_catalog_and_tables_in_the_default_one(tmp_path: 
 
 def test_the_packed_project_has_what_a_job_reads(tmp_path: Path) -> None:
     names = zipfile.ZipFile(pack_project(tmp_path / "churn.zip")).namelist()
-    for part in ("dbt_project.yml", "profiles.yml", "macros/lock.sql", "ml/train.py"):
-        assert part in names
-    assert "warehouse/session.py" in names
-    assert "report/page.html.j2" in names and "seeds/page_catalogue.csv" in names
+    assert {
+        *("dbt_project.yml", "profiles.yml", "macros/lock.sql", "seeds/page_catalogue.csv"),
+        *("ml/train.py", "warehouse/session.py", "report/page.html.j2"),
+    } <= {*names}
     assert not [name for name in names if name.startswith(("tests/test_", "data/", ".venv"))]

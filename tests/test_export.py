@@ -6,13 +6,16 @@ import hashlib
 import json
 from collections.abc import Iterator
 from datetime import date, datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
+from tests.conftest import RunMain
 from tests.lake import Lake
-from tests.warehouse import Project, active_spark, environment
+from tests.warehouse import Project, Run, active_spark, environment
 
 pytest.importorskip("duckdb", reason="no duckdb for this Python in requirements.txt")
 import duckdb
@@ -42,16 +45,20 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
         "listening_milliseconds": ("long", "In all."),
     }
     lake.view("dim_users", "One row per user. Every user with an event.", described)
-    ranks = "select user_id, row_number() over (order by user_id) as rank from churn_published."
-    lake.view(
-        "ranks",
-        "One row per user.",
-        {"user_id": ("string", ""), "rank": ("int", "1 on.")},
-        sql=f"{ranks}dim_users",
-    )
+    users = "churn_published.dim_users"
+    ranks = f"select user_id, row_number() over (order by user_id) as rank from {users}"
+    described = {"user_id": ("string", ""), "rank": ("int", "1 on.")}
+    lake.view("ranks", "One row per user.", described, sql=ranks)
     monkeypatch.setattr(module, "WAREHOUSE", lake.folder)
     yield lake
     lake.catalog.close()
+
+
+@pytest.fixture
+def out(lake: Lake, tmp_path: Path) -> Path:
+    """The export of all marts of `build_1`, and nothing else beside the warehouse."""
+    export(tmp_path / "export")
+    return tmp_path / "export"
 
 
 def export(out: Path, *marts: str) -> dict[str, Any]:
@@ -122,9 +129,9 @@ def test_a_large_mart_is_a_folder_of_parts(
     assert rows_of(tmp_path / "export" / "none.parquet") == []
 
 
-def test_another_build_takes_the_place_of_the_whole_export(lake: Lake, tmp_path: Path) -> None:
-    out = tmp_path / "export"
-    export(out)
+def test_another_build_takes_the_place_of_the_whole_export(
+    lake: Lake, out: Path, tmp_path: Path
+) -> None:
     lake.publish("build_2", dim_users={**USERS, "listening_milliseconds": [1, 2]})
     manifest = export(out, "dim_users")
     assert manifest["build"] == "build_2"
@@ -136,29 +143,18 @@ def test_another_build_takes_the_place_of_the_whole_export(lake: Lake, tmp_path:
 @pytest.mark.parametrize("moment", ["write", "sha256", "put_in_place"])
 @pytest.mark.parametrize("error", [OSError("No space left"), duckdb.IOException("No space left")])
 def test_an_export_that_fails_leaves_the_one_before(
-    moment: str, error: Exception, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    moment: str, error: Exception, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "export"
-    export(out)
     before = files_of(tmp_path)
-    monkeypatch.setattr(module, moment, fail_with(error))
+    monkeypatch.setattr(module, moment, Mock(side_effect=error))
     with pytest.raises(ProjectError, match="Nothing was exported, .* is as it was: No space left"):
         export(out)
     assert files_of(tmp_path) == before
 
 
-def fail_with(error: Exception) -> Any:
-    def fail(*_: object) -> None:
-        raise error
-
-    return fail
-
-
 def test_a_second_rename_that_fails_gives_the_export_before_back(
-    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "export"
-    export(out)
     before = files_of(tmp_path)
     rename = Path.rename
 
@@ -173,11 +169,7 @@ def test_a_second_rename_that_fails_gives_the_export_before_back(
     assert files_of(tmp_path) == before
 
 
-def test_a_file_that_arrives_meanwhile_is_kept(
-    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "export"
-    export(out)
+def test_a_file_that_arrives_meanwhile_is_kept(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = module.write
 
     def write_while_a_file_arrives(*arguments: Any) -> Any:
@@ -249,24 +241,20 @@ def test_one_export_at_a_time(lake: Lake, tmp_path: Path) -> None:
 
 
 def test_the_command_says_what_is_wrong(
-    lake: Lake,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_main: RunMain
 ) -> None:
-    out = str(tmp_path / "export")
-    assert main(["export", "--out", out, "--mart", "nope"]) == 1
-    assert capsys.readouterr().err == (
-        "There is no mart nope. Published are: days, dim_users, ranks.\n"
-    )
-    assert main(["export", "--out", out, "--mart", "days", "--mart", "ranks"]) == 0
-    assert "Exported 2 marts of build_1" in capsys.readouterr().out
-    monkeypatch.setattr(module, "SCHEMA", "nowhere")
-    assert main(["export", "--out", out]) == 1
-    assert "Nothing is published in nowhere_published: run `dbt build`" in capsys.readouterr().err
-    monkeypatch.setattr(module, "WAREHOUSE", tmp_path)
-    assert main(["export", "--out", out]) == 1
-    assert "No warehouse in" in capsys.readouterr().err
+    export = partial(run_main, main, "export", "--out", str(tmp_path / "export"))
+    said = "There is no mart nope. Published are: days, dim_users, ranks.\n"
+    assert export("--mart", "nope") == Run(1, said)
+    run = export("--mart", "days", "--mart", "ranks").ok()
+    assert "Exported 2 marts of build_1" in run.output
+    for name, value, problem in (
+        ("SCHEMA", "nowhere", "Nothing is published in nowhere_published: run `dbt build`"),
+        ("WAREHOUSE", tmp_path, "No warehouse in"),
+    ):
+        monkeypatch.setattr(module, name, value)
+        run = export()
+        assert run.status == 1 and problem in run.output
 
 
 def test_every_mart_of_the_sample_is_described_and_has_the_rows_that_spark_reads(
