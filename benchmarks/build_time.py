@@ -9,8 +9,6 @@ Examples:
   CHURN_TARGET=local python -m benchmarks.build_time --raw data/raw
 """
 
-from __future__ import annotations
-
 import sys
 
 from rich.table import Table

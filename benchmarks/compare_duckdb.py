@@ -16,8 +16,6 @@ Examples:
   CHURN_TARGET=local python -m benchmarks.compare_duckdb --raw data/raw
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -120,8 +118,7 @@ def build_both(raw: Path, bench: Bench) -> tuple[Sides, Path]:
     database = bench.folder / "churn.duckdb"
     sql = tables_sql(manifest_of(bench.at("build")))
     database.with_suffix(".sql").write_text(sql, encoding="utf-8")
-    names = ("--database", str(database), "--raw", str(raw))
-    usage = bench.python("-m", "benchmarks.make_duckdb_tables", *names)
+    usage = bench.python("-m", "benchmarks.make_duckdb_tables", str(database), str(raw))
     return Sides(models, build, usage, json.loads(usage.output.splitlines()[-1])), database
 
 

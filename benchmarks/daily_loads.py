@@ -10,8 +10,6 @@ Example:
   python -m benchmarks.daily_loads --days 62
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ engines agree. Whether the SQL is right is another question: tests/golden answer
 `python -m benchmarks.duckdb_sql` prints the statements. It needs dbt, but no Spark.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Mapping

@@ -14,8 +14,6 @@ Examples:
   CHURN_TARGET=local python -m benchmarks.growth --gigabytes 2.5 --skew
 """
 
-from __future__ import annotations
-
 import math
 import re
 import shutil

@@ -1,13 +1,10 @@
 """Make the tables of <database>.sql and print the seconds of each as JSON.
 
+    python -m benchmarks.make_duckdb_tables tables.db data/raw
+
 `benchmarks.duckdb_sql` writes those statements. `benchmarks.compare_duckdb` runs this module in a
 process of its own, to measure its memory apart.
-
-Example:
-  python -m benchmarks.make_duckdb_tables --raw data/raw --database tables.db
 """
-
-from __future__ import annotations
 
 import json
 import re
@@ -15,12 +12,9 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
 
 import duckdb
-import typer
 
-from warehouse.commands import program
 from warehouse.errors import ProjectError
 
 SEEDS = Path(__file__).resolve().parent.parent / "seeds"
@@ -85,18 +79,5 @@ def make_tables(
     return seconds
 
 
-@program("python -m benchmarks.make_duckdb_tables", __doc__)
-def main(
-    database: Annotated[
-        Path, typer.Option(resolve_path=True, metavar="FILE", help="Database file to make.")
-    ],
-    raw: Annotated[
-        Path, typer.Option(resolve_path=True, metavar="DIR", help="Folder of raw logs.")
-    ],
-) -> None:
-    """Command line of the module."""
-    print(json.dumps(make_tables(database, raw)))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    print(json.dumps(make_tables(Path(sys.argv[1]), Path(sys.argv[2]))))

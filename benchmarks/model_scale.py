@@ -11,8 +11,6 @@ Examples:
   python -m benchmarks.model_scale --users 200000 --rows 50000
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from typing import Annotated

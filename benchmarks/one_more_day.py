@@ -11,8 +11,6 @@ Examples:
   python -m benchmarks.one_more_day --raw data/raw --days 5 --server
 """
 
-from __future__ import annotations
-
 import gzip
 import re
 import sys

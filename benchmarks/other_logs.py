@@ -17,8 +17,6 @@ Examples:
   python -m benchmarks.other_logs --users 1000 --raw /path/to/logs
 """
 
-from __future__ import annotations
-
 import csv
 import json
 import sys

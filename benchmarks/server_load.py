@@ -9,8 +9,6 @@ Example:
   python -m benchmarks.server_load --raw data/simulated --clients 20
 """
 
-from __future__ import annotations
-
 import os
 import random
 import socket

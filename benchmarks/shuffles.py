@@ -14,8 +14,6 @@ Examples:
   CHURN_TARGET=local python -m benchmarks.shuffles --raw data/raw --stages 10
 """
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence

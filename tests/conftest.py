@@ -111,8 +111,10 @@ def sample(make_project: MakeProject, shared: Path) -> Project:
 
 @pytest.fixture
 def run_main(capsys: pytest.CaptureFixture[str]) -> RunMain:
-    """Run a command's `main` in this process: its status, and what it printed (if it failed, that on
-    standard error)."""
+    """Run a command's `main` in this process: its status, and what it printed.
+
+    Where it failed, that is what it printed on standard error.
+    """
 
     def run(main: Callable[[list[str]], int], *arguments: str) -> Run:
         capsys.readouterr()

@@ -8,33 +8,23 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import shuffles
 from benchmarks.dbt_runs import BenchmarkError, Node, measured, shown_bytes, spark_events
 from benchmarks.one_more_day import cut_off_last_days
 from benchmarks.server_load import Answers
 from benchmarks.server_load import show as show_load
-from benchmarks.shuffles import BETWEEN_NODES, as_markdown, by_model, operator_name, read_stages
 from warehouse.console import Console
 
-PLAN = {
-    "nodeName": "Exchange",
-    "simpleString": "Exchange hashpartitioning(user_id#7, day#8L, 4), ENSURE_REQUIREMENTS, [id=9]",
-    "metrics": [{"accumulatorId": 1}],
-    "children": [
-        {
-            "nodeName": "WholeStageCodegen (1)",
-            "simpleString": "WholeStageCodegen (1)",
-            "metrics": [{"accumulatorId": 2}],
-            "children": [
-                {
-                    "nodeName": "BatchScan lake.churn_staging.base_events",
-                    "simpleString": "BatchScan lake.churn_staging.base_events[user_id#7]",
-                    "metrics": [{"accumulatorId": 3}],
-                    "children": [],
-                }
-            ],
-        }
-    ],
-}
+
+def operator(name: str, metric: int, *children: dict, text: str = "") -> dict:
+    """A part of a plan."""
+    counters = [{"accumulatorId": metric}]
+    return {"nodeName": name, "simpleString": text, "metrics": counters, "children": [*children]}
+
+
+SCAN = operator("BatchScan lake.churn_staging.base_events", 3)
+BY_KEYS = "Exchange hashpartitioning(user_id#7, day#8L, 4), ENSURE_REQUIREMENTS, [id=9]"
+PLAN = operator("Exchange", 1, operator("WholeStageCodegen (1)", 2, SCAN), text=BY_KEYS)
 
 
 def task(stage: int, launched: int, finished: int, **figures: int) -> dict:
@@ -112,8 +102,17 @@ def log(tmp_path: Path) -> list[dict]:
     return list(logged)
 
 
-def test_stages_are_sums_over_their_tasks(log: list[dict]) -> None:
-    stages = read_stages(log)
+@pytest.fixture
+def stages(log: list[dict]) -> list[shuffles.Stage]:
+    return shuffles.read_stages(log)
+
+
+@pytest.fixture
+def rows(stages: list[shuffles.Stage]) -> list[shuffles.Row]:
+    return shuffles.by_model(NODES, stages, {"narrow": 3})
+
+
+def test_stages_are_sums_over_their_tasks(stages: list[shuffles.Stage]) -> None:
     assert [stage.shuffled_bytes for stage in stages] == [5, 100, 50, 1_000, 1]
     wide = stages[3]
     assert (wide.input_rows, wide.shuffled_rows, wide.spilled_bytes) == (40, 30, 7)
@@ -121,8 +120,7 @@ def test_stages_are_sums_over_their_tasks(log: list[dict]) -> None:
     assert wide.task_seconds == [2.0, 0.5, 0.5]
 
 
-def test_stages_name_the_operators_that_ran_in_them(log: list[dict]) -> None:
-    stages = read_stages(log)
+def test_stages_name_the_operators_that_ran_in_them(stages: list[shuffles.Stage]) -> None:
     assert stages[1].operators == ["scan base_events", "Exchange by user_id, day"]
     assert stages[3].operators == ["scan base_events"]
     assert stages[0].operators == []
@@ -130,29 +128,26 @@ def test_stages_name_the_operators_that_ran_in_them(log: list[dict]) -> None:
 
 def test_operator_names() -> None:
     def name(node_name: str, text: str = "") -> str:
-        return operator_name({"nodeName": node_name, "simpleString": text})
+        return shuffles.operator_name(operator(node_name, 1, text=text))
 
     assert name("Scan json spark_catalog.default.raw_events") == "scan raw_events"
-    assert name("CometExchange", "CometExchange hashpartitioning(a#1, 4), X") == (
-        "CometExchange by a"
-    )
+    text = "CometExchange hashpartitioning(a#1, 4), X"
+    assert name("CometExchange", text) == "CometExchange by a"
     text = "Exchange rangepartitioning(day#1 ASC NULLS FIRST, n#2L DESC NULLS LAST, 4), X"
     assert name("Exchange", text) == "Exchange by day, n"
     assert name("Exchange", "Exchange SinglePartition, X") == "Exchange"
 
 
-def test_a_stage_belongs_to_the_node_at_work_when_it_began(log: list[dict]) -> None:
-    rows = by_model(NODES, read_stages(log), {"narrow": 3})
-    assert [row.model for row in rows] == ["wide", "narrow", "a_view", BETWEEN_NODES]
+def test_a_stage_belongs_to_the_node_at_work_when_it_began(rows: list[shuffles.Row]) -> None:
+    assert [row.model for row in rows] == ["wide", "narrow", "a_view", shuffles.BETWEEN_NODES]
     assert [row.total("shuffled_bytes") for row in rows] == [1_001, 150, 0, 5]
     assert [row.total("shuffled_rows") for row in rows] == [31, 14, 0, 1]
     assert [row.files for row in rows] == [0, 3, 0, 0]
     assert [row.seconds for row in rows] == [3.5, 1.0, 0.5, None]
 
 
-def test_the_tables_of_shuffles(log: list[dict]) -> None:
-    rows = by_model(NODES, read_stages(log), {"narrow": 3})
-    table = as_markdown(2_000_000, rows, NODES, slowest=1)
+def test_the_tables_of_shuffles(rows: list[shuffles.Row]) -> None:
+    table = shuffles.as_markdown(2_000_000, rows, NODES, slowest=1)
     assert "2.0 MB of logs" in table
     assert "| wide | 3.5 s | 2.0 s | 40 | 1.0 kB | 31 | 7 B | 0 |" in table
     assert "| all | 5.0 s | 2.3 s | 54 | 1.2 kB | 46 | 7 B | 3 |" in table
@@ -207,17 +202,17 @@ def test_the_last_days_of_a_log_are_cut_off(tmp_path: Path) -> None:
         cut_off_last_days(raw, 3, tmp_path / "x", tmp_path / "y")
 
 
-def test_what_clients_met_is_no_markup() -> None:
-    console = Console(file=io.StringIO(), width=200)
-    errors = ["FileNotFoundError: /data/[red]/x.csv", "a user [/] or [bold]"]
-    show_load(Answers({"a": [1.0, 2.0]}, errors), "Published 14 marts [in] x.", 2, console)
-    shown = console.file.getvalue()
-    for text in (*errors, "Published 14 marts [in] x."):
-        assert text in shown
-
-
-def test_clients_that_met_errors_only_are_shown() -> None:
-    console = Console(file=io.StringIO(), width=40)
-    error = "TTransportException: Could not connect to any of [('127.0.0.1', 10000)]"
-    show_load(Answers({}, [error]), "", 20, console)
-    assert error in console.file.getvalue().splitlines()
+@pytest.mark.parametrize(
+    ("seconds", "errors"),
+    [
+        ({"a": [1.0, 2.0]}, ["FileNotFoundError: /data/[red]/x.csv", "a user [/] or [bold]"]),
+        ({}, ["TTransportException: Could not connect to any of [('127.0.0.1', 10000)]"]),
+    ],
+    ids=["no markup", "errors only"],
+)
+def test_what_clients_met_is_shown_as_it_is(
+    seconds: dict[str, list[float]], errors: list[str]
+) -> None:
+    console, published = Console(file=io.StringIO(), width=40), "Published 14 marts [in] x."
+    show_load(Answers(seconds, errors), published, 20, console)
+    assert {published, *errors} <= {*console.file.getvalue().splitlines()}

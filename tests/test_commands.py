@@ -8,7 +8,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import quote
@@ -37,7 +36,7 @@ COMMANDS = sorted(
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_is_imported_and_has_a_help(
-    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str, monkeypatch: pytest.MonkeyPatch, run_main: RunMain
 ) -> None:
     try:
         module = importlib.import_module(name)
@@ -50,9 +49,7 @@ def test_a_command_is_imported_and_has_a_help(
         return  # such as what runs before there are packages
     commands = module.app.registered_commands if hasattr(module, "app") else []
     for words in ([], *([each.callback.__name__] for each in commands)):
-        monkeypatch.setattr(sys, "argv", [name, *words, "--help"])
-        assert module.main() == 0
-        said = capsys.readouterr().out
+        said = run_main(module.main, *words, "--help").ok().output
         path = " ".join(["python -m", name.removesuffix(".__main__"), *words])
         assert said.startswith(f"Usage: {path} ")
         assert f"  {path}" in said.partition("Example")[2]

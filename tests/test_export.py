@@ -1,7 +1,5 @@
 """The export: what readers see, as files that say what they are, and never half of it."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator

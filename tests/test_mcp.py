@@ -1,7 +1,5 @@
 """The MCP server answers questions about what is published, and nothing else."""
 
-from __future__ import annotations
-
 import json
 import signal
 import sys
@@ -13,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import RunMain
 from tests.lake import Lake
-from tests.warehouse import AWKWARD_NAME, ROOT, Project, run_process, user_environment
+from tests.warehouse import AWKWARD_NAME, ROOT, Project, Run, run_process, user_environment
 
 pytest.importorskip("duckdb", reason="no duckdb for this Python in requirements.txt")
 import duckdb
@@ -56,12 +55,9 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
 @contextmanager
 def client(**variables: str) -> Iterator[tuple[BlockingPortal, Client]]:
     """The package's client of a server that it has started, as assistants do."""
-    server = StdioServerParameters(
-        command=sys.executable,
-        args=["-m", "warehouse", "mcp"],
-        env=user_environment(**variables),
-        cwd=ROOT,
-    )
+    command = ["-m", "warehouse", "mcp"]
+    environment = user_environment(**variables)
+    server = StdioServerParameters(command=sys.executable, args=command, env=environment, cwd=ROOT)
     with (
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(Client(server)) as client,
@@ -109,7 +105,6 @@ def test_the_tools_say_that_they_only_read_and_that_values_are_data(
     tools = {tool.name: tool for tool in portal.call(client.list_tools).tools}
     assert [*tools] == ["list_marts", "query", "list_metrics", "metric"]
     for tool in tools.values():
-        assert tool.annotations
         assert tool.annotations.read_only_hint
         assert not tool.annotations.open_world_hint
     for name in ("query", "metric"):
@@ -169,12 +164,11 @@ def test_values_of_every_type(ask: Ask) -> None:
             date '2018-10-01', timestamp '2018-10-01 01:02:03.5', [date '2018-10-01'], {'a': 0.5},
             interval 3 day, 'ab'::blob
     """
-    assert answer(ask("query", sql=sql))["rows"] == [
-        [
-            *(1, 1.5, 2, "nan", True, None),
-            *("2018-10-01", "2018-10-01T01:02:03.500000", ["2018-10-01"], {"a": 0.5}),
-            *("3 days, 0:00:00", "b'ab'"),
-        ]
+    (row,) = answer(ask("query", sql=sql))["rows"]
+    assert row == [
+        *(1, 1.5, 2, "nan", True, None),
+        *("2018-10-01", "2018-10-01T01:02:03.500000", ["2018-10-01"], {"a": 0.5}),
+        *("3 days, 0:00:00", "b'ab'"),
     ]
 
 
@@ -388,15 +382,13 @@ def test_a_process_that_dies_is_a_sentence(marts: Guarded) -> None:
 
 
 def test_without_the_package_the_command_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, run_main: RunMain
 ) -> None:
     for name in ("warehouse.mcp_server", "mcp.server"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "mcp", None)
-    assert main(["mcp"]) == 1
-    assert capsys.readouterr().err == (
-        "The MCP server needs the package mcp: run `uv pip install 'mcp==2.*'`.\n"
-    )
+    said = "The MCP server needs the package mcp: run `uv pip install 'mcp==2.*'`.\n"
+    assert run_main(main, "mcp") == Run(1, said)
 
 
 def test_metrics_and_the_questions_of_analysts_on_the_sample(

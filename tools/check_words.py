@@ -4,8 +4,6 @@ Sentences are short, numbers have their leading zero, words are those of the fie
 somewhere, and the README stays short.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """dbt's docs of all models in one file that asks for nothing: `python -m tools.docs`."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

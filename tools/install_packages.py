@@ -4,8 +4,6 @@ uv does it, which a wheel brings; pip where uv cannot be had or fails. Standard 
 runs before anything is installed.
 """
 
-from __future__ import annotations
-
 import ast
 import os
 import subprocess

@@ -5,8 +5,6 @@
 Versions and checksums are those that set-up checks: of requirements*.txt and tools/jars.txt.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Iterator

@@ -7,8 +7,6 @@ An arrow leads from what is read to what reads it: Python packages by their impo
 models by their refs.
 """
 
-from __future__ import annotations
-
 import ast
 import re
 import sys

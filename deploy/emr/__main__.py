@@ -147,11 +147,10 @@ def deploy(
         chosen["Schema"] = schema
     aws = _Aws(name, region)
     with _steps("deploy", aws, dry_run) as step:
+        what = ", ".join(["", *(f"{key}={value}" for key, value in chosen.items())])
+        tags = ", ".join(f"{key}={value}" for key, value in TAGS.items())
         step(
-            f"make or change the stack {name} of {TEMPLATE.relative_to(ROOT)}"
-            + "".join(f", {key}={value}" for key, value in chosen.items())
-            + ", tagged "
-            + ", ".join(f"{key}={value}" for key, value in TAGS.items()),
+            f"make or change the stack {name} of {TEMPLATE.relative_to(ROOT)}{what}, tagged {tags}",
             lambda: aws.make_stack(name, TEMPLATE, chosen),
         )
         step(
@@ -196,7 +195,6 @@ def run(
     """Run the workflow to its end."""
     aws = _Aws(name, region)
     steps = [each for each in STEPS if not (each == "train" and no_train)]
-    said = ", ".join(steps)
     with _steps("run", aws, dry_run) as step:
         if raw:
             step(
@@ -204,15 +202,11 @@ def run(
                 lambda: aws.upload_folder(raw, "raw"),
             )
         if cluster:
-            step(
-                f"add steps to the cluster of {name}-cluster and wait for them: {said}",
-                lambda: aws.run_on_cluster(steps),
-            )
+            does = f"add steps to the cluster of {name}-cluster and wait for them"
+            step(f"{does}: {', '.join(steps)}", lambda: aws.run_on_cluster(steps))
         else:
-            step(
-                f"start the state machine of {name} and wait for its jobs: {said}",
-                lambda: aws.run_workflow(not no_train),
-            )
+            does = f"start the state machine of {name} and wait for its jobs"
+            step(f"{does}: {', '.join(steps)}", lambda: aws.run_workflow(not no_train))
         step("name where the report is", lambda: print(f"    s3://{aws.bucket}/report.html"))
 
 
@@ -323,11 +317,9 @@ class _Aws:
         client = self.client("cloudformation")
         made_with = client.get_template_summary(StackName=stack)["Parameters"]
         defaults = {each["ParameterKey"]: each.get("DefaultValue") for each in made_with}
-        return {
-            each["ParameterKey"]: each["ParameterValue"]
-            for each in client.describe_stacks(StackName=stack)["Stacks"][0].get("Parameters", [])
-            if each["ParameterValue"] != defaults[each["ParameterKey"]]
-        }
+        found = client.describe_stacks(StackName=stack)["Stacks"][0].get("Parameters", [])
+        values = {each["ParameterKey"]: each["ParameterValue"] for each in found}
+        return {key: value for key, value in values.items() if value != defaults[key]}
 
     def make_cluster(self, settings: dict[str, str]) -> None:
         """The stack of the cluster, with what it needs of the other one."""
@@ -437,17 +429,13 @@ class _Aws:
     def _wait_for_step(self, name: str, **step: str) -> None:
         from botocore.exceptions import WaiterError
 
+        waiting = {"Delay": POLL_SECONDS, "MaxAttempts": 24 * 3600 // POLL_SECONDS}
         try:
-            self.client("emr").get_waiter("step_complete").wait(
-                **step,
-                WaiterConfig={"Delay": POLL_SECONDS, "MaxAttempts": 24 * 3600 // POLL_SECONDS},
-            )
+            self.client("emr").get_waiter("step_complete").wait(**step, WaiterConfig=waiting)
         except WaiterError as error:
             status = error.last_response.get("Step", {}).get("Status", {})
-            raise DeployError(
-                f"step {name} ({step['StepId']}): {status.get('State', error)} "
-                f"{status.get('FailureDetails', '')}"
-            ) from error
+            said = f"{status.get('State', error)} {status.get('FailureDetails', '')}"
+            raise DeployError(f"step {name} ({step['StepId']}): {said}") from error
 
 
 def cluster_step(step: str, bucket: str, schema: str) -> dict:

@@ -5,8 +5,6 @@ The submission puts the packed project (churn.zip) among --py-files and, on EMR,
 case of `build` published, or nothing was new.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

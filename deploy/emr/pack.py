@@ -1,7 +1,5 @@
 """Pack what a job needs: the project, and the packages that a release of EMR lacks."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import tarfile

@@ -10,8 +10,6 @@ Examples:
 It needs some 4 GB of memory. The jars (65 MB) are fetched once, into .venv.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -110,8 +108,8 @@ class Cluster:
         """What a process printed."""
         return self.folder / f"{name}.log"
 
-    def submission(self, *script: str | Path) -> list[str | Path]:
-        """The command that runs a script on the cluster."""
+    def job(self, script: str | Path, *arguments: str | Path) -> list[str | Path]:
+        """The command that runs a script with the packed project, as EMR does."""
         jars = ":".join(str(jar) for jar in sorted(JARS.glob("*.jar")))
         # what EMR has by itself: its file system for S3, Glue, and Hive's catalog in Glue
         settings = {
@@ -138,12 +136,8 @@ class Cluster:
             *(SPARK / "bin" / "spark-submit", "--master", self.master, "--deploy-mode", "client"),
             *("--driver-memory", "1g", "--executor-memory", "1g", "--executor-cores", "1"),
             *(part for item in settings.items() for part in ("--conf", "=".join(item))),
-            *script,
+            *("--py-files", f"{HOME}/code/churn.zip", script, *arguments),
         ]
-
-    def job(self, script: str | Path, *arguments: str | Path) -> list[str | Path]:
-        """The command that runs a script with the packed project, as EMR does."""
-        return self.submission("--py-files", f"{HOME}/code/churn.zip", script, *arguments)
 
     def step(self, *steps: str) -> list[str | Path]:
         """The command that runs steps of the workflow, and options of theirs."""

@@ -6,8 +6,6 @@ cluster the same driver then runs steps of the workflow: each start of a driver 
 usage: rows.py <folder> [<arguments of job.py>]
 """
 
-from __future__ import annotations
-
 import sys
 from collections import Counter
 from pathlib import Path
