@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -15,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import psutil
@@ -190,17 +189,21 @@ class Bench:
 @contextmanager
 def benchmark(status_of_errors: int = 1) -> Iterator[Bench]:
     """A benchmark in a scratch folder, with a line that says what it does; both gone at the end."""
-    folder = Path(mkdtemp(prefix="churn_benchmark_")).resolve()
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    try:
-        with Progress(*columns, console=Console(), transient=True) as progress:
-            task = progress.add_task("")
-            yield Bench(folder, lambda what: progress.update(task, description=what))
-    except ProjectError as error:
-        error.exit_status = status_of_errors
-        raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with (
+        TemporaryDirectory(prefix="churn_benchmark_", ignore_cleanup_errors=True) as folder,
+        Progress(*columns, console=Console(), transient=True) as progress,
+    ):
+        task = progress.add_task("")
+
+        def say(what: str) -> None:
+            progress.update(task, description=what)
+
+        try:
+            yield Bench(Path(folder).resolve(), say)
+        except ProjectError as error:
+            error.exit_status = status_of_errors
+            raise
 
 
 def measured(

