@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from deploy.emr.pack import project_files
+from deploy.emr.pack import pack_project
 from tests.pages import blocks, shell_lines
 from tests.warehouse import BIN, ROOT, Run, run_process, user_environment
 from tools.install_packages import settings_for_uv
@@ -122,10 +122,8 @@ class Example:
 def logs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """A file for each day of a log on which a model can be trained."""
     folder = tmp_path_factory.mktemp("simulated") / "logs"
-    days = ("--start", "2018-10-01", "--end", "2018-11-25")
-    run_process(
-        *("python", "-m", "simulator", "--users", "200", *days, "--seed", "1", "--out", str(folder))
-    ).ok()
+    options = "--users 200 --start 2018-10-01 --end 2018-11-25 --seed 1 --out".split()
+    run_process("python", "-m", "simulator", *options, str(folder)).ok()
     return sorted(folder.glob("*.json"))
 
 
@@ -133,9 +131,7 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project without logs, which has the environment of this one."""
     folder = tmp_path_factory.mktemp("examples") / "project"
-    for path in project_files():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / path, folder / path)
+    shutil.unpack_archive(pack_project(folder.with_suffix(".zip")), folder)
     (folder / ".venv").symlink_to(BIN.parent)
     (folder / "data" / "raw").mkdir(parents=True)
     return folder
@@ -210,17 +206,13 @@ def test_each_example_is_on_its_page_and_has_versions() -> None:
 def test_commands_of_the_examples_exist() -> None:
     dag = (EXAMPLES / "airflow" / "churn.py").read_text()
     definitions = (EXAMPLES / "dagster" / "definitions.py").read_text()
-    found = {
-        *re.findall(r'task\("\w+", "(.+?)"', dag),
-        *(
-            " ".join(["python -m", *re.findall(r'"(.+?)"', words)])
-            for words in re.findall(r"^    run\((.+)\)", definitions, re.M)
-        ),
-        *(
-            " ".join(["dbt", *re.findall(r'"(.+?)"', words)])
-            for words in re.findall(r"command = \[(.+)\]", definitions)
-        ),
-    }
+    found = {*re.findall(r'task\("\w+", "(.+?)"', dag)}
+    for program, pattern in {
+        "python -m": r"^    run\((.+)\)",
+        "dbt": r"command = \[(.+)\]",
+    }.items():
+        for words in re.findall(pattern, definitions, re.M):
+            found.add(" ".join([program, *re.findall(r'"(.+?)"', words)]))
     assert {*DAY, TRAIN} <= found and len(found) == 5
     for command in found:
         run_process(*command.split(), "--help").ok()
