@@ -2,9 +2,8 @@
 
 Each day is one file and one `dbt build` with all data tests in a process of its own; every seventh
 day `maintain` tidies up. Prints the time of an early and of a late day (medians of several days),
-their ratio, and the files and bytes of the warehouse on the way. Without --raw the log of some 230
-users over 62 days is simulated first. Exit status 1 when a build failed or was not published, never
-because of a time.
+their ratio, and the files and bytes of the warehouse on the way. The log, of some 230 users, is
+simulated first. Exit status 1 when a build failed or was not published, never because of a time.
 
 Example:
   python -m benchmarks.daily_loads --days 62
@@ -30,8 +29,7 @@ from benchmarks.dbt_runs import (
     figures_table,
     warn_if_busy,
 )
-from benchmarks.make_duckdb_tables import log_files
-from warehouse.commands import folder_option, program
+from warehouse.commands import program
 from warehouse.console import Console
 
 EARLY_DAY = 10
@@ -54,16 +52,13 @@ class Day:
 
 @program("python -m benchmarks.daily_loads", __doc__)
 def main(
-    raw: Annotated[
-        Path | None, folder_option("Folder of raw logs, one file a day.", "simulated")
-    ] = None,
     days: Annotated[int, typer.Option(min=EARLY_DAY + 1, help="Days to load.")] = 62,
 ) -> None:
     """Command line of the benchmark."""
     with benchmark() as bench:
         last = date.fromisoformat(FIRST_DAY) + timedelta(days=days - 1)
-        raw = raw or bench.simulate(bench.folder / "log", 230, last.isoformat())
-        loaded = load(log_files(raw)[:days], bench)
+        log = bench.simulate(bench.folder / "log", 230, last.isoformat())
+        loaded = load(sorted(log.glob("*.json")), bench)
     show(loaded, Console())
 
 
@@ -107,8 +102,6 @@ def show(days: Sequence[Day], console: Console) -> None:
     columns = ("wall", "processor", "data files", "metadata files", "metadata")
     table = figures_table(title, "day", *columns)
     for number in sorted({1, EARLY_DAY, len(days) // 2, len(days)}):
-        if number > len(days):
-            continue
         day, (wall_seconds, cpu_seconds) = days[number - 1], around(days, number)
         table.add_row(
             str(number),

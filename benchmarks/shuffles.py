@@ -11,7 +11,7 @@ never because of a time.
 
 Examples:
   python -m benchmarks.shuffles --raw data/raw
-  CHURN_TARGET=local python -m benchmarks.shuffles --raw data/raw --stages 10
+  CHURN_TARGET=local python -m benchmarks.shuffles --raw data/raw
 """
 
 import re
@@ -20,9 +20,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Annotated
-
-import typer
 
 from benchmarks.dbt_runs import (
     BenchmarkError,
@@ -41,6 +38,7 @@ from benchmarks.dbt_runs import (
 from warehouse.commands import program
 
 BETWEEN_NODES = "(hooks, between models)"
+SLOWEST = 5
 # of no interest in a list of what a stage does
 PLAIN_OPERATORS = re.compile(
     r"WholeStageCodegen|InputAdapter|AdaptiveSparkPlan|\w*QueryStage|\w*Project$|\w*Filter$|"
@@ -207,7 +205,7 @@ def as_markdown(raw_bytes: int, rows: Sequence[Row], nodes: Sequence[Node], slow
 
 
 @program("python -m benchmarks.shuffles", __doc__)
-def main(raw: Raw, stages: Annotated[int, typer.Option(help="Slowest stages shown.")] = 5) -> None:
+def main(raw: Raw) -> None:
     """Command line of the benchmark."""
     with benchmark() as bench:
         events, warehouse = bench.folder / "events", bench.folder / "warehouse"
@@ -220,7 +218,7 @@ def main(raw: Raw, stages: Annotated[int, typer.Option(help="Slowest stages show
             raise BenchmarkError("Spark logged no stage: is the target one that dbt starts itself?")
         rows = by_model(run.nodes, found, data_files(warehouse))
     usage = run.usage
-    markdown = as_markdown(bytes_in(raw), rows, run.nodes, stages) + (
+    markdown = as_markdown(bytes_in(raw), rows, run.nodes, SLOWEST) + (
         f"\nThe build: {usage.wall_seconds:.1f} s, processor {usage.cpu_seconds:.1f} s, "
         f"memory {usage.memory}.\n"
     )
