@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import quote
@@ -267,13 +268,11 @@ def test_demo_refuses_a_folder_that_holds_the_project(tmp_path: Path) -> None:
 def test_demo_refuses_to_build_tables_elsewhere(
     monkeypatch: pytest.MonkeyPatch, run_main: RunMain
 ) -> None:
-    run = run_main(demo.main, "--raw", str(SAMPLE), "--folder", str(ROOT / "data"))
-    assert run.status == 1 and "has the project's own warehouse" in run.output
+    make = partial(run_main, demo.main, "--raw", str(SAMPLE))
+    make("--folder", str(ROOT / "data")).failed("has the project's own warehouse")
     for target in ("thrift", "emr", "mine"):
         monkeypatch.setenv("CHURN_TARGET", target)
-        run = run_main(demo.main, "--raw", str(SAMPLE))
-        assert run.status == 1
-        assert f"CHURN_TARGET={target} are in no folder of the demo's" in run.output
+        make().failed(f"CHURN_TARGET={target} are in no folder of the demo's")
 
 
 def test_demo_keeps_to_a_folder_of_its_own(
@@ -322,8 +321,7 @@ def test_demo_ends_with_one_sentence_where_the_build_fails(
     monkeypatch.setattr(dbtRunner, "invoke", invoke)
     monkeypatch.setattr("warehouse.session.spark_session", lambda: (None, load_target("local")))
     run = run_main(demo.main, "--raw", str(SAMPLE), "--folder", str(tmp_path / "demo"))
-    assert run.status == 1 and said in run.output
-    assert "\n" not in run.output.strip()
+    assert "\n" not in run.failed(said).output.strip()
     # of whatever logs the demo had before, nothing is left
     assert "--full-refresh" in given
     assert json.dumps({"raw_path": str(SAMPLE), **demo.FROM_NOTHING}) in given

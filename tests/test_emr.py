@@ -212,8 +212,7 @@ def test_what_a_demo_does_not_need_may_be_missing(
     ids=" ".join,
 )
 def test_a_mistake_is_told_before_anything_is_done(command: list[str], says: str, emr: Emr) -> None:
-    run = emr(*command)
-    assert run.status == 2 and says in run.output
+    emr(*command).failed(says, status=2)
 
 
 @pytest.mark.parametrize(
@@ -225,8 +224,7 @@ def test_a_rehearsal_wants_logs_and_a_folder_of_its_own(
 ) -> None:
     (tmp_path / "build.log").touch()
     folder = tmp_path if option == "--folder" else tmp_path / "missing"
-    run = run_main(rehearse, option, str(folder))
-    assert run.status == 2 and says in run.output
+    run_main(rehearse, option, str(folder)).failed(says, status=2)
 
 
 @pytest.fixture
@@ -413,8 +411,7 @@ def test_a_step_that_fails_on_the_cluster_is_named(
         return added
 
     monkeypatch.setattr(f"{CLUSTERS}.add_job_flow_steps", add_ended)
-    run = emr("run", "--cluster")
-    assert run.status == 1 and run.lines_with(r"Stopped: step score \(s-\w+\): FAILED")
+    emr("run", "--cluster").failed(r"Stopped: step score \(s-\w+\): FAILED")
 
 
 def test_stacks_and_buckets_come_and_go(emr: Emr, moto: Any, jobs: "Jobs") -> None:
@@ -428,16 +425,14 @@ def test_stacks_and_buckets_come_and_go(emr: Emr, moto: Any, jobs: "Jobs") -> No
 
     assert f"s3://{data.name}/report.html" in emr("run", "--raw", str(SAMPLE)).ok().output
     jobs.errors["score"] = ["States.TaskFailed"]
-    run = emr("run", "--no-train")
-    assert run.status == 1 and "Stopped: FAILED: step score failed with " in run.output
+    emr("run", "--no-train").failed("Stopped: FAILED: step score failed with ")
     assert jobs.steps == [*STEPS, "build", "score"]
     landed = [f"raw/{path.name}" for path in sorted(SAMPLE.iterdir())]
     assert keys(data) == code + landed
 
     assert f"s3://{data.name}" in emr("destroy").ok().output
     assert [bucket.name for bucket in moto.buckets.all()] == [data.name]
-    run = emr("destroy")  # there is none
-    assert run.status == 1 and "Stack with id churn does not exist" in run.output
+    emr("destroy").failed("Stack with id churn does not exist")
 
     emr("deploy", *network()).ok()
     assert stacks().keys() == {"churn", "churn-cluster"}
@@ -451,8 +446,7 @@ def test_stacks_and_buckets_come_and_go(emr: Emr, moto: Any, jobs: "Jobs") -> No
 def test_what_aws_refuses_is_said_in_its_words(emr: Emr, monkeypatch: pytest.MonkeyPatch) -> None:
     emr("deploy").ok()
     monkeypatch.setattr(_Aws, "bucket", "of-nobody")
-    run = emr("run", "--raw", str(SAMPLE))
-    assert run.status == 1 and run.lines_with("Stopped: .*The specified bucket does not exist")
+    emr("run", "--raw", str(SAMPLE)).failed("Stopped: .*The specified bucket does not exist")
 
 
 def test_why_a_stack_failed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

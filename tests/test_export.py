@@ -251,8 +251,7 @@ def test_the_command_says_what_is_wrong(
         ("WAREHOUSE", tmp_path, "No warehouse in"),
     ):
         monkeypatch.setattr(module, name, value)
-        run = export()
-        assert run.status == 1 and problem in run.output
+        export().failed(problem)
 
 
 def test_every_mart_of_the_sample_is_described_and_has_the_rows_that_spark_reads(

@@ -418,9 +418,7 @@ def test_demo_says_at_once_that_there_are_no_logs(kind: str, tmp_path: Path) -> 
     if kind == "packed with zstd":
         (folder / "log.json.zst").write_bytes(b"")
     before = (ROOT / "data" / "raw").resolve()
-    run = run_process("python", "-m", "tools.demo", "--raw", str(folder))
-    assert run.status == 1
+    run = run_process("python", "-m", "tools.demo", "--raw", str(folder)).failed(str(folder))
     assert len(run.output.splitlines()) == 1
-    assert str(folder) in run.output
     assert ("zstd -d" in run.output) == (kind == "packed with zstd")
     assert (ROOT / "data" / "raw").resolve() == before

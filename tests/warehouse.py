@@ -76,6 +76,11 @@ class Run:
         assert self.status == 0, self.output
         return self
 
+    def failed(self, pattern: str, status: int = 1) -> "Run":
+        """Itself; fails where the command had another exit status, or did not say such a thing."""
+        assert self.status == status and self.lines_with(pattern), self.output
+        return self
+
 
 @dataclass
 class Project:
