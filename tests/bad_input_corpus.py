@@ -97,13 +97,6 @@ def duplicate(name: str, text: str | bytes) -> None:
     CASES.append(Case(name, to_bytes(text), events=1, duplicates=1))
 
 
-def not_utf8_to_one_reader(name: str, text: bytes) -> None:
-    """Bytes that Spark's JSON file reader takes for characters. To look at the bytes of every
-    line would cost time on every log, for lines that no usual program writes."""
-    CASES.append(Case(name, text, events=1, reader="by-file"))
-    CASES.append(Case(name, text, reason="not_json", rejected=1, reader="by-line"))
-
-
 def line(more: str = "", /, **changes: str | None) -> str:
     fields = {key: value for key, value in {**FIELDS, **changes}.items() if value is not None}
     return "{" + ", ".join(f'"{key}": {value}' for key, value in fields.items()) + more + "}"
@@ -120,23 +113,23 @@ CUT = GOOD[: GOOD.index('"status"')]  # before both names
 
 # --- bytes: not UTF-8
 
-not_json("latin-1", song(b"Bj\xf6rk"))
-not_json("windows-1252-quotes", song(b"\x93Paper\x94"))
-not_json("continuation-byte-alone", song(b"a\x80b"))
-not_json("first-of-two-bytes-alone", song(b"a\xc3"))
-not_json("two-of-three-bytes", song(b"\xe2\x82 5"))
-not_json("three-of-four-bytes", song(b"\xf0\x9f\x8e"))
-not_json("five-bytes", song(b"\xf8\x88\x80\x80\x80"))
-not_json("byte-fe", song(b"\xfe"))
-not_json("byte-ff", song(b"\xff"))
-not_utf8_to_one_reader("overlong-slash", song(b"\xc0\xaf"))
-not_utf8_to_one_reader("overlong-letter", song(b"\xc1\xa1"))
-not_utf8_to_one_reader("overlong-zero", song(b"\xc0\x80"))
-not_utf8_to_one_reader("overlong-three-bytes", song(b"\xe0\x80\xaf"))
-not_utf8_to_one_reader("overlong-four-bytes", song(b"\xf0\x80\x80\xaf"))
-not_utf8_to_one_reader("surrogate", song(b"\xed\xa0\x80"))
-not_utf8_to_one_reader("surrogate-pair", song(b"\xed\xa0\xbd\xed\xb8\x80"))
-not_utf8_to_one_reader("above-unicode", song(b"\xf4\x90\x80\x80"))
+for name, content in {
+    "latin-1": b"Bj\xf6rk", "windows-1252-quotes": b"\x93Paper\x94",
+    "continuation-byte-alone": b"a\x80b", "first-of-two-bytes-alone": b"a\xc3",
+    "two-of-three-bytes": b"\xe2\x82 5", "three-of-four-bytes": b"\xf0\x9f\x8e",
+    "five-bytes": b"\xf8\x88\x80\x80\x80", "byte-fe": b"\xfe", "byte-ff": b"\xff",
+}.items():  # fmt: skip
+    not_json(name, song(content))
+# Spark's JSON file reader takes these for characters. To look at the bytes of every line would cost
+# time on every log, for lines that no usual program writes.
+for name, content in {
+    "overlong-slash": b"\xc0\xaf", "overlong-letter": b"\xc1\xa1", "overlong-zero": b"\xc0\x80",
+    "overlong-three-bytes": b"\xe0\x80\xaf", "overlong-four-bytes": b"\xf0\x80\x80\xaf",
+    "surrogate": b"\xed\xa0\x80", "surrogate-pair": b"\xed\xa0\xbd\xed\xb8\x80",
+    "above-unicode": b"\xf4\x90\x80\x80",
+}.items():  # fmt: skip
+    CASES.append(Case(name, song(content), events=1, reader="by-file"))
+    CASES.append(Case(name, song(content), reason="not_json", rejected=1, reader="by-line"))
 not_json("bad-byte-in-key", GOOD.encode().replace(b"song", b"s\xf6ng"))
 not_json("bad-byte-in-name", GOOD.encode().replace(b"Zaph", b"Zaph\xf6"), shows=("Paper Song",))
 not_json("bad-byte-in-field-not-read", line(', "x": "?"').encode().replace(b"?", b"\xff"))
@@ -188,15 +181,14 @@ staged("brackets-as-user", line(userId='"[77]"'), user_id="[77]")
 
 # --- blanks and ends of lines
 
-staged("blanks-in-front", "   " + GOOD, song="Paper Song")
-staged("tab-in-front", "\t" + GOOD, song="Paper Song")
-staged("blanks-behind", GOOD + "  ", song="Paper Song")
-staged("tab-behind", GOOD + "\t", song="Paper Song")
-staged("tabs-between", GOOD.replace(": ", ":\t").replace(', "', ',\t"'), song="Paper Song")
+for name, text in {
+    "blanks-in-front": "   " + GOOD, "tab-in-front": "\t" + GOOD, "blanks-behind": GOOD + "  ",
+    "tab-behind": GOOD + "\t", "tabs-between": GOOD.replace(": ", ":\t").replace(', "', ',\t"'),
+    "crlf": GOOD + "\r", "two-carriage-returns": GOOD + "\r\r",
+    "carriage-return-in-front": "\r" + GOOD,
+}.items():  # fmt: skip
+    staged(name, text, song="Paper Song")
 staged("no-blanks", GOOD.replace(": ", ":").replace(", ", ","), location="Mill Ferry,TX")
-staged("crlf", GOOD + "\r", song="Paper Song")
-staged("two-carriage-returns", GOOD + "\r\r", song="Paper Song")
-staged("carriage-return-in-front", "\r" + GOOD, song="Paper Song")
 staged("carriage-return-alone", GOOD + "\r" + line(itemInSession="4"), events=2)
 not_json("carriage-return-within", GOOD.replace(', "status"', ',\r"status"'), lines=2)
 not_json("line-feed-within", GOOD.replace(', "status"', ',\n"status"'), lines=2)
@@ -329,13 +321,12 @@ not_json("two-events", GOOD + line(itemInSession="4"))
 not_json("two-events-and-a-blank", f"{GOOD} {GOOD}")
 not_json("two-events-and-a-comma", f"{GOOD},{GOOD}")
 not_json("two-events-and-a-form-feed", f"{GOOD}\f{GOOD}")
-not_json("event-and-number", GOOD + " 7")
-not_json("event-and-text", GOOD + '"x"')
-not_json("event-and-list", GOOD + "[]")
-not_json("event-and-brace", GOOD + "}")
-not_json("event-and-bracket", GOOD + "]")
-not_json("event-and-brace-and-bracket", GOOD + "}]")
-not_json("event-and-comma", GOOD + ",")
+for name, more in {
+    "event-and-number": " 7", "event-and-text": '"x"', "event-and-list": "[]",
+    "event-and-brace": "}", "event-and-bracket": "]", "event-and-brace-and-bracket": "}]",
+    "event-and-comma": ",",
+}.items():  # fmt: skip
+    not_json(name, GOOD + more)
 not_json("event-that-closes-a-list", GOOD + ", 0] x")
 not_json("brace-and-event", "{" + GOOD)
 not_json("torn-event-and-event", GOOD[:200] + GOOD)
@@ -454,10 +445,8 @@ rejected("ts-start-of-2000", "far_from_the_log", line(ts="946684800000"), shows=
 rejected("ts-end-of-2099", "later_than_its_file", line(ts="4102444799999"), shows=("41024447",))
 rejected("ts-3-years-early", "far_from_the_log", line(ts="1444~000"), shows=("2015", "Paper"))
 rejected("ts-3-years-late", "far_from_the_log", line(ts="1634~000"), shows=("2021", "Paper Song"))
-rejected("page-null", "missing_page", line(page="null"))
-rejected("page-absent", "missing_page", line(page=None))
-rejected("page-empty", "missing_page", line(page='""'))
-rejected("page-blank", "missing_page", line(page='"  "'))
+for what, page in {"null": "null", "absent": None, "empty": '""', "blank": '"  "'}.items():
+    rejected(f"page-{what}", "missing_page", line(page=page))
 rejected("session-null", "missing_session", line(sessionId="null"))
 rejected("session-absent", "missing_session", line(sessionId=None))
 rejected(
