@@ -6,7 +6,7 @@
 --
 -- What differs from Spark:
 --   * Hashes have other values, which are not compared. Events that nothing else puts in order may
---     be paired in another order in user_day_transitions and weekly_charts.
+--     be paired in another order in int_user_day_transitions and weekly_charts.
 --   * A line that is not JSON, or has a wrong type, is read as nulls (ignore_errors). So a log with
 --     such lines shows other reasons here, and no text of the line.
 
