@@ -39,9 +39,7 @@ DAYS_BETWEEN_MAINTENANCE = 7
 
 @dataclass(frozen=True)
 class Day:
-    """The build of one day, and all tables after it; `metadata` is what Iceberg keeps beside the
-    data.
-    """
+    """The build of a day, and what all tables have after it: data, and Iceberg's metadata."""
 
     number: int
     usage: Usage

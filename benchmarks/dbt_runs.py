@@ -263,10 +263,7 @@ def bytes_in(folder: Path) -> int:
 
 
 def log_spark_events(folder: Path) -> None:
-    """Let every Spark that is started from here on, by dbt or as a server, log its events there.
-
-    Profiles.yml says nothing of these settings, and stays as it is.
-    """
+    """Let every Spark that is started from here on, by dbt or as a server, log its events there."""
     folder.mkdir()
     os.environ["SPARK_SUBMIT_OPTS"] = (
         "-Dspark.eventLog.enabled=true -Dspark.eventLog.compress=false "

@@ -23,10 +23,7 @@ THREADS, MEMORY = 2, "8GB"
 
 
 def log_files(raw_folder: Path) -> list[Path]:
-    """The log files of a landing folder and its subfolders, as the dbt project finds them.
-
-    Raises ProjectError when there is none.
-    """
+    """The log files of a landing folder and below, as dbt finds them; ProjectError for none."""
     files = sorted(
         path
         for path in raw_folder.rglob("*")

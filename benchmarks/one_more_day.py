@@ -152,10 +152,7 @@ def main(
 
 
 def show(builds: list[tuple[str, Usage, int]], how: str, console: Console) -> None:
-    """Print what each build took, the first being the measure of the others, and the median day.
-
-    Of each build: its name, what it took, and how many events it read.
-    """
+    """Print what each build took and how many events it read, in shares of the first, too."""
     title = f"dbt build with all data tests, {how}; shares are of the first"
     columns = ("wall", "share", "processor", "memory", "events read", "share")
     table = figures_table(title, "what landed", *columns)

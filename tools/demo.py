@@ -57,10 +57,7 @@ class DemoError(ProjectError):
 
 
 class Progress:
-    """One line for each step once it is done; while it runs, what it is at.
-
-    What the step prints goes to a log.
-    """
+    """A line for each step: what it is at, then what came of it. What it prints goes to a log."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -220,10 +217,7 @@ def files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
 
 
 def simulate(progress: Progress) -> None:
-    """Write the log that the demo takes where none is named.
-
-    Raises DemoError where the disk does not take it.
-    """
+    """Write the log that is taken where none is named; DemoError where the disk refuses it."""
     from simulator.log_files import write_log
     from simulator.settings import Settings
 
@@ -267,10 +261,7 @@ def run(raw: Path, demo: Path, progress: Progress) -> None:
 
 
 def build(raw: Path, progress: Progress) -> tuple[SparkSession, Target]:
-    """`dbt build --full-refresh` of the logs; returns the session that it ran on.
-
-    Raises DemoError, which names what failed first.
-    """
+    """`dbt build --full-refresh`; returns its session. A DemoError names what failed first."""
     from dbt.cli.main import dbtRunner
 
     from warehouse.session import spark_session

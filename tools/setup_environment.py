@@ -278,10 +278,7 @@ def install_jars(listing: Path, target: Path) -> str:
 
 
 def fetch_jar(entry: list[str], target: Path) -> None:
-    """Put the jar of one line of a listing into `target`, in place of another version of it.
-
-    Raises SetupError if none of the repositories has it as listed.
-    """
+    """Put a listed jar in place of its other versions; SetupError if no repository has it."""
     coordinate, file, expected = entry
     group, artifact, version = coordinate.split(":")
     path = f"{group.replace('.', '/')}/{artifact}/{version}/{file}"

@@ -74,10 +74,7 @@ def _layer(path: Path) -> str:
 
 
 def necessary(edges: Edges) -> Edges:
-    """The edges without those that follow from others.
-
-    Raises NetworkXError where they lead in a circle.
-    """
+    """The edges without those that follow from others; NetworkXError where they form a circle."""
     return {*nx.transitive_reduction(nx.DiGraph(sorted(edges))).edges}
 
 

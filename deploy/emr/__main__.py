@@ -279,10 +279,7 @@ class _Aws:
         return self.outputs()["DataBucket"]
 
     def make_stack(self, name: str, template: Path, settings: dict[str, str]) -> None:
-        """Create a stack, or change the one there is; wait until it is so.
-
-        A change keeps the parameters that an earlier command has set.
-        """
+        """Create the stack or change it, and wait; a change keeps parameters set before."""
         from botocore.exceptions import ClientError
 
         client = self.client("cloudformation")
@@ -413,10 +410,7 @@ class _Aws:
             raise DeployError(f"{found['status']}: {found.get('cause', found.get('error', ''))}")
 
     def run_on_cluster(self, steps: list[str]) -> None:
-        """Add the steps to the cluster and wait; raise DeployError at the first that fails.
-
-        It cancels the others.
-        """
+        """Add the steps and wait; a DeployError names the first that fails, which ends the rest."""
         client = self.client("emr")
         cluster = self.outputs(f"{self.name}-cluster")["Cluster"]
         added = client.add_job_flow_steps(
