@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import itertools
 import json
@@ -64,7 +63,6 @@ class _Template(yaml.SafeLoader):
 _Template.add_multi_constructor("!", lambda *_: None)
 
 
-@functools.cache
 def parameters(template: Path) -> dict[str, dict[str, Any]]:
     """The parameters of a template by their names; the ones to choose have a default."""
     return yaml.load(template.read_text(), _Template)["Parameters"]
