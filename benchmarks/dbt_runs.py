@@ -338,8 +338,9 @@ def save_results(name: str, markdown: str) -> None:
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table; short rows are filled up with empty cells."""
-    lines = [head, ["---"] * len(head), *([*row, *[""] * (len(head) - len(row))] for row in rows)]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+    cells = [head, *([*row, *[""] * (len(head) - len(row))] for row in rows)]
+    first, *others = (f"| {' | '.join(map(str, line))} |" for line in cells)
+    return "\n".join([first, f"|{'---|' * len(head)}", *others])
 
 
 def figures_table(title: str, first: str, *figures: str) -> Table:
