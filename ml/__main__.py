@@ -94,7 +94,6 @@ def train(
     # imported late, so that --help and usage errors answer at once
     from ml import card, tracking
     from ml.leak import show_leak
-    from ml.train import Settings
     from ml.train import train as train_model
 
     if mlflow:
@@ -103,8 +102,7 @@ def train(
     if leak:
         show_leak(spark, found, card.auc_in_use(artifacts), max_rows, console())
         return
-    settings = Settings(max_rows, replicates, compare)
-    run_id = train_model(spark, found, artifacts, settings, console())
+    run_id = train_model(spark, found, artifacts, console(), max_rows, replicates, compare)
     if mlflow:
         version = tracking.log_run(artifacts, run_id)
         console().print(f"In MLflow: version {version} of the model {tracking.NAME}.")

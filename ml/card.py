@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from rich import box
-from rich.table import Table
+from rich.table import Column, Table
 
 from ml import store
 from ml.features import TENURES
@@ -78,7 +78,7 @@ def metrics_json(
     """What metrics.json holds: sizes, figures (undefined: null), calibration bins, and curves;
     `strengths` are those of `reasons.Explained`."""
     rankings = {
-        name: Ranking.of(predictions["label"].to_numpy(), predictions[name].to_numpy())
+        name: Ranking(predictions["label"].to_numpy(), predictions[name].to_numpy())
         for name in run["models"]
     }
     ranking = rankings[run["chosen"]]
@@ -97,16 +97,7 @@ def metrics_json(
             }
             for cohort, mask in cohorts(predictions).items()
         },
-        "figures": {
-            model: {
-                cohort: {
-                    name: {k: _known(getattr(f, k)) for k in ("value", "low", "high")}
-                    for name, f in by_name.items()
-                }
-                for cohort, by_name in by_cohort.items()
-            }
-            for model, by_cohort in figures.items()
-        },
+        "figures": figures,
         "calibration": calibration_bins(ranking.sample()),
         "curves": {
             name: [{k: round(v, 6) for k, v in point.items()} for point in curve(ranking)]
@@ -116,8 +107,16 @@ def metrics_json(
     }
 
 
+MODEL_RUNS = (
+    "model_run_id string, model_name string, trained_at timestamp, horizon_days int, "
+    "train_first_snapshot_date date, train_last_snapshot_date date, "
+    "test_first_snapshot_date date, test_last_snapshot_date date, cohort string, metric string, "
+    "value double, low double, high double, is_chosen boolean"
+)
+
+
 def model_run_rows(run: Mapping, figures: Figures) -> list[tuple]:
-    """Rows of the table model_runs; undefined figures are left out."""
+    """Rows of the table model_runs, as in MODEL_RUNS; undefined figures are left out."""
     fit, backtest = run["fit"], run["backtest"]
     days = (fit["first"], fit["last"], backtest[0]["test_first"], backtest[-1]["test_last"])
     return [
@@ -129,15 +128,13 @@ def model_run_rows(run: Mapping, figures: Figures) -> list[tuple]:
             *(date.fromisoformat(day) for day in days),
             cohort,
             name,
-            figure.value,
-            _known(figure.low),
-            _known(figure.high),
+            *(figure[part] for part in ("value", "low", "high")),
             model == run["chosen"],
         )
         for model, by_cohort in figures.items()
         for cohort, by_name in by_cohort.items()
         for name, figure in by_name.items()
-        if _known(figure.value) is not None
+        if figure["value"] is not None
     ]
 
 
@@ -159,7 +156,7 @@ def print_figures(console: Console, chosen: str, figures: Figures) -> None:
         model_name(model) + (" (chosen)" if model == chosen else ""): by_cohort["all"]
         for model, by_cohort in figures.items()
     }
-    base = figures[chosen]["all"]["base_rate"].value
+    base = figures[chosen]["all"]["base_rate"]["value"]
     console.print(_table(f"All users, base rate {base:.3f}", "model", models, {"base_rate"}))
     names = {"new_users": "in no fit of the backtest"}
     segments = {
@@ -179,9 +176,8 @@ def print_runs(console: Console, artifacts: Path) -> None:
     in_use = store.run_in_use(artifacts)
     if not (found := store.runs(artifacts)):
         raise ProjectError(f"No model run in {artifacts}: run `python -m ml train` first.")
-    table = Table(box=box.SIMPLE_HEAD)
-    for name in ("run", "model", "fitted up to", "ROC AUC", "log loss", ""):
-        table.add_column(name, no_wrap=True)
+    headings = ("run", "model", "fitted up to", "ROC AUC", "log loss", "")
+    table = Table(*(Column(name, no_wrap=True) for name in headings), box=box.SIMPLE_HEAD)
     for name in found:
         run = json.loads((artifacts / name / "run.json").read_text(encoding="utf-8"))
         figures = _figures_of_chosen(artifacts / name)
@@ -215,12 +211,13 @@ def alarms(run: Mapping, figures: Figures, suspect_auc: float) -> list[str]:
     """What speaks against using the run: a sentence each."""
     name, chosen = model_name(run["chosen"]), figures[run["chosen"]]["all"]
     found = []
-    if chosen["roc_auc"].low > suspect_auc:
+    auc = chosen["roc_auc"]
+    if auc["low"] is not None and auc["low"] > suspect_auc:
         found.append(
-            f"The ROC AUC of {name} in the backtest is {chosen['roc_auc'].value:.3f}, for "
+            f"The ROC AUC of {name} in the backtest is {auc['value']:.3f}, for "
             f"certain above {suspect_auc}: a leak until shown otherwise."
         )
-    loss, base = chosen["log_loss"].value, figures["base_rate"]["all"]["log_loss"].value
+    loss, base = (of["log_loss"]["value"] for of in (chosen, figures["base_rate"]["all"]))
     if loss >= base:
         found.append(
             f"{name} is no better than the base rate in the backtest (log loss {loss:.4f} "
@@ -229,8 +226,8 @@ def alarms(run: Mapping, figures: Figures, suspect_auc: float) -> list[str]:
     return found
 
 
-def model_card(run: Mapping, metrics: Mapping) -> str:
-    """MODEL_CARD.md, of the template beside this file."""
+def texts(run: Mapping, metrics: Mapping) -> dict[str, str]:
+    """The files of a run but for its model: run.json, metrics.json and MODEL_CARD.md."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -239,7 +236,7 @@ def model_card(run: Mapping, metrics: Mapping) -> str:
         keep_trailing_newline=True,
     )
     figures = metrics["figures"]
-    return environment.get_template("model_card.md.j2").render(
+    card = environment.get_template("model_card.md.j2").render(
         run=run,
         figures=figures,
         cohorts=metrics["cohorts"],
@@ -252,27 +249,17 @@ def model_card(run: Mapping, metrics: Mapping) -> str:
         model_name=model_name,
         text=figure_text,
     )
+    parts = {"run.json": json.dumps(run, indent=2), "metrics.json": json.dumps(metrics, indent=2)}
+    return parts | {"MODEL_CARD.md": card}
 
 
-def _known(value: float | None) -> float | None:
-    return None if value is None or np.isnan(value) else float(value)
-
-
-def figure_text(
-    figure: Interval | Mapping[str, float | None],
-    digits: int | None = None,
-    has_interval: bool = True,
-) -> str:
+def figure_text(figure: Interval, digits: int | None = None, has_interval: bool = True) -> str:
     """'0.755 (0.726 to 0.786)', '0.137', or a dash where the figure is undefined."""
-    value, low, high = (
-        (figure.value, figure.low, figure.high)
-        if isinstance(figure, Interval)
-        else (figure["value"], figure["low"], figure["high"])
-    )
-    if value is None or _known(value) is None:
+    value, low, high = figure["value"], figure["low"], figure["high"]
+    if value is None:
         return "-"
     digits = digits if digits is not None else 1 if abs(value) >= 2 else 3
-    if not has_interval or _known(low) is None:
+    if not has_interval or low is None:
         return f"{value:.{digits}f}"
     return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
@@ -280,11 +267,10 @@ def figure_text(
 def _table(
     title: str, first: str, rows: Mapping[str, Mapping[str, Interval]], without: set[str]
 ) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column(first)
     shown = [name for name in PRINTED if name not in without]
-    for name in shown:
-        table.add_column(PRINTED[name][0], justify="right", no_wrap=True)
+    headings = (Column(PRINTED[name][0], justify="right", no_wrap=True) for name in shown)
+    table = Table(first, *headings, title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.title_justify = "left"
     for label, figures in rows.items():
         table.add_row(
             label, *(figure_text(figures[n], PRINTED[n][1], n == "roc_auc") for n in shown)

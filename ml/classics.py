@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ml.models import SEED, Fit, Inputs
+from ml.models import SEED, Fit, input_matrix
 
 MIN_LEAF_ROWS = 50
 
@@ -27,7 +27,7 @@ class Classic:
 
     def probability(self, rows: pd.DataFrame) -> NDArray[np.float64]:
         """(rows,) probability to churn."""
-        found: NDArray[np.float64] = self.pipeline.predict_proba(Inputs().matrix(rows))[:, 1]
+        found: NDArray[np.float64] = self.pipeline.predict_proba(input_matrix(None, rows))[:, 1]
         return found
 
 
@@ -53,7 +53,7 @@ def classics() -> dict[str, Fit]:
                 StandardScaler(),
                 make(),
             )
-            return Classic(pipeline.fit(Inputs().matrix(rows), rows["label"].to_numpy()))
+            return Classic(pipeline.fit(input_matrix(None, rows), rows["label"].to_numpy()))
 
         return fit
 

@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 from ml import ARTIFACTS, card, store
 from ml.errors import TooLittleData
 from ml.models import fit_base_rate, model_name
-from ml.train import Snapshots, check_classes, rows_per_day
+from ml.split import check_classes, collected, rows_per_day, sampled
 from warehouse.console import Console, steps
 from warehouse.errors import ProjectError
 from warehouse.session import Target
@@ -38,8 +38,8 @@ def evaluate(
     run = store.read_run(folder)
     features = store.published_features(spark, target, run["features"])
     with step("read the snapshots and predict"):
-        snapshots = _snapshots(run, rows_per_day(features), period)
-        rows = snapshots.collected(features)
+        days, user_share = _sampled(run, rows_per_day(features), period)
+        rows = collected(features, days, user_share)
         check_classes(rows, "evaluated", 1)
         rows["base_rate"] = fit_base_rate(rows).probability(rows)
         rows[run["chosen"]] = store.read_model(folder).model.probability(rows)
@@ -48,16 +48,16 @@ def evaluate(
         figures = card.all_figures(rows, ["base_rate", run["chosen"]], run["chosen"], replicates)
     console.print(
         f"Run {run['model_run_id']}, {model_name(run['chosen'])}, fitted on snapshots up to "
-        f"{run['fit']['last']}, on those of {min(snapshots.days)} to {max(snapshots.days)} "
+        f"{run['fit']['last']}, on those of {days[0]} to {days[-1]} "
         f"({len(rows):,} rows)."
     )
     card.print_figures(console, run["chosen"], figures)
     return figures
 
 
-def _snapshots(
+def _sampled(
     run: dict, per_day: Mapping[date, int], period: tuple[date | None, date | None]
-) -> Snapshots:
+) -> tuple[list[date], float]:
     earliest = date.fromisoformat(run["fit"]["last"]) + timedelta(days=run["horizon_days"])
     for option, day in zip(("--first", "--last"), period, strict=True):
         if day and day < earliest:
@@ -66,11 +66,11 @@ def _snapshots(
                 f"first snapshot it can be evaluated on is {earliest}."
             )
     first, last = period[0] or earliest, period[1] or max(per_day)
-    snapshots = Snapshots.of(per_day, [(first, last)], run["settings"]["max_rows"])
-    if not snapshots.days:
+    days, user_share = sampled(per_day, [(first, last)], run["settings"]["max_rows"])
+    if not days:
         raise TooLittleData(
             f"No snapshot from {first} on has a known outcome yet: those that have are of "
             f"{min(per_day)} to {max(per_day)}. Until then the figures of the backtest stand: "
             f"{ARTIFACTS.name}/{run['model_run_id']}/MODEL_CARD.md"
         )
-    return snapshots
+    return days, user_share

@@ -7,8 +7,10 @@ class, is nan. Ties are shared, never broken by row order.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy.special import betainc
@@ -19,31 +21,31 @@ LOGIT_BINS = 500  # of rows of like probability, taken as one where many samples
 NEWTON_STEPS = 25
 CURVE_POINTS = 200
 
+# A figure's `value`, and `low` and `high` of its bootstrap 95 % interval; None where undefined.
+Interval = dict[str, Any]
 
-@dataclass(frozen=True)
+
 class Ranking:
-    """Rows sorted by falling probability, rows of equal probability in one group.
+    """(rows,) labels sorted by falling (rows,) probability, equal probabilities in one group.
 
     The bootstrap sorts once, and takes one Sample after the other of it.
+
+    Attributes:
+        label, probability: (rows,) in this order.
+        order: (rows,) position of each in the original arrays.
+        starts: (groups,) first row of each group.
+        bins: (rows,) calibration bin, 0 = highest probability.
     """
 
-    label: np.ndarray  # (rows,) in falling order of probability
-    probability: np.ndarray  # (rows,)
-    order: np.ndarray  # (rows,) position of each in the original arrays
-    starts: np.ndarray  # (groups,) first row of each group
-    bins: np.ndarray  # (rows,) calibration bin, 0 = highest probability
-
-    @classmethod
-    def of(cls, label: np.ndarray, probability: np.ndarray) -> Ranking:
-        """Sort (rows,) labels by (rows,) probabilities."""
-        order = np.argsort(-probability, kind="stable")
-        ranked = probability[order]
-        is_start = np.ones(ranked.size, dtype=bool)
-        is_start[1:] = ranked[1:] != ranked[:-1]
-        starts = np.flatnonzero(is_start)
+    def __init__(self, label: np.ndarray, probability: np.ndarray) -> None:
+        self.order = np.argsort(-probability, kind="stable")
+        self.label = label[self.order].astype(float)
+        self.probability = probability[self.order].astype(float)
+        is_start = np.ones(label.size, dtype=bool)
+        is_start[1:] = self.probability[1:] != self.probability[:-1]
+        self.starts = np.flatnonzero(is_start)
         # equal-mass bins; a group of ties stays in one bin, that of its first row
-        bins = (starts * BINS // max(ranked.size, 1))[np.cumsum(is_start) - 1]
-        return cls(label[order].astype(float), ranked.astype(float), order, starts, bins)
+        self.bins = (self.starts * BINS // max(label.size, 1))[np.cumsum(is_start) - 1]
 
     def sample(self, weight: np.ndarray | None = None) -> Sample:
         """Each row drawn `weight` (rows,) times, in the order of the original arrays; else once."""
@@ -80,37 +82,23 @@ def row_losses(label: np.ndarray, probability: np.ndarray) -> np.ndarray:
     return -np.where(label > 0, np.log(p), np.log1p(-p))
 
 
-@dataclass(frozen=True)
 class Sample:
-    """Rows drawn from a ranking: what all figures are computed from."""
+    """Rows drawn from a ranking: what all figures are computed from.
 
-    ranking: Ranking
-    weight: np.ndarray  # (rows,) how often each is drawn, in the order of the ranking
+    Attributes:
+        weight: (rows,) how often each is drawn, in the order of the ranking.
+        positive, negative: (groups,) rows drawn of churners, and of others.
+        hits, misses, drawn: (groups + 1,) rows drawn of churners, of others, and of both that are
+            above each group, last of all.
+    """
 
-    @cached_property
-    def positive(self) -> np.ndarray:
-        """(groups,) rows drawn of churners."""
-        return np.add.reduceat(self.weight * self.ranking.label, self.ranking.starts)
-
-    @cached_property
-    def negative(self) -> np.ndarray:
-        """(groups,) rows drawn of others."""
-        return np.add.reduceat(self.weight, self.ranking.starts) - self.positive
-
-    @cached_property
-    def hits(self) -> np.ndarray:
-        """(groups + 1,) churners' rows above each group, last of all."""
-        return np.r_[0.0, np.cumsum(self.positive)]
-
-    @cached_property
-    def misses(self) -> np.ndarray:
-        """(groups + 1,) others' rows above each group, last of all."""
-        return np.r_[0.0, np.cumsum(self.negative)]
-
-    @cached_property
-    def drawn(self) -> np.ndarray:
-        """(groups + 1,) rows above each group, last of all."""
-        return self.hits + self.misses
+    def __init__(self, ranking: Ranking, weight: np.ndarray) -> None:
+        self.ranking, self.weight = ranking, weight
+        self.positive = np.add.reduceat(weight * ranking.label, ranking.starts)
+        self.negative = np.add.reduceat(weight, ranking.starts) - self.positive
+        self.hits = np.r_[0.0, np.cumsum(self.positive)]
+        self.misses = np.r_[0.0, np.cumsum(self.negative)]
+        self.drawn = self.hits + self.misses
 
 
 def roc_auc(sample: Sample) -> float:
@@ -203,8 +191,7 @@ def calibration_slope(sample: Sample) -> float:
     Cox, Biometrika 45 (1958), 562-565. Undefined where a class is missing, where all probabilities
     are one, and where these tell the classes apart without an error.
     """
-    log_odds, churned, stayed = _by_logit(sample)
-    return float(_logistic_fit(np.stack([np.ones_like(log_odds), log_odds]), churned, stayed)[1])
+    return float(_recalibrated(sample, has_slope=True)[1])
 
 
 def calibration_intercept(sample: Sample) -> float:
@@ -213,24 +200,19 @@ def calibration_intercept(sample: Sample) -> float:
 
     Van Calster et al., BMC Medicine 17:230 (2019). Undefined where a class is missing.
     """
-    log_odds, churned, stayed = _by_logit(sample)
-    return float(_logistic_fit(np.ones((1, log_odds.size)), churned, stayed, log_odds)[0])
+    return float(_recalibrated(sample, has_slope=False)[0])
 
 
-def _by_logit(sample: Sample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _recalibrated(sample: Sample, has_slope: bool) -> np.ndarray:
+    """a, and b with a slope, of the logistic recalibration, by Newton's method; nan where the
+    likelihood has no maximum."""
     first, log_odds = sample.ranking.logit_bins
-    return (
-        log_odds,
-        np.add.reduceat(sample.positive, first),
-        np.add.reduceat(sample.negative, first),
-    )
-
-
-def _logistic_fit(
-    inputs: np.ndarray, churned: np.ndarray, stayed: np.ndarray, offset: np.ndarray | float = 0.0
-) -> np.ndarray:
-    """(inputs,) coefficients of (inputs, bins), the first of ones, for counts by bin, by Newton's
-    method; nan where the likelihood has no maximum."""
+    churned = np.add.reduceat(sample.positive, first)
+    stayed = np.add.reduceat(sample.negative, first)
+    inputs = np.ones((1, log_odds.size))
+    offset: np.ndarray | float = log_odds
+    if has_slope:
+        inputs, offset = np.stack([inputs[0], log_odds]), 0.0
     found, undefined = np.zeros(len(inputs)), np.full(len(inputs), np.nan)
     if not churned.sum() or not stayed.sum():
         return undefined
@@ -355,15 +337,6 @@ class Campaign:
     beta: float = 14.0
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A figure with its bootstrap 95 % interval; nan where undefined."""
-
-    value: float
-    low: float
-    high: float
-
-
 def user_weights(user: np.ndarray, replicates: int, seed: int) -> np.ndarray:
     """(replicates, rows) draw counts of a bootstrap that resamples users with replacement.
 
@@ -386,20 +359,19 @@ def figures_with_intervals(
 ) -> dict[str, Interval]:
     """Figures of (rows,) arrays with the 2.5 and 97.5 percentiles over resampled users; without
     these, the calibration error and the expected profit."""
-    ranking = Ranking.of(label, probability)
+    ranking = Ranking(label, probability)
     point = figures(ranking.sample())
     _, codes = np.unique(user, return_inverse=True)
     # one replicate at a time: memory stays at a few arrays of the size of the test set
     seeds = np.random.SeedSequence(seed).generate_state(replicates)
     drawn = [figures(ranking.sample(user_weights(codes, 1, int(s))[0])) for s in seeds]
-    found = {
-        name: Interval(value, *_percentiles([replicate[name] for replicate in drawn]))
-        for name, value in point.items()
-    }
-    nan = float("nan")
-    return found | {
-        "calibration_error": Interval(calibration_error(ranking.sample()), nan, nan),
-        "expected_profit": Interval(expected_profit(ranking.sample()), nan, nan),
+    return {
+        **{
+            name: _interval(value, [replicate[name] for replicate in drawn])
+            for name, value in point.items()
+        },
+        "calibration_error": _interval(calibration_error(ranking.sample())),
+        "expected_profit": _interval(expected_profit(ranking.sample())),
     }
 
 
@@ -412,7 +384,7 @@ def strongest_single_feature(label: np.ndarray, values: np.ndarray) -> np.ndarra
     for j in range(values.shape[1]):
         column = values[:, j]
         for fill in (-np.inf, np.inf) if np.isnan(column).any() else (0.0,):
-            ranking = Ranking.of(label, np.where(np.isnan(column), fill, column))
+            ranking = Ranking(label, np.where(np.isnan(column), fill, column))
             auc = roc_auc(ranking.sample())
             if not np.isnan(auc):
                 best[j] = max(best[j], auc, 1 - auc)
@@ -423,9 +395,7 @@ def _mean(values: np.ndarray, sample: Sample) -> float:
     return float(np.average(values, weights=sample.weight)) if sample.weight.sum() else float("nan")
 
 
-def _percentiles(values: list[float]) -> tuple[float, float]:
-    known = [value for value in values if not np.isnan(value)]
-    if not known:
-        return float("nan"), float("nan")
-    low, high = np.percentile(known, [2.5, 97.5])
-    return float(low), float(high)
+def _interval(value: float, replicates: Sequence[float] = ()) -> Interval:
+    known = [each for each in replicates if not np.isnan(each)]
+    low, high = np.percentile(known, [2.5, 97.5]).tolist() if known else (None, None)
+    return {"value": None if np.isnan(value) else value, "low": low, "high": high}

@@ -12,7 +12,7 @@ import pandas as pd
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from rich import box
-from rich.table import Table
+from rich.table import Column, Table
 
 from ml import figures, store
 from ml.models import ROUNDS, SEED, XGBOOST
@@ -75,11 +75,10 @@ def show_leak(
         rows = whole_histories(spark, target, max_users)
         names = [name for name in rows.columns if name not in ("user_id", "label")]
         label = rows["label"].to_numpy()
-        auc = figures.roc_auc(figures.Ranking.of(label, cross_validated(rows, names)).sample())
+        auc = figures.roc_auc(figures.Ranking(label, cross_validated(rows, names)).sample())
         alone = figures.strongest_single_feature(label, rows[names].to_numpy())
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("what the model is built on")
-    table.add_column("ROC AUC", justify="right")
+    auc_heading = Column("ROC AUC", justify="right")
+    table = Table("what the model is built on", auc_heading, box=box.SIMPLE_HEAD)
     table.add_row("one row per user, of all that the user ever did", f"{auc:.3f}")
     table.add_row(
         "what is known at a snapshot, judged on later days",

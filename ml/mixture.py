@@ -44,11 +44,6 @@ class Mixture:
     outcomes: tuple[tuple[str, str], ...]
     log_shares: Array
 
-    @property
-    def types(self) -> int:
-        """How many types there are, k."""
-        return len(self.shares)
-
     def probabilities(self, rows: pd.DataFrame) -> Array:
         """(rows, k) probability of each type, given the counts to the snapshot."""
         return _posterior(np.log(self.shares), counts(rows) @ self.log_shares.T)[0]
@@ -66,17 +61,9 @@ class Mixture:
         found = int(np.argmax(weight))
         return self.outcomes[found][1], float(ratio[found])
 
-    def to_json(self) -> dict[str, Any]:
-        """Lists and numbers."""
-        return {
-            "shares": self.shares.tolist(),
-            "outcomes": [list(pair) for pair in self.outcomes],
-            "log_shares": self.log_shares.tolist(),
-        }
-
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Mixture:
-        """The inverse of `to_json`."""
+        """A mixture of its fields, in lists."""
         outcomes = tuple((total, outcome) for total, outcome in fields["outcomes"])
         return cls(np.array(fields["shares"]), outcomes, np.array(fields["log_shares"]))
 

@@ -10,16 +10,16 @@ import json
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ml import mixture
 from ml.features import BY_NAME, DRAWS, columns
 from ml.mixture import Mixture
+from ml.mixture import fit as fit_mixture
 
 Array = NDArray[np.float64]
 
@@ -60,7 +60,9 @@ class Parts:
     @property
     def probability(self) -> Array:
         """(rows,) probability to churn."""
-        return _sigmoid(self.values.sum(axis=1) + self.bias)
+        log_odds = self.values.sum(axis=1) + self.bias
+        found: Array = 1 / (1 + np.exp(-np.clip(log_odds, -500, 500)))
+        return found
 
 
 class Predictor(Protocol):
@@ -72,29 +74,22 @@ class Predictor(Protocol):
 
 
 class Model(ABC):
-    """A fitted model."""
+    """A fitted model, which a file keeps by its fields; with a mixture, it tells types apart."""
+
+    mixture: Mixture | None
 
     @property
-    @abstractmethod
     def reads(self) -> tuple[str, ...]:
         """Numeric columns that it looks at."""
+        return input_columns(self.mixture)
 
     @abstractmethod
     def parts(self, rows: pd.DataFrame) -> Parts:
         """What each prediction is made of."""
 
-    @abstractmethod
-    def to_json(self) -> dict[str, Any]:
-        """What `load` makes it from again, with its `kind`."""
-
     def probability(self, rows: pd.DataFrame) -> Array:
         """(rows,) probability to churn."""
         return self.parts(rows).probability
-
-    @property
-    def mixture(self) -> Mixture | None:
-        """The types of users that it tells apart, if it does."""
-        return None
 
 
 # --- rates ---------------------------------------------------------------------------------------
@@ -107,20 +102,19 @@ class Rates(Model):
     `rates` has one element more than `edges`. Without edges it is the base rate.
     """
 
+    kind: str = field(default="rates", init=False)
     edges: tuple[float, ...]
     rates: tuple[float, ...]
 
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return (RECENCY,)
+    mixture = None
+    reads = (RECENCY,)
 
     def parts(self, rows: pd.DataFrame) -> Parts:
         hours = rows[[RECENCY]].to_numpy(dtype=float)
-        log_odds = _logit(np.array(self.rates))[np.searchsorted(self.edges, hours, side="left")]
-        return Parts((RECENCY,), hours, log_odds, np.zeros(len(rows)))
-
-    def to_json(self) -> dict[str, Any]:
-        return {"kind": "rates", "edges": self.edges, "rates": self.rates}
+        rates = np.clip(self.rates, 1e-6, 1 - 1e-6)
+        log_odds = np.log(rates) - np.log1p(-rates)
+        values = log_odds[np.searchsorted(self.edges, hours, side="left")]
+        return Parts((RECENCY,), hours, values, np.zeros(len(rows)))
 
 
 def fit_base_rate(rows: pd.DataFrame) -> Rates:
@@ -133,107 +127,72 @@ def fit_recency(rows: pd.DataFrame) -> Rates:
     hours, label = rows[RECENCY].to_numpy(dtype=float), rows["label"].to_numpy(dtype=float)
     edges = np.unique(np.quantile(hours, np.arange(1, RANGES) / RANGES))
     found = np.searchsorted(edges, hours, side="left")
-    base = label.mean()
     # a range without a churner is no proof that nobody churns there
-    churned = np.bincount(found, label, len(edges) + 1) + base
+    churned = np.bincount(found, label, len(edges) + 1) + label.mean()
     rates = churned / (np.bincount(found, minlength=len(edges) + 1) + 1)
     return Rates(tuple(edges.tolist()), tuple(rates.tolist()))
 
 
 # --- inputs --------------------------------------------------------------------------------------
+# What a classifier sees: all features as they are; or, with a mixture, the probabilities of its
+# types, how often a user comes, and the plan.
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """How rows become the numbers that a classifier sees: all features as they are; or, with a
-    mixture, the probabilities of its types, how often a user comes, and the plan."""
-
-    mixture: Mixture | None = None
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """Numeric columns that are looked at."""
-        if self.mixture is None:
-            return tuple(column for column, _ in columns())
-        drawn = {name for total, outcomes in DRAWS.items() for name in (total, *outcomes)}
-        own = {"is_paid", "sessions_to_date", "days_since_first_event"}
-        return tuple(name for name in BY_NAME if name in drawn | own)
-
-    @property
-    def owners(self) -> tuple[str, ...]:
-        """The feature that each input belongs to."""
-        if self.mixture is None:
-            return tuple(owner for _, owner in columns())
-        return (*(LISTENER,) * self.mixture.types, SESSION_RATE, "is_paid")
-
-    def matrix(self, rows: pd.DataFrame) -> Array:
-        """(rows, inputs); nan where a feature has no value."""
-        if self.mixture is None:
-            return rows[list(self.reads)].to_numpy(dtype=float)
-        sessions, days, is_paid = (
-            rows[name].to_numpy(dtype=float)
-            for name in ("sessions_to_date", "days_since_first_event", "is_paid")
-        )
-        # drawn to half a session a day where the user is new
-        log_rate = np.log((sessions + 2) / (days + 4))
-        return np.column_stack([self.mixture.probabilities(rows), log_rate, is_paid])
+def input_columns(mixture: Mixture | None) -> tuple[str, ...]:
+    """Numeric columns that `input_matrix` reads."""
+    if mixture is None:
+        return tuple(column for column, _ in columns())
+    drawn = {name for total, outcomes in DRAWS.items() for name in (total, *outcomes)}
+    own = {"is_paid", "sessions_to_date", "days_since_first_event"}
+    return tuple(name for name in BY_NAME if name in drawn | own)
 
 
-def fit_mixture(rows: pd.DataFrame, types: int) -> Inputs:
-    """The inputs of a mixture of so many types."""
-    return Inputs(mixture.fit(rows, types))
+def input_owners(mixture: Mixture | None) -> tuple[str, ...]:
+    """The feature that each input belongs to."""
+    if mixture is None:
+        return tuple(owner for _, owner in columns())
+    return (*(LISTENER,) * len(mixture.shares), SESSION_RATE, "is_paid")
+
+
+def input_matrix(mixture: Mixture | None, rows: pd.DataFrame) -> Array:
+    """(rows, inputs); nan where a feature has no value."""
+    if mixture is None:
+        return rows[list(input_columns(None))].to_numpy(dtype=float)
+    sessions, days, is_paid = (
+        rows[name].to_numpy(dtype=float)
+        for name in ("sessions_to_date", "days_since_first_event", "is_paid")
+    )
+    # drawn to half a session a day where the user is new
+    log_rate = np.log((sessions + 2) / (days + 4))
+    return np.column_stack([mixture.probabilities(rows), log_rate, is_paid])
 
 
 # --- classifiers ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class OnInputs(Model):
-    """A classifier of inputs."""
-
-    inputs: Inputs
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return self.inputs.reads
-
-    @property
-    def mixture(self) -> Mixture | None:
-        return self.inputs.mixture
-
-    def to_json(self) -> dict[str, Any]:
-        return {"mixture": self.mixture.to_json() if self.mixture else None}
-
-
-@dataclass(frozen=True)
-class Logistic(OnInputs):
+class Logistic(Model):
     """Ridge-penalised logistic regression on standardised inputs, all (inputs,) but `intercept`."""
 
+    mixture: Mixture | None
+    kind: str = field(default="logistic", init=False)
     mean: Array
     deviation: Array
     coefficients: Array
     intercept: float
 
     def parts(self, rows: pd.DataFrame) -> Parts:
-        inputs = self.inputs.matrix(rows)
+        inputs = input_matrix(self.mixture, rows)
         values = (_filled(inputs, self.mean) - self.mean) / self.deviation * self.coefficients
-        return Parts(self.inputs.owners, inputs, values, np.full(len(rows), self.intercept))
-
-    def to_json(self) -> dict[str, Any]:
-        return super().to_json() | {
-            "kind": "logistic",
-            "mean": self.mean.tolist(),
-            "deviation": self.deviation.tolist(),
-            "coefficients": self.coefficients.tolist(),
-            "intercept": self.intercept,
-        }
+        bias = np.full(len(rows), self.intercept)
+        return Parts(input_owners(self.mixture), inputs, values, bias)
 
 
-def fit_logistic(rows: pd.DataFrame, inputs: Inputs) -> Logistic:
+def fit_logistic(rows: pd.DataFrame, mixture: Mixture | None) -> Logistic:
     """Fit on the labels of `rows`; a missing value counts as the mean."""
     from sklearn.linear_model import LogisticRegression
 
-    matrix = inputs.matrix(rows)
+    matrix = input_matrix(mixture, rows)
     with warnings.catch_warnings():  # a column without a value
         warnings.simplefilter("ignore", RuntimeWarning)
         mean = np.nan_to_num(np.nanmean(matrix, axis=0))
@@ -242,59 +201,59 @@ def fit_logistic(rows: pd.DataFrame, inputs: Inputs) -> Logistic:
     deviation[deviation < 1e-9] = 1.0
     fitted = LogisticRegression(C=1 / (PENALTY * len(rows)), solver="newton-cholesky", max_iter=100)
     fitted.fit((matrix - mean) / deviation, rows["label"].to_numpy())
-    return Logistic(inputs, mean, deviation, fitted.coef_[0], float(fitted.intercept_[0]))
+    return Logistic(mixture, mean, deviation, fitted.coef_[0], float(fitted.intercept_[0]))
+
+
+def _filled(matrix: Array, mean: Array) -> Array:
+    return np.where(np.isnan(matrix), mean, matrix)
 
 
 @dataclass(frozen=True)
-class Boosted(OnInputs):
+class Boosted(Model):
     """Gradient-boosted trees of xgboost, as its own JSON."""
 
-    booster: str
+    mixture: Mixture | None
+    kind: str = field(default="boosted", init=False)
+    booster: Mapping[str, Any]
 
     def parts(self, rows: pd.DataFrame) -> Parts:
         """By TreeSHAP (Lundberg et al., Nature Machine Intelligence 2, 2020)."""
-        inputs = self.inputs.matrix(rows)
+        inputs = input_matrix(self.mixture, rows)
         found = self._predicted(inputs, pred_contribs=True)
-        return Parts(self.inputs.owners, inputs, found[:, :-1], found[:, -1])
+        return Parts(input_owners(self.mixture), inputs, found[:, :-1], found[:, -1])
 
     def probability(self, rows: pd.DataFrame) -> Array:
         """The same without the parts, which cost the most."""
-        return self._predicted(self.inputs.matrix(rows))
+        return self._predicted(input_matrix(self.mixture, rows))
 
     def _predicted(self, inputs: Array, **options: bool) -> Array:
         import xgboost
 
         booster = xgboost.Booster({"nthread": 1})
-        booster.load_model(bytearray(self.booster, "utf-8"))
+        booster.load_model(bytearray(json.dumps(self.booster), "utf-8"))
         found = booster.predict(xgboost.DMatrix(inputs, nthread=1), **options)
         return np.asarray(found, dtype=float)
 
-    def to_json(self) -> dict[str, Any]:
-        return super().to_json() | {"kind": "boosted", "booster": json.loads(self.booster)}
 
-
-def fit_boosted(rows: pd.DataFrame, inputs: Inputs) -> Boosted:
+def fit_boosted(rows: pd.DataFrame, mixture: Mixture | None) -> Boosted:
     """Fit on the labels of `rows`; a missing value goes the way that loses less."""
     import xgboost
 
     # rows are drawn by position
     rows = rows.sort_values(["user_id", "snapshot_date"])
-    data = xgboost.DMatrix(inputs.matrix(rows), label=rows["label"].to_numpy(), nthread=1)
-    return Boosted(inputs, xgboost.train(XGBOOST, data, ROUNDS).save_raw("json").decode())
+    data = xgboost.DMatrix(input_matrix(mixture, rows), label=rows["label"].to_numpy(), nthread=1)
+    return Boosted(mixture, json.loads(xgboost.train(XGBOOST, data, ROUNDS).save_raw("json")))
 
 
 def load(fields: Mapping[str, Any]) -> Model:
-    """The model that `to_json` wrote."""
+    """The model of its fields, in lists."""
     if fields["kind"] == "rates":
         return Rates(tuple(fields["edges"]), tuple(fields["rates"]))
-    found = fields["mixture"]
-    inputs = Inputs(Mixture.from_json(found) if found else None)
+    mixture = Mixture.from_json(fields["mixture"]) if fields["mixture"] else None
     if fields["kind"] == "boosted":
-        return Boosted(inputs, json.dumps(fields["booster"]))
-    mean, deviation, coefficients = (
-        np.array(fields[name]) for name in ("mean", "deviation", "coefficients")
-    )
-    return Logistic(inputs, mean, deviation, coefficients, fields["intercept"])
+        return Boosted(mixture, fields["booster"])
+    arrays = {name: np.array(fields[name]) for name in ("mean", "deviation", "coefficients")}
+    return Logistic(mixture, intercept=fields["intercept"], **arrays)
 
 
 # --- the candidates ------------------------------------------------------------------------------
@@ -314,31 +273,15 @@ BASELINES: dict[str, Candidate] = {"base_rate": fit_base_rate, "recency": fit_re
 CANDIDATES: dict[str, Candidate] = {
     **{f"mixture_of_{types}_types": _of_types(types) for types in TYPES},
     "xgboost_on_4_types": lambda rows: fit_boosted(rows, fit_mixture(rows, 4)),
-    "xgboost": lambda rows: fit_boosted(rows, Inputs()),
+    "xgboost": lambda rows: fit_boosted(rows, None),
+}
+TITLES = {f"mixture_of_{types}_types": f"{types} types of users" for types in TYPES} | {
+    "xgboost": "XGBoost, all features",
+    "xgboost_on_4_types": "XGBoost, 4 types",
+    "linear_svm": "linear SVM",
 }
 
 
 def model_name(name: str) -> str:
     """A model of a table of figures as people call it."""
-    titles = {f"mixture_of_{types}_types": f"{types} types of users" for types in TYPES}
-    titles |= {
-        "xgboost": "XGBoost, all features",
-        "xgboost_on_4_types": "XGBoost, 4 types",
-        "linear_svm": "linear SVM",
-    }
-    return titles.get(name, name.replace("_", " "))
-
-
-def _filled(matrix: Array, mean: Array) -> Array:
-    return np.where(np.isnan(matrix), mean, matrix)
-
-
-def _logit(p: Array) -> Array:
-    p = np.clip(p, 1e-6, 1 - 1e-6)
-    found: Array = np.log(p) - np.log1p(-p)
-    return found
-
-
-def _sigmoid(log_odds: Array) -> Array:
-    found: Array = 1 / (1 + np.exp(-np.clip(log_odds, -500, 500)))
-    return found
+    return TITLES.get(name, name.replace("_", " "))

@@ -20,12 +20,11 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 import ml
-from ml.features import BY_NAME, CATEGORIES, CATEGORY_COLUMN, KEYS, LABEL, TENURES, columns
+from ml.features import BY_NAME, CATEGORIES, CATEGORY_COLUMN, KEYS, LABEL, ONE_HOT, TENURES
 
 SCORE = "churn_probability"
 BIN = ["snapshot_date", "feature", "bin"]
 TENTHS = np.arange(1, 10) / 10
-ONE_HOT = [column for column, _ in columns((CATEGORY_COLUMN,))]
 
 # By feature, and for the score: `edges`, the highest value of each bin but the last, and `users` in
 # each bin on a day of the reference, in the mean; the first are those without a value.
@@ -131,7 +130,7 @@ def outcomes(scores: DataFrame, features: DataFrame) -> DataFrame:
 def _values(rows: pd.DataFrame, name: str) -> NDArray[np.float64]:
     """(rows,) values of a feature; nan where there is none; of the category, its place."""
     if name == CATEGORY_COLUMN:
-        return rows[ONE_HOT].to_numpy().argmax(axis=1).astype(float)
+        return rows[list(ONE_HOT)].to_numpy().argmax(axis=1).astype(float)
     return rows[name].to_numpy(dtype=float)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -33,35 +35,34 @@ class Explained:
     """A model, and what its users are compared with: those of the last snapshot of its fit.
 
     Attributes:
-        model: the fitted model.
         center: mean part of each of the model's parts, log odds.
         typical: median by owner of a part; nan where there is none.
         strength: by owner, the mean of |log odds| that it adds to those of the mean user.
         direction: by owner, above 0 where more of it raises the risk, below 0 where less does.
         listeners: a sentence for each type of a mixture.
+        model: the fitted model.
     """
 
-    model: Model
     center: tuple[float, ...]
     typical: Mapping[str, float]
     strength: Mapping[str, float]
     direction: Mapping[str, float]
     listeners: tuple[str, ...]
+    model: Model
 
     @classmethod
     def of(cls, model: Model, rows: pd.DataFrame) -> Explained:
         """Explain a model by the rows that it was fitted on."""
-        last = rows[rows["snapshot_date"] == rows["snapshot_date"].max()]
-        parts = model.parts(last)
+        parts = model.parts(rows[rows["snapshot_date"] == rows["snapshot_date"].max()])
         center = parts.values.mean(axis=0)
-        values, by_owner = _values(parts), _by_owner(parts.owners, parts.values - center)
+        by_owner = _by_owner(parts, center)
         return cls(
-            model,
-            tuple(center.tolist()),
-            {owner: _median(each) for owner, each in values.items()},
-            {owner: float(np.abs(part).mean()) for owner, part in by_owner.items()},
-            {owner: _correlation(values[owner], part) for owner, part in by_owner.items()},
-            _listeners(model, rows),
+            center=tuple(center.tolist()),
+            typical={name: float(pd.Series(v).median()) for name, (_, v) in by_owner.items()},
+            strength={owner: float(np.abs(adds).mean()) for owner, (adds, _) in by_owner.items()},
+            direction={owner: _correlation(*both) for owner, both in by_owner.items()},
+            listeners=_listeners(model, rows),
+            model=model,
         )
 
     def scored(self, rows: pd.DataFrame) -> pd.DataFrame:
@@ -71,29 +72,24 @@ class Explained:
         model is explained by. No row is looked at by itself.
         """
         parts = self.model.parts(rows)
-        by_owner = _by_owner(parts.owners, parts.values - self.center)
-        owners = list(by_owner)
-        of_owner = np.column_stack([by_owner[owner] for owner in owners])
-        values = list(_values(parts).values())
-        theme_of = np.array([THEMES.index(_theme(owner)) for owner in owners])
-        of_theme = np.zeros((len(rows), len(THEMES)))
-        speaker = np.zeros((len(rows), len(THEMES)), dtype=int)
-        speaks = np.full((len(rows), len(THEMES)), -np.inf)
-        raises = np.column_stack(
+        by_owner = _by_owner(parts, self.center)
+        adds = np.column_stack([each for each, _ in by_owner.values()])
+        speaks = np.column_stack(
             [
-                (part > 0) & self._agrees(owner, value)
-                for owner, part, value in zip(owners, of_owner.T, values, strict=True)
+                np.where((each > 0) & self._agrees(owner, value), each, -np.inf)
+                for owner, (each, value) in by_owner.items()
             ]
         )
-        for theme in range(len(THEMES)):
-            own = np.flatnonzero(theme_of == theme)
+        of_theme = np.zeros((len(rows), len(THEMES)))
+        speaker = np.zeros((len(rows), len(THEMES)), dtype=int)
+        for i, theme in enumerate(THEMES):
+            own = np.flatnonzero([_theme(owner) == theme for owner in by_owner])
             if own.size:
-                of_theme[:, theme] = of_owner[:, own].sum(axis=1)
-                said = np.where(raises[:, own], of_owner[:, own], -np.inf)
-                speaker[:, theme] = own[np.argmax(said, axis=1)]
-                speaks[:, theme] = said.max(axis=1)
-        has_reason = (of_theme > 0) & (speaks > 0)
+                of_theme[:, i] = adds[:, own].sum(axis=1)
+                speaker[:, i] = own[np.argmax(speaks[:, own], axis=1)]
+        has_reason = (of_theme > 0) & (np.take_along_axis(speaks, speaker, axis=1) > 0)
         order = np.argsort(np.where(has_reason, -of_theme, np.inf), axis=1, kind="stable")
+        speakers = np.take_along_axis(np.where(has_reason, speaker, -1), order, axis=1)
         found = pd.DataFrame(
             {
                 "snapshot_date": rows["snapshot_date"].to_numpy(),
@@ -102,13 +98,11 @@ class Explained:
                 **dict(zip(THEME_COLUMNS, of_theme.T, strict=True)),
             }
         )
-        each = np.arange(len(rows))
         for place in range(REASONS):
-            of_row = order[:, place]
-            said_by = np.where(has_reason[each, of_row], speaker[each, of_row], -1)
             texts = np.full(len(rows), NO_REASON, dtype=object)
-            for i, owner in enumerate(owners):
-                texts[said_by == i] = self._words(owner, values[i][said_by == i])
+            for i, (owner, (_, value)) in enumerate(by_owner.items()):
+                is_said = speakers[:, place] == i
+                texts[is_said] = self._words(owner, value[is_said])
             found[f"reason_{place + 1}"] = texts
         return found
 
@@ -128,11 +122,10 @@ class Explained:
 
     def _agrees(self, owner: str, value: Array) -> NDArray[np.bool_]:
         """Whether a value says what it did to the score: more where more raises the risk."""
-        if owner in UNORDERED or not self.direction[owner] or np.isnan(self.typical[owner]):
+        typical, direction = self.typical[owner], self.direction[owner]
+        if owner in UNORDERED or not direction or np.isnan(typical):
             return np.ones(len(value), dtype=bool)
-        found: NDArray[np.bool_] = np.isnan(value) | (
-            (value - self.typical[owner]) * self.direction[owner] > 0
-        )
+        found: NDArray[np.bool_] = np.isnan(value) | ((value - typical) * direction > 0)
         return found
 
     def _words(self, owner: str, values: Array) -> NDArray[np.object_]:
@@ -154,33 +147,22 @@ class Explained:
             return BY_NAME[owner].phrase(CATEGORIES[int(value or 0)], None)
         return BY_NAME[owner].phrase(value, typical)
 
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """Numeric columns that it looks at."""
-        return self.model.reads
-
-    def to_json(self) -> dict[str, Any]:
-        """What `from_json` makes it from again."""
-        return {
-            "center": self.center,
-            "typical": {k: None if np.isnan(v) else v for k, v in self.typical.items()},
-            "strength": dict(self.strength),
-            "direction": dict(self.direction),
-            "listeners": self.listeners,
-            "model": self.model.to_json(),
-        }
+    def to_json(self) -> str:
+        """Its fields, which `from_json` makes it from again, as text."""
+        typical = {owner: None if np.isnan(v) else v for owner, v in self.typical.items()}
+        return json.dumps({**asdict(self), "typical": typical}, default=np.ndarray.tolist)
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Explained:
-        """What `to_json` gave."""
-        typical = {k: np.nan if v is None else v for k, v in fields["typical"].items()}
+        """What `to_json` gave. Raises KeyError, TypeError or ValueError for other fields."""
+        typical = {owner: np.nan if v is None else v for owner, v in fields["typical"].items()}
         return cls(
-            load(fields["model"]),
             tuple(fields["center"]),
             typical,
             fields["strength"],
             fields["direction"],
             tuple(fields["listeners"]),
+            load(fields["model"]),
         )
 
 
@@ -189,23 +171,18 @@ def _theme(owner: str) -> str:
     return of_types.get(owner) or BY_NAME[owner].theme
 
 
-def _by_owner(owners: Sequence[str], values: Array) -> dict[str, Array]:
-    """(rows,) sums of the parts of each owner."""
-    found: dict[str, Array] = {}
-    for i, owner in enumerate(owners):
-        found[owner] = found[owner] + values[:, i] if owner in found else values[:, i]
-    return found
-
-
-def _values(parts: Parts) -> dict[str, Array]:
-    """(rows,) what a sentence about an owner says; nan where a user has no value."""
-    found: dict[str, Array] = {}
+def _by_owner(parts: Parts, center: Sequence[float] | Array) -> dict[str, tuple[Array, Array]]:
+    """By owner, (rows,) log odds that its parts add to the mean ones, and (rows,) values that a
+    sentence says; nan where a user has none."""
+    adds, found = parts.values - center, {}
     for owner in dict.fromkeys(parts.owners):
-        inputs = parts.inputs[:, [each == owner for each in parts.owners]]
+        own = [each == owner for each in parts.owners]
+        inputs = parts.inputs[:, own]
         if owner in (LISTENER, CATEGORY_COLUMN):
-            found[owner] = np.argmax(inputs, axis=1).astype(float)
+            value = np.argmax(inputs, axis=1).astype(float)
         else:
-            found[owner] = np.exp(inputs[:, 0]) if owner == SESSION_RATE else inputs[:, 0]
+            value = np.exp(inputs[:, 0]) if owner == SESSION_RATE else inputs[:, 0]
+        found[owner] = reduce(np.add, adds[:, own].T), value
     return found
 
 
@@ -224,12 +201,7 @@ def _listeners(model: Model, rows: pd.DataFrame) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def _median(values: Array) -> float:
-    known = values[~np.isnan(values)]
-    return float(np.median(known)) if known.size else float("nan")
-
-
-def _correlation(value: Array, part: Array) -> float:
+def _correlation(part: Array, value: Array) -> float:
     """Pearson's, of the rows with a value; 0 where one of both never varies."""
     known = ~np.isnan(value)
     x, y = value[known], part[known]

@@ -11,7 +11,7 @@ import pandas as pd
 from pyspark import cloudpickle
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from rich.table import Table
+from rich.table import Column, Table
 
 import ml
 from ml import monitoring, store
@@ -30,7 +30,7 @@ def scores_of(features: DataFrame, explained: Explained, run_id: str) -> DataFra
     """One row per row of `features`: churn_scores but for `scored_at`. In Spark, batch by batch."""
     # workers on other machines do not have this package: send its functions along
     cloudpickle.register_pickle_by_value(ml)
-    rows = encode(features).select(*KEYS, *explained.reads)
+    rows = encode(features).select(*KEYS, *explained.model.reads)
 
     def scored(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for batch in batches:
@@ -106,7 +106,7 @@ def score(
         # rows that readers see already are replaced by the write
         users = checked(scores, "Nothing was written")
     with step(f"write {users:,} scores to {target.ml}.churn_scores"):
-        store.replace_scores(spark, target, scores, run["model_run_id"], days)
+        store.replace(spark, target, "churn_scores", scores, run["model_run_id"], days)
         _write_counts(spark, target, features, run, days)
         written = store.written_scores(spark, target, run["model_run_id"], days)
         if checked(written, "Not shown to readers") != users:
@@ -134,15 +134,18 @@ def _write_counts(
     """What monitoring reads of the scores that were written, and of earlier ones of the model whose
     outcome has become known."""
     run_id = run["model_run_id"]
-    scored = features.where(F.col("snapshot_date").isin(*days))
+
+    def write(table: str, counts: DataFrame, days: list[date]) -> None:
+        counts = counts.withColumn("model_run_id", F.lit(run_id)).localCheckpoint()
+        store.replace(spark, target, table, counts, run_id, days)
+
     scores = store.written_scores(spark, target, run_id, days)
     if "bins" in run:  # not of an earlier version
-        counts = monitoring.bin_counts(encode(scored), scores, run["bins"], days)
-        store.replace_counts(spark, target, "score_bins", counts, run_id, days)
+        scored = encode(features.where(F.col("snapshot_date").isin(*days)))
+        write("score_bins", monitoring.bin_counts(scored, scores, run["bins"], days), days)
     days = sorted({*days, *store.matured_days(spark, target, run_id)})
     scores = store.written_scores(spark, target, run_id, days)
-    counts = monitoring.outcomes(scores, features)
-    store.replace_counts(spark, target, "score_outcomes", counts, run_id, days)
+    write("score_outcomes", monitoring.outcomes(scores, features), days)
 
 
 def _days(features: DataFrame, period: tuple[date | None, date | None], today: date) -> list[date]:
@@ -166,9 +169,8 @@ def _days(features: DataFrame, period: tuple[date | None, date | None], today: d
 
 def likeliest(top: Sequence[Mapping[str, Any]], day: date) -> Table:
     """Rows of churn_scores as a table of the console, which takes ids and reasons for text."""
-    table = Table(title=f"Users of {day} likeliest to cancel within {HORIZON_DAYS} days")
-    for heading in ("user", "probability", "reasons"):
-        table.add_column(heading, justify="right" if heading == "probability" else "left")
+    title = f"Users of {day} likeliest to cancel within {HORIZON_DAYS} days"
+    table = Table("user", Column("probability", justify="right"), "reasons", title=title)
     for row in top:
         table.add_row(
             printable(row["user_id"]), f"{row['churn_probability']:.1%}", "\n".join(_reasons(row))
@@ -198,9 +200,7 @@ def explain(spark: SparkSession, target: Target, user_id: str, console: Console)
         f"{row['model_run_id']}: {row['churn_probability']:.1%} to cancel within {HORIZON_DAYS} "
         "days. Log odds that each theme adds, against the mean user of the fit:"
     )
-    table = Table()
-    table.add_column("theme")
-    table.add_column("adds", justify="right")
+    table = Table("theme", Column("adds", justify="right"))
     for theme, column in zip(THEMES, THEME_COLUMNS, strict=True):
         table.add_row(theme, "" if row[column] is None else f"{row[column]:+.2f}")
     console.print(table)

@@ -1,4 +1,4 @@
-"""Which snapshots and users models are fitted and judged on: date arithmetic and two filters.
+"""Which snapshots and users models are fitted and judged on: date arithmetic, and reading them.
 
 The label of snapshot D looks at [D, D + horizon). Before the days on which a model is judged lies a
 gap: the last label window of its fit ends where they begin, so no outcome was in its future.
@@ -11,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from pyspark.sql import Column
+import pandas as pd
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from ml.errors import TooLittleData
+from ml.features import HORIZON_DAYS, KEYS, LABEL, assert_finite, encode
 
 # A backtest judges models on stretches of days that follow each other; before each of them, models
 # are fitted on all days that lie a horizon earlier.
@@ -38,6 +40,10 @@ class Origin:
     fit_last: date
     test_first: date
     test_last: date
+
+    def fitted_on(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Those of collected `rows` that models are fitted on: of four users in five."""
+        return rows[(rows["snapshot_date"] <= self.fit_last) & ~rows["is_new"]]
 
 
 def min_days(horizon_days: int) -> int:
@@ -115,6 +121,55 @@ def is_new_user() -> Column:
 def in_user_sample(share: float) -> Column:
     """True for about `share` of the users, independent of `is_new_user`."""
     buckets = 10_000
-    return F.pmod(F.xxhash64("user_id", F.lit("sample")), F.lit(buckets)) < math.ceil(
-        share * buckets
-    )
+    bucket = F.pmod(F.xxhash64("user_id", F.lit("sample")), F.lit(buckets))
+    return bucket < math.ceil(share * buckets)
+
+
+def rows_per_day(features: DataFrame) -> Mapping[date, int]:
+    """Rows with a known outcome by snapshot date: one pass, one result row per date.
+
+    Raises TooLittleData where there is none.
+    """
+    found = features.where(F.col(LABEL).isNotNull()).groupBy("snapshot_date").count().collect()
+    if not found:
+        raise TooLittleData(
+            f"Too little data: no snapshot has a known outcome yet. Outcomes are known "
+            f"{HORIZON_DAYS} days after a snapshot: add later logs and run `dbt build`."
+        )
+    return {row["snapshot_date"]: row["count"] for row in found}
+
+
+def sampled(
+    per_day: Mapping[date, int], parts: Sequence[tuple[date, date]], max_rows: int
+) -> tuple[list[date], float]:
+    """Snapshot dates of some ranges, and the share of users, that are about `max_rows` rows in all:
+    thinned by date first, then by user."""
+    days = thinned(per_day, parts, max_rows, max_step=HORIZON_DAYS)
+    return days, min(1.0, max_rows / max(sum(per_day[day] for day in days), 1))
+
+
+def collected(features: DataFrame, days: Sequence[date], user_share: float) -> pd.DataFrame:
+    """The labelled rows of some snapshots and a share of the users, encoded, by snapshot and user:
+    `is_new` tells users whom a backtest fits no model on.
+
+    Raises ProjectError for NaN or infinity.
+    """
+    kept = features.where(F.col(LABEL).isNotNull() & F.col("snapshot_date").isin(*days))
+    if user_share < 1:
+        kept = kept.where(in_user_sample(user_share))
+    encoded = encode(kept).withColumn("is_new", is_new_user())
+    assert_finite(encoded)
+    rows: pd.DataFrame = encoded.toPandas()
+    return rows.sort_values(list(KEYS)[::-1], ignore_index=True)
+
+
+def check_classes(rows: pd.DataFrame, which: str, min_churners: int) -> None:
+    """Raise TooLittleData unless users churn, and do not churn, in these rows ('first')."""
+    churners = rows.loc[rows["label"] == 1, "user_id"].nunique()
+    stayed = int((rows["label"] == 0).sum())
+    if churners < min_churners or not stayed:
+        raise TooLittleData(
+            f"Too little data: in the {which} snapshots {churners} users churn (at least "
+            f"{min_churners} are needed) and {stayed} rows do not: add more logs and run "
+            "`dbt build`."
+        )

@@ -20,23 +20,15 @@ from warehouse.session import Target
 IN_USE = "in_use"  # the file that names the run that `score` and `evaluate` use
 EARLIER = "by an earlier version of this project"
 
-MODEL_RUNS = (
-    "model_run_id string, model_name string, trained_at timestamp, horizon_days int, "
-    "train_first_snapshot_date date, train_last_snapshot_date date, "
-    "test_first_snapshot_date date, test_last_snapshot_date date, cohort string, metric string, "
-    "value double, low double, high double, is_chosen boolean"
-)
-SERVED_MODEL = "model_run_id string, snapshot_date date, served_at timestamp"
-SCORE_BINS = (
-    "model_run_id string, snapshot_date date, feature string, bin int, bin_label string, "
-    "users bigint, reference_users double"
-)
-SCORE_OUTCOMES = (
-    "model_run_id string, snapshot_date date, risk_decile int, level string, tenure string, "
-    "users bigint, expected_cancellations double, cancellations bigint"
-)
-# What is counted of scores, by the columns that are a key with the model run and the snapshot date.
-COUNTS = {"score_bins": ("feature", "bin"), "score_outcomes": ("risk_decile", "level", "tenure")}
+# Tables that dbt makes and the ML step writes, and the key of each; `served_model` has one row.
+TABLES = {
+    "model_runs": ("model_run_id", "model_name", "cohort", "metric"),
+    "churn_scores": ("model_run_id", "snapshot_date", "user_id"),
+    "served_model": (),
+    "score_bins": ("model_run_id", "snapshot_date", "feature", "bin"),
+    "score_outcomes": ("model_run_id", "snapshot_date", "risk_decile", "level", "tenure"),
+}
+TIMES = ("trained_at", "scored_at")  # of a row; a row that is the same but for these is left alone
 
 
 # --- tables --------------------------------------------------------------------------------------
@@ -72,50 +64,60 @@ def current_snapshot_date(spark: SparkSession, target: Target) -> date:
     return row[0]
 
 
-def replace_model_runs(spark: SparkSession, target: Target, rows: Sequence[tuple]) -> None:
-    """Write the figures of one run, in the order of MODEL_RUNS, in place of those it had before."""
-    new = spark.createDataFrame(list(rows), MODEL_RUNS)
-    run_id = rows[0][0]
-    _replace(
-        spark,
-        f"{target.ml}.model_runs",
-        new,
-        scope=f"t.model_run_id = '{run_id}'",
-        keys=("model_run_id", "model_name", "cohort", "metric"),
-        ignored="trained_at",
-    )
-
-
-def replace_scores(
-    spark: SparkSession, target: Target, scores: DataFrame, run_id: str, days: Sequence[date]
-) -> None:
-    """Write the scores of one model and some snapshot dates in place of those it had before."""
-    _replace(
-        spark,
-        f"{target.ml}.churn_scores",
-        scores,
-        scope=f"t.model_run_id = '{run_id}' and t.snapshot_date in ({_listed(days)})",
-        keys=("model_run_id", "snapshot_date", "user_id"),
-        ignored="scored_at",
-    )
-
-
-def replace_counts(
+def replace(
     spark: SparkSession,
     target: Target,
-    table: str,
-    counts: DataFrame,
+    name: str,
+    new: DataFrame,
     run_id: str,
-    days: Sequence[date],
+    days: Sequence[date] | None = None,
 ) -> None:
-    """Write one of COUNTS, of one model and some snapshot dates, in place of what it had before."""
-    _replace(
-        spark,
-        f"{target.ml}.{table}",
-        counts.withColumn("model_run_id", F.lit(run_id)).localCheckpoint(),
-        scope=f"t.model_run_id = '{run_id}' and t.snapshot_date in ({_listed(days)})",
-        keys=("model_run_id", "snapshot_date", *COUNTS[table]),
-    )
+    """Write the rows of one model run, and of some snapshot dates, in place of those it had before.
+
+    `name` is one of TABLES. One MERGE, so one commit: a killed or repeated run never leaves rows
+    twice or half. Rows that are no longer there are marked and deleted in the same statement; rows
+    that would only change in TIMES are left alone. `new` is read twice: cache it where it is
+    costly. Where a key is there twice, which no MERGE of ours leaves behind, its rows are deleted
+    first: MERGE would keep both.
+    """
+    table, keys = f"{target.ml}.{name}", TABLES[name]
+    scope = f"t.model_run_id = '{run_id}'"
+    if days is not None:
+        listed = ", ".join(f"date '{day}'" for day in days)
+        scope += f" and t.snapshot_date in ({listed})"
+    there = spark.table(table).columns
+    for field in new.schema:
+        if field.name not in there:  # a table that an earlier version made
+            kind = field.dataType.simpleString()
+            spark.sql(f"alter table {table} add column {field.name} {kind}")
+    old = spark.table(table).alias("t")
+    if not old.where(scope).groupBy(*keys).count().where("count > 1").isEmpty():
+        spark.sql(f"delete from {table} as t where {scope}")
+    same_key = " and ".join(f"t.{key} = s.{key}" for key in keys)
+    others = [column for column in old.columns if column not in (*keys, *TIMES)]
+    view = "ml_new_rows"
+    old.where("false").unionByName(new, allowMissingColumns=True).createOrReplaceTempView(view)
+    try:
+        spark.sql(
+            f"""
+            merge into {table} as t
+            using (
+                select *, false as is_gone from {view}
+                union all
+                select t.*, true as is_gone
+                from {table} as t
+                left anti join {view} as s on {same_key}
+                where {scope}
+            ) as s
+            on {scope} and {same_key}
+            when matched and s.is_gone then delete
+            when matched and ({" or ".join(f"not (t.{c} <=> s.{c})" for c in others)})
+                then update set *
+            when not matched then insert *
+            """
+        )
+    finally:
+        spark.catalog.dropTempView(view)
 
 
 def matured_days(spark: SparkSession, target: Target, run_id: str) -> list[date]:
@@ -151,86 +153,17 @@ def serve(spark: SparkSession, target: Target, run_id: str, day: date, served_at
     One commit replaces the only row of `served_model`. Where it says so already, it stays.
     """
     table = f"{target.ml}.served_model"
-    if [(row["model_run_id"], row["snapshot_date"]) for row in spark.table(table).collect()] != [
-        (run_id, day)
-    ]:
-        row = spark.createDataFrame([(run_id, day, served_at)], SERVED_MODEL)
+    served = spark.table(table).select("model_run_id", "snapshot_date").collect()
+    if [tuple(row) for row in served] != [(run_id, day)]:
+        schema = "model_run_id string, snapshot_date date, served_at timestamp"
+        row = spark.createDataFrame([(run_id, day, served_at)], schema)
         row.writeTo(table).overwrite(F.lit(True))
 
 
 def assert_writable(spark: SparkSession, target: Target) -> None:
     """Raise ProjectError, before any work is done, when dbt has not made the tables yet."""
-    for table in ("model_runs", "churn_scores", "served_model", *COUNTS):
+    for table in TABLES:
         _table(spark, f"{target.ml}.{table}", "dbt has not made it yet")
-
-
-def _replace(
-    spark: SparkSession,
-    table: str,
-    new: DataFrame,
-    scope: str,
-    keys: tuple[str, ...],
-    ignored: str = "",
-) -> None:
-    """Write rows in place of those of `scope`, a condition on the table `t`.
-
-    One MERGE, so one commit: a killed or repeated run never leaves rows twice or half. Rows of the
-    scope that are no longer there are marked and deleted in the same statement; rows that would
-    only change in the timestamp `ignored` are left alone. `new` is read twice: cache it where it is
-    costly. Where the scope has a key twice, which no MERGE of ours leaves behind, it is emptied
-    first: MERGE would keep both rows.
-    """
-    same_key = " and ".join(f"t.{key} = s.{key}" for key in keys)
-    old = spark.table(table).alias("t")
-    for field in new.schema:
-        # a table that an earlier version made
-        if field.name not in old.columns:
-            spark.sql(
-                f"alter table {table} add column {field.name} {field.dataType.simpleString()}"
-            )
-            old = spark.table(table).alias("t")
-    new = new.select(
-        *(
-            c if c in new.columns else F.lit(None).cast(old.schema[c].dataType).alias(c)
-            for c in old.columns
-        )
-    )
-    if not old.where(scope).groupBy(*keys).count().where("count > 1").isEmpty():
-        spark.sql(f"delete from {table} as t where {scope}")
-    columns = ", ".join(new.columns)
-    changed = " or ".join(
-        f"not (t.{column} <=> s.{column})"
-        for column in new.columns
-        if column not in (*keys, ignored)
-    )
-    view = "ml_new_rows"
-    new.createOrReplaceTempView(view)
-    try:
-        spark.sql(
-            f"""
-            merge into {table} as t
-            using (
-                select {columns}, false as is_gone from {view}
-                union all
-                select {", ".join(f"t.{c}" for c in new.columns)}, true as is_gone
-                from {table} as t
-                left anti join {view} as s on {same_key}
-                where {scope}
-            ) as s
-            on {scope} and {same_key}
-            when matched and s.is_gone then delete
-            when matched and ({changed}) then update set
-                {", ".join(f"t.{c} = s.{c}" for c in new.columns)}
-            when not matched then insert ({columns})
-                values ({", ".join(f"s.{c}" for c in new.columns)})
-            """
-        )
-    finally:
-        spark.catalog.dropTempView(view)
-
-
-def _listed(days: Sequence[date]) -> str:
-    return ", ".join(f"date '{day}'" for day in days)
 
 
 def _table(spark: SparkSession, name: str, otherwise: str) -> DataFrame:
@@ -255,7 +188,7 @@ def save_run(artifacts: Path, run_id: str, explained: Explained, texts: Mapping[
     artifacts.mkdir(parents=True, exist_ok=True)
     folder, draft = artifacts / run_id, artifacts / f".{run_id}.draft"
     draft.mkdir()
-    model = json.dumps(explained.to_json())
+    model = explained.to_json()
     for name, text in {"model.json": model, **texts}.items():
         (draft / name).write_text(text, encoding="utf-8")
     os.replace(draft, folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,25 +9,26 @@ from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
-from ml import card, choice, figures, monitoring, reasons, store
+from ml import card, figures, monitoring, store
 from ml.classics import classics
-from ml.errors import Alarm, LeakAlarm, TooLittleData
-from ml.features import (
-    CATEGORIES,
-    HORIZON_DAYS,
-    KEYS,
-    LABEL,
-    TYPES,
-    assert_finite,
-    columns,
-    encode,
+from ml.errors import Alarm, LeakAlarm
+from ml.features import CATEGORIES, HORIZON_DAYS, KEYS, LABEL, TYPES, columns
+from ml.models import BASELINES, CANDIDATES, SEED, Fit, model_name
+from ml.reasons import Explained
+from ml.split import (
+    Origin,
+    check_classes,
+    collected,
+    origins,
+    ranges,
+    rows_per_day,
+    sampled,
+    warm_start,
 )
-from ml.models import BASELINES, CANDIDATES, Fit, model_name
-from ml.split import Origin, in_user_sample, is_new_user, origins, ranges, thinned, warm_start
 from warehouse.console import Console, steps
 from warehouse.errors import ProjectError
 from warehouse.session import Target
@@ -37,72 +37,6 @@ LEAK_AUC = 0.85  # of one feature alone: stops the run
 SUSPECT_AUC = 0.80  # of a model in the backtest: a leak until shown otherwise
 MIN_CHURNERS = 10  # users who churn within the snapshots of the first fit
 SAMPLE_ROWS = 50_000  # looked at for the alarm
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Bounds of one run: memory and time do not grow with the log."""
-
-    max_rows: int = 100_000
-    replicates: int = 200
-    compare: bool = False  # with the classifiers of public notebooks
-
-
-def rows_per_day(features: DataFrame) -> Mapping[date, int]:
-    """Rows with a known outcome by snapshot date: one pass, one result row per date.
-
-    Raises TooLittleData where there is none.
-    """
-    found = features.where(F.col(LABEL).isNotNull()).groupBy("snapshot_date").count().collect()
-    if not found:
-        raise TooLittleData(
-            f"Too little data: no snapshot has a known outcome yet. Outcomes are known "
-            f"{HORIZON_DAYS} days after a snapshot: add later logs and run `dbt build`."
-        )
-    return {row["snapshot_date"]: row["count"] for row in found}
-
-
-@dataclass(frozen=True)
-class Snapshots:
-    """Snapshot dates and the share of users that are read, about `max_rows` rows."""
-
-    days: tuple[date, ...]
-    user_share: float
-
-    @classmethod
-    def of(
-        cls, per_day: Mapping[date, int], ranges: Sequence[tuple[date, date]], max_rows: int
-    ) -> Snapshots:
-        """Thin ranges of dates by date first, then by user, to about `max_rows` rows in all."""
-        days = thinned(per_day, ranges, max_rows, max_step=HORIZON_DAYS)
-        rows = sum(per_day[day] for day in days)
-        return cls(tuple(days), min(1.0, max_rows / max(rows, 1)))
-
-    def collected(self, features: DataFrame) -> pd.DataFrame:
-        """The labelled rows, encoded, by snapshot and user: `is_new` tells users whom a backtest
-        fits no model on.
-
-        Raises ProjectError for NaN or infinity.
-        """
-        kept = features.where(F.col(LABEL).isNotNull() & F.col("snapshot_date").isin(*self.days))
-        if self.user_share < 1:
-            kept = kept.where(in_user_sample(self.user_share))
-        encoded = encode(kept).withColumn("is_new", is_new_user())
-        assert_finite(encoded)
-        rows: pd.DataFrame = encoded.toPandas()
-        return rows.sort_values(list(KEYS)[::-1], ignore_index=True)
-
-
-def check_classes(rows: pd.DataFrame, which: str, min_churners: int) -> None:
-    """Raise TooLittleData unless users churn, and do not churn, in these rows ('first')."""
-    churners = rows.loc[rows["label"] == 1, "user_id"].nunique()
-    stayed = int((rows["label"] == 0).sum())
-    if churners < min_churners or not stayed:
-        raise TooLittleData(
-            f"Too little data: in the {which} snapshots {churners} users churn (at least "
-            f"{min_churners} are needed) and {stayed} rows do not: add more logs and run "
-            "`dbt build`."
-        )
 
 
 def check_leaks(rows: pd.DataFrame) -> None:
@@ -125,50 +59,31 @@ def check_leaks(rows: pd.DataFrame) -> None:
         )
 
 
-@dataclass(frozen=True)
-class Data:
-    """Labelled rows of the dates from `first` to `last`, and the steps of the backtest on them."""
+def read(features: DataFrame, max_rows: int) -> tuple[pd.DataFrame, list[Origin], dict[str, Any]]:
+    """About `max_rows` labelled rows, the steps of the backtest on them, and what run.json says of
+    both.
 
-    rows: pd.DataFrame
-    steps: Sequence[Origin]
-    first: date
-    last: date
-    snapshots: Snapshots
-
-    @classmethod
-    def read(cls, features: DataFrame, max_rows: int) -> Data:
-        """About `max_rows` rows. Raises TooLittleData, and ProjectError for NaN or infinity."""
-        per_day = rows_per_day(features)
-        last = max(per_day)
-        first = warm_start(min(per_day), last)
-        steps = origins(first, last, HORIZON_DAYS)
-        snapshots = Snapshots.of(per_day, ranges(first, steps), max_rows)
-        data = cls(snapshots.collected(features), steps, first, last, snapshots)
-        check_classes(data.first_fit, "first", MIN_CHURNERS)
-        check_classes(data.rows[data.rows["snapshot_date"] >= steps[0].test_first], "last", 1)
-        return data
-
-    @property
-    def first_fit(self) -> pd.DataFrame:
-        """What the first step of the backtest is fitted on."""
-        return self.rows[
-            (self.rows["snapshot_date"] <= self.steps[0].fit_last) & ~self.rows["is_new"]
-        ]
-
-    def to_json(self) -> dict[str, Any]:
-        """What run.json says of it."""
-        return {
-            "fit": {
-                "first": self.first.isoformat(),
-                "last": self.last.isoformat(),
-                "rows": len(self.rows),
-            },
-            "user_share": self.snapshots.user_share,
-            "snapshots": len(self.snapshots.days),
-            "backtest": [
-                {name: day.isoformat() for name, day in asdict(step).items()} for step in self.steps
-            ],
-        }
+    Raises TooLittleData, and ProjectError for NaN or infinity.
+    """
+    per_day = rows_per_day(features)
+    last = max(per_day)
+    first = warm_start(min(per_day), last)
+    steps_back = origins(first, last, HORIZON_DAYS)
+    days, user_share = sampled(per_day, ranges(first, steps_back), max_rows)
+    rows = collected(features, days, user_share)
+    check_classes(steps_back[0].fitted_on(rows), "first", MIN_CHURNERS)
+    check_classes(rows[rows["snapshot_date"] >= steps_back[0].test_first], "last", 1)
+    about = {
+        "label": LABEL,
+        "horizon_days": HORIZON_DAYS,
+        "fit": {"first": first.isoformat(), "last": last.isoformat(), "rows": len(rows)},
+        "user_share": user_share,
+        "snapshots": len(days),
+        "backtest": [
+            {name: day.isoformat() for name, day in asdict(step).items()} for step in steps_back
+        ],
+    }
+    return rows, steps_back, about
 
 
 def backtest(
@@ -179,7 +94,7 @@ def backtest(
     on earlier days and four users in five."""
     found = []
     for origin in steps_back:
-        fitted_on = rows[(rows["snapshot_date"] <= origin.fit_last) & ~rows["is_new"]]
+        fitted_on = origin.fitted_on(rows)
         judged_on = rows[rows["snapshot_date"].between(origin.test_first, origin.test_last)]
         kept = judged_on[[*KEYS, "label", "is_paid", "tenure_days", "is_new"]].copy()
         for name, fit in candidates.items():
@@ -188,18 +103,69 @@ def backtest(
     return pd.concat(found, ignore_index=True)
 
 
+@dataclass(frozen=True)
+class Loss:
+    """Mean log loss of a candidate in the backtest, how much it is above the best one's, and the
+    standard error of that difference."""
+
+    log_loss: float
+    above_best: float
+    standard_error: float
+
+    @property
+    def is_as_good(self) -> bool:
+        """Within one standard error of the best."""
+        return self.above_best <= self.standard_error
+
+
+def paired_losses(predictions: pd.DataFrame, names: list[str], replicates: int) -> dict[str, Loss]:
+    """By candidate. Differences are paired, row by row, and users are resampled with their rows.
+
+    `predictions` has `label`, `user_id` and a column of probabilities per candidate.
+    """
+    label = predictions["label"].to_numpy(dtype=float)
+    by_row = np.column_stack(
+        [figures.row_losses(label, predictions[name].to_numpy()) for name in names]
+    )
+    codes, _ = pd.factorize(predictions["user_id"], sort=True)
+    users = int(codes.max()) + 1
+    # sums by user are all that a resampling of users needs
+    rows = np.bincount(codes, minlength=users).astype(float)
+    sums = np.column_stack([np.bincount(codes, each, users) for each in by_row.T])
+    mean = by_row.mean(axis=0)
+    best = int(np.argmin(mean))
+    drawn = figures.user_weights(np.arange(users), replicates, SEED)
+    above = (drawn @ (sums - sums[:, [best]])) / (drawn @ rows)[:, None]
+    return {
+        name: Loss(float(mean[i]), float(mean[i] - mean[best]), float(above[:, i].std()))
+        for i, name in enumerate(names)
+    }
+
+
+def simplest(found: Mapping[str, Loss]) -> str:
+    """The first that is within one standard error of the best; `found` is in rising complexity.
+
+    The rule of one standard error: Breiman, Friedman, Olshen and Stone, Classification and
+    Regression Trees (1984), section 3.4.3.
+    """
+    return next(name for name, loss in found.items() if loss.is_as_good)
+
+
 def train(
     spark: SparkSession,
     target: Target,
     artifacts: Path,
-    settings: Settings,
     console: Console,
+    max_rows: int = 100_000,
+    replicates: int = 200,
+    compare: bool = False,
 ) -> str:
     """Train on the published features; returns the model run id.
 
-    Writes `<artifacts>/<run id>/`, the figures of the run in `model_runs`, and last, where the run
-    is no worse than the one in use and no alarm speaks, the pointer to the run in use: killed
-    before, the earlier one stays. Each training is a run of its own.
+    Memory and time are bounded by `max_rows` and `replicates`, and do not grow with the log.
+    `compare` judges the classifiers of public notebooks, too. Writes `<artifacts>/<run id>/`, the
+    figures in `model_runs`, and last, where the run is no worse than the one in use and no alarm
+    speaks, the pointer to the run in use: killed before, the earlier one stays.
 
     Raises TooLittleData, LeakAlarm, and ProjectError for a feature with NaN or infinity, before
     anything is written.
@@ -208,59 +174,44 @@ def train(
     store.assert_writable(spark, target)
     features = store.published_features(spark, target)
     with step("read the feature table"):
-        data = Data.read(features, settings.max_rows)
+        rows, steps_back, about_rows = read(features, max_rows)
     with step("look for leaks, one feature at a time"):
-        check_leaks(data.first_fit)
-    judged: dict[str, Fit] = {**BASELINES, **CANDIDATES}
-    if settings.compare:
-        judged |= classics()
-    with step(f"backtest of {len(judged)} models from {len(data.steps)} dates"):
-        predictions = backtest(data.rows, data.steps, judged)
-        losses = choice.losses(predictions, list(CANDIDATES), settings.replicates)
-        chosen = choice.simplest(losses)
-    with step(f"figures with {settings.replicates} bootstrap replicates over users"):
-        found = card.all_figures(predictions, [*judged], chosen, settings.replicates)
+        check_leaks(steps_back[0].fitted_on(rows))
+    judged: dict[str, Fit] = {**BASELINES, **CANDIDATES, **(classics() if compare else {})}
+    with step(f"backtest of {len(judged)} models from {len(steps_back)} dates"):
+        predictions = backtest(rows, steps_back, judged)
+        losses = paired_losses(predictions, list(CANDIDATES), replicates)
+        chosen = simplest(losses)
+    with step(f"figures with {replicates} bootstrap replicates over users"):
+        found = card.all_figures(predictions, [*judged], chosen, replicates)
     with step(f"fit {model_name(chosen)} on all days and users"):
-        model = CANDIDATES[chosen](data.rows)
-        explained = reasons.Explained.of(model, data.rows)
+        explained = Explained.of(CANDIDATES[chosen](rows), rows)
+    trained_at = datetime.now(timezone.utc).replace(microsecond=0)
     run = {
-        **_identity(),
-        **data.to_json(),
+        "model_run_id": f"{trained_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
+        "trained_at": trained_at.isoformat(),
+        **about_rows,
         "backtest_rows": len(predictions),
-        "settings": asdict(settings),
+        "settings": {"max_rows": max_rows, "replicates": replicates, "compare": compare},
         "models": [*judged],
         "chosen": chosen,
         "losses": {name: asdict(loss) for name, loss in losses.items()},
         "features": TYPES,
         "categories": CATEGORIES,
-        "bins": monitoring.reference_bins(data.rows, model.probability),
+        "bins": monitoring.reference_bins(rows, explained.model.probability),
     }
     metrics = card.metrics_json(run, predictions, found, explained.strengths())
     with step("save model and figures"):
-        texts = {
-            "run.json": json.dumps(run, indent=2),
-            "metrics.json": json.dumps(metrics, indent=2),
-            "MODEL_CARD.md": card.model_card(run, metrics),
-        }
-        folder = store.save_run(artifacts, run["model_run_id"], explained, texts)
-        store.replace_model_runs(spark, target, card.model_run_rows(run, found))
+        run_id, texts = run["model_run_id"], card.texts(run, metrics)
+        folder = store.save_run(artifacts, run_id, explained, texts)
+        model_runs = spark.createDataFrame(card.model_run_rows(run, found), card.MODEL_RUNS)
+        store.replace(spark, target, "model_runs", model_runs, run_id)
     console.print(card.said(run))
     card.print_figures(console, chosen, found)
     console.print(f"Model card: {folder / 'MODEL_CARD.md'}", soft_wrap=True)
-    against = card.alarms(run, found, SUSPECT_AUC) or _worse(artifacts, run, data.rows, predictions)
-    _put_in_use(artifacts, run["model_run_id"], against, console)
-    return run["model_run_id"]
-
-
-def _identity() -> dict[str, Any]:
-    """What tells a run from all others, and what its models predict."""
-    trained_at = datetime.now(timezone.utc).replace(microsecond=0)
-    return {
-        "model_run_id": f"{trained_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
-        "trained_at": trained_at.isoformat(),
-        "label": LABEL,
-        "horizon_days": HORIZON_DAYS,
-    }
+    against = card.alarms(run, found, SUSPECT_AUC) or _worse(artifacts, run, rows, predictions)
+    _put_in_use(artifacts, run_id, against, console)
+    return run_id
 
 
 def _put_in_use(artifacts: Path, run_id: str, against: Sequence[str], console: Console) -> None:
@@ -300,7 +251,7 @@ def _worse(
     judged = common[list(KEYS)].merge(rows, on=list(KEYS), how="left", validate="1:1")
     common[in_use] = other.probability(judged)
     names = [run["chosen"], in_use]
-    losses = choice.losses(common, names, run["settings"]["replicates"])
+    losses = paired_losses(common, names, run["settings"]["replicates"])
     if losses[run["chosen"]].is_as_good:
         return []
     return [

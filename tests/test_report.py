@@ -194,10 +194,11 @@ def artifacts(
     folder = tmp_path_factory.mktemp("artifacts")
     run, metrics, rows = made_up_run()
     texts = {"run.json": json.dumps(run), "metrics.json": json.dumps(metrics)}
-    model = Explained(Rates((), (0.1,)), (0.0,), {RECENCY: 1.0}, {RECENCY: 0.0}, {RECENCY: 0.0}, ())
+    none = {RECENCY: 0.0}
+    model = Explained((0.0,), {RECENCY: 1.0}, none, none, (), Rates((), (0.1,)))
     store.save_run(folder, RUN, model, texts)
     spark, target = active_spark(), target_of_report()
-    store.replace_model_runs(spark, target, rows)
+    store.replace(spark, target, "model_runs", spark.createDataFrame(rows, card.MODEL_RUNS), RUN)
     spark.createDataFrame([(ATTACK,)], "reason string").createOrReplaceTempView("attack")
     spark.sql(
         f"""

@@ -312,12 +312,11 @@ def train(spark: SparkSession, target: Target, artifacts: Path, progress: Progre
     from ml import store
     from ml.errors import Alarm, TooLittleData
     from ml.models import model_name
-    from ml.train import Settings
     from ml.train import train as train_model
 
     with progress.step("train") as log:
         try:
-            run_id = train_model(spark, target, artifacts, Settings(), log)
+            run_id = train_model(spark, target, artifacts, log)
         except (TooLittleData, Alarm) as error:
             log.said = f"no user is scored. {error}"
             return []
