@@ -98,7 +98,7 @@ def metrics_json(
             for cohort, mask in cohorts(predictions).items()
         },
         "figures": figures,
-        "calibration": calibration_bins(ranking.sample()),
+        "calibration": calibration_bins(ranking),
         "curves": {
             name: [{k: round(v, 6) for k, v in point.items()} for point in curve(ranking)]
             for name, ranking in rankings.items()

@@ -8,6 +8,7 @@ class, is nan. Ties are shared, never broken by row order.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -28,13 +29,15 @@ Interval = dict[str, Any]
 class Ranking:
     """(rows,) labels sorted by falling (rows,) probability, equal probabilities in one group.
 
-    The bootstrap sorts once, and takes one Sample after the other of it.
-
     Attributes:
         label, probability: (rows,) in this order.
         order: (rows,) position of each in the original arrays.
         starts: (groups,) first row of each group.
         bins: (rows,) calibration bin, 0 = highest probability.
+        weight: (rows,) how often each is drawn.
+        positive, negative: (groups,) rows drawn of churners, and of others.
+        hits, misses, drawn: (groups + 1,) rows drawn of churners, of others, and of both that are
+            above each group, last of all.
     """
 
     def __init__(self, label: np.ndarray, probability: np.ndarray) -> None:
@@ -46,11 +49,22 @@ class Ranking:
         self.starts = np.flatnonzero(is_start)
         # equal-mass bins; a group of ties stays in one bin, that of its first row
         self.bins = (self.starts * BINS // max(label.size, 1))[np.cumsum(is_start) - 1]
+        self._draw(np.ones(label.size))
 
-    def sample(self, weight: np.ndarray | None = None) -> Sample:
-        """Each row drawn `weight` (rows,) times, in the order of the original arrays; else once."""
-        drawn = np.ones(self.order.size) if weight is None else weight[self.order].astype(float)
-        return Sample(self, drawn)
+    def _draw(self, weight: np.ndarray) -> None:
+        self.weight = weight
+        self.positive = np.add.reduceat(weight * self.label, self.starts)
+        self.negative = np.add.reduceat(weight, self.starts) - self.positive
+        self.hits = np.r_[0.0, np.cumsum(self.positive)]
+        self.misses = np.r_[0.0, np.cumsum(self.negative)]
+        self.drawn = self.hits + self.misses
+
+    def resampled(self, weight: np.ndarray) -> Ranking:
+        """The same with each row drawn `weight` (rows,) times, in the order of the original arrays:
+        a bootstrap sorts once."""
+        found = copy(self)
+        found._draw(weight[self.order].astype(float))
+        return found
 
     @cached_property
     def logit_bins(self) -> tuple[np.ndarray, np.ndarray]:
@@ -82,83 +96,64 @@ def row_losses(label: np.ndarray, probability: np.ndarray) -> np.ndarray:
     return -np.where(label > 0, np.log(p), np.log1p(-p))
 
 
-class Sample:
-    """Rows drawn from a ranking: what all figures are computed from.
-
-    Attributes:
-        weight: (rows,) how often each is drawn, in the order of the ranking.
-        positive, negative: (groups,) rows drawn of churners, and of others.
-        hits, misses, drawn: (groups + 1,) rows drawn of churners, of others, and of both that are
-            above each group, last of all.
-    """
-
-    def __init__(self, ranking: Ranking, weight: np.ndarray) -> None:
-        self.ranking, self.weight = ranking, weight
-        self.positive = np.add.reduceat(weight * ranking.label, ranking.starts)
-        self.negative = np.add.reduceat(weight, ranking.starts) - self.positive
-        self.hits = np.r_[0.0, np.cumsum(self.positive)]
-        self.misses = np.r_[0.0, np.cumsum(self.negative)]
-        self.drawn = self.hits + self.misses
-
-
-def roc_auc(sample: Sample) -> float:
+def roc_auc(ranking: Ranking) -> float:
     """Chance that a churner ranks above a non-churner, ties counting half.
 
     The Mann-Whitney form: Hanley and McNeil, Radiology 143 (1982).
     """
-    positives, negatives = sample.hits[-1], sample.misses[-1]
+    positives, negatives = ranking.hits[-1], ranking.misses[-1]
     if not positives or not negatives:
         return float("nan")
-    negative_below = negatives - sample.misses[1:]
-    wins = (sample.positive * (negative_below + sample.negative / 2)).sum()
+    negative_below = negatives - ranking.misses[1:]
+    wins = (ranking.positive * (negative_below + ranking.negative / 2)).sum()
     return float(wins / (positives * negatives))
 
 
-def pr_auc(sample: Sample) -> float:
+def pr_auc(ranking: Ranking) -> float:
     """Average precision: sum over thresholds of (gain in recall) x precision.
 
     Without interpolation, as scikit-learn's average_precision_score; Davis and Goadrich (ICML
     2006) on why not to interpolate. A ranking without any skill has the base rate.
     """
-    hits, drawn = sample.hits[1:], sample.drawn[1:]
-    if not sample.hits[-1]:
+    hits, drawn = ranking.hits[1:], ranking.drawn[1:]
+    if not ranking.hits[-1]:
         return float("nan")
     precision = np.divide(hits, drawn, out=np.zeros_like(hits), where=drawn > 0)
-    return float((sample.positive / sample.hits[-1] * precision).sum())
+    return float((ranking.positive / ranking.hits[-1] * precision).sum())
 
 
-def recall_at(sample: Sample, percent: float) -> float:
+def recall_at(ranking: Ranking, percent: float) -> float:
     """Share of the churners among the `percent` % of rows with the highest probability.
 
     Where the cut falls into a group of ties, the group counts in proportion (its expectation).
     """
-    hits, drawn = sample.hits, sample.drawn
+    hits, drawn = ranking.hits, ranking.drawn
     if not hits[-1]:
         return float("nan")
     return float(np.interp(drawn[-1] * percent / 100, drawn, hits) / hits[-1])
 
 
-def lift_at(sample: Sample, percent: float) -> float:
+def lift_at(ranking: Ranking, percent: float) -> float:
     """Churn rate of the top `percent` % over that of all rows: recall / share looked at."""
-    return recall_at(sample, percent) / (percent / 100)
+    return recall_at(ranking, percent) / (percent / 100)
 
 
-def log_loss(sample: Sample) -> float:
+def log_loss(ranking: Ranking) -> float:
     """Mean of -log of the probability given to what happened."""
-    return _mean(sample.ranking.log_losses, sample)
+    return _mean(ranking.log_losses, ranking)
 
 
-def brier(sample: Sample) -> float:
+def brier(ranking: Ranking) -> float:
     """Mean squared difference of probability and outcome.
 
     Brier, Monthly Weather Review 78 (1950).
     """
-    return _mean(sample.ranking.squared_errors, sample)
+    return _mean(ranking.squared_errors, ranking)
 
 
-def calibration_bins(sample: Sample) -> list[dict[str, float]]:
+def calibration_bins(ranking: Ranking) -> list[dict[str, float]]:
     """Ten bins of equal size by probability, highest first: rows, mean probability, churn rate."""
-    ranking, drawn = sample.ranking, sample.weight
+    drawn = ranking.weight
     rows = np.bincount(ranking.bins, drawn, BINS)
     predicted = np.bincount(ranking.bins, drawn * ranking.probability, BINS)
     churned = np.bincount(ranking.bins, drawn * ranking.label, BINS)
@@ -169,14 +164,14 @@ def calibration_bins(sample: Sample) -> list[dict[str, float]]:
     ]
 
 
-def calibration_error(sample: Sample) -> float:
+def calibration_error(ranking: Ranking) -> float:
     """Mean over bins, by size, of |mean probability - churn rate|.
 
     The expected calibration error of Naeini et al. (AAAI 2015), with bins of equal size. Noise of
     the churn rates adds to it: a perfect probability has one above 0, and a resampled set a larger
     one than the set it was drawn from, so it has no interval (Roelofs et al., AISTATS 2022).
     """
-    bins = calibration_bins(sample)
+    bins = calibration_bins(ranking)
     total = sum(b["rows"] for b in bins)
     if not total:
         return float("nan")
@@ -184,31 +179,31 @@ def calibration_error(sample: Sample) -> float:
     return float(gaps / total)
 
 
-def calibration_slope(sample: Sample) -> float:
+def calibration_slope(ranking: Ranking) -> float:
     """b of the logistic recalibration logit(churn rate) = a + b logit(probability), fitted by
     maximum likelihood: 1 if right, below 1 if probabilities are too extreme.
 
     Cox, Biometrika 45 (1958), 562-565. Undefined where a class is missing, where all probabilities
     are one, and where these tell the classes apart without an error.
     """
-    return float(_recalibrated(sample, has_slope=True)[1])
+    return float(_recalibrated(ranking, has_slope=True)[1])
 
 
-def calibration_intercept(sample: Sample) -> float:
+def calibration_intercept(ranking: Ranking) -> float:
     """a of the same with b at 1, calibration in the large: 0 if right, above 0 if fewer churners
     were predicted than there are.
 
     Van Calster et al., BMC Medicine 17:230 (2019). Undefined where a class is missing.
     """
-    return float(_recalibrated(sample, has_slope=False)[0])
+    return float(_recalibrated(ranking, has_slope=False)[0])
 
 
-def _recalibrated(sample: Sample, has_slope: bool) -> np.ndarray:
+def _recalibrated(ranking: Ranking, has_slope: bool) -> np.ndarray:
     """a, and b with a slope, of the logistic recalibration, by Newton's method; nan where the
     likelihood has no maximum."""
-    first, log_odds = sample.ranking.logit_bins
-    churned = np.add.reduceat(sample.positive, first)
-    stayed = np.add.reduceat(sample.negative, first)
+    first, log_odds = ranking.logit_bins
+    churned = np.add.reduceat(ranking.positive, first)
+    stayed = np.add.reduceat(ranking.negative, first)
     inputs = np.ones((1, log_odds.size))
     offset: np.ndarray | float = log_odds
     if has_slope:
@@ -231,7 +226,7 @@ def _recalibrated(sample: Sample, has_slope: bool) -> np.ndarray:
     return undefined
 
 
-def expected_profit(sample: Sample, campaign: Campaign | None = None) -> float:
+def expected_profit(ranking: Ranking, campaign: Campaign | None = None) -> float:
     """Expected maximum profit per user of a campaign that contacts the users at most risk (EMPC).
 
     Of users about to cancel, a share g accepts the offer and stays. g is not known, but has a Beta
@@ -242,12 +237,12 @@ def expected_profit(sample: Sample, campaign: Campaign | None = None) -> float:
     961-973, with their values. Undefined where a class is missing.
     """
     terms = campaign or Campaign()
-    if not sample.hits[-1] or not sample.misses[-1]:
+    if not ranking.hits[-1] or not ranking.misses[-1]:
         return float("nan")
     false_positive, recall = _upper_hull(
-        sample.misses / sample.misses[-1], sample.hits / sample.hits[-1]
+        ranking.misses / ranking.misses[-1], ranking.hits / ranking.hits[-1]
     )
-    churn = sample.hits[-1] / sample.drawn[-1]
+    churn = ranking.hits[-1] / ranking.drawn[-1]
     stay = 1 - churn
     offer, contact = terms.offer_cost / terms.value, terms.contact_cost / terms.value
     # the g from which on it pays to go on to the next corner
@@ -285,8 +280,7 @@ def curve(ranking: Ranking, points: int = CURVE_POINTS) -> list[dict[str, float]
     that lie above it, recall (true positive rate), false positive rate and precision, all 0 to 1.
     Rows of one probability are taken together. Empty where a class is missing.
     """
-    sample = ranking.sample()
-    hits, misses = sample.hits, sample.misses
+    hits, misses = ranking.hits, ranking.misses
     if not hits[-1] or not misses[-1]:
         return []
     wanted = np.linspace(0, 1, points + 1) ** 2 * ranking.label.size
@@ -302,20 +296,20 @@ def curve(ranking: Ranking, points: int = CURVE_POINTS) -> list[dict[str, float]
     ]
 
 
-def figures(sample: Sample) -> dict[str, float]:
+def figures(ranking: Ranking) -> dict[str, float]:
     """Every figure that has an interval, by name, in the order in which they are reported."""
     found = {
-        "base_rate": _mean(sample.ranking.label, sample),
-        "roc_auc": roc_auc(sample),
-        "pr_auc": pr_auc(sample),
+        "base_rate": _mean(ranking.label, ranking),
+        "roc_auc": roc_auc(ranking),
+        "pr_auc": pr_auc(ranking),
     }
     for percent in TOP_PERCENTS:
-        found[f"lift_at_{percent}_percent"] = lift_at(sample, percent)
-        found[f"recall_at_{percent}_percent"] = recall_at(sample, percent)
-    found["log_loss"] = log_loss(sample)
-    found["brier"] = brier(sample)
-    found["calibration_slope"] = calibration_slope(sample)
-    found["calibration_intercept"] = calibration_intercept(sample)
+        found[f"lift_at_{percent}_percent"] = lift_at(ranking, percent)
+        found[f"recall_at_{percent}_percent"] = recall_at(ranking, percent)
+    found["log_loss"] = log_loss(ranking)
+    found["brier"] = brier(ranking)
+    found["calibration_slope"] = calibration_slope(ranking)
+    found["calibration_intercept"] = calibration_intercept(ranking)
     return found
 
 
@@ -360,18 +354,18 @@ def figures_with_intervals(
     """Figures of (rows,) arrays with the 2.5 and 97.5 percentiles over resampled users; without
     these, the calibration error and the expected profit."""
     ranking = Ranking(label, probability)
-    point = figures(ranking.sample())
+    point = figures(ranking)
     _, codes = np.unique(user, return_inverse=True)
     # one replicate at a time: memory stays at a few arrays of the size of the test set
     seeds = np.random.SeedSequence(seed).generate_state(replicates)
-    drawn = [figures(ranking.sample(user_weights(codes, 1, int(s))[0])) for s in seeds]
+    drawn = [figures(ranking.resampled(user_weights(codes, 1, int(s))[0])) for s in seeds]
     return {
         **{
             name: _interval(value, [replicate[name] for replicate in drawn])
             for name, value in point.items()
         },
-        "calibration_error": _interval(calibration_error(ranking.sample())),
-        "expected_profit": _interval(expected_profit(ranking.sample())),
+        "calibration_error": _interval(calibration_error(ranking)),
+        "expected_profit": _interval(expected_profit(ranking)),
     }
 
 
@@ -385,14 +379,16 @@ def strongest_single_feature(label: np.ndarray, values: np.ndarray) -> np.ndarra
         column = values[:, j]
         for fill in (-np.inf, np.inf) if np.isnan(column).any() else (0.0,):
             ranking = Ranking(label, np.where(np.isnan(column), fill, column))
-            auc = roc_auc(ranking.sample())
+            auc = roc_auc(ranking)
             if not np.isnan(auc):
                 best[j] = max(best[j], auc, 1 - auc)
     return best
 
 
-def _mean(values: np.ndarray, sample: Sample) -> float:
-    return float(np.average(values, weights=sample.weight)) if sample.weight.sum() else float("nan")
+def _mean(values: np.ndarray, ranking: Ranking) -> float:
+    return (
+        float(np.average(values, weights=ranking.weight)) if ranking.weight.sum() else float("nan")
+    )
 
 
 def _interval(value: float, replicates: Sequence[float] = ()) -> Interval:

@@ -156,7 +156,7 @@ def test_figures_equal_scikit_learn_with_ties_and_weights(
     probability = np.array([r[1] / 10 for r in rows])
     weight = np.array([float(r[2]) for r in rows])
     drawn = weight > 0
-    sample = Ranking(label, probability).sample(weight)
+    sample = Ranking(label, probability).resampled(weight)
     both = len(set(label[drawn])) == 2
     assert math.isnan(figures.roc_auc(sample)) != both
     if not both:
@@ -183,13 +183,13 @@ def test_lift_and_recall_by_hand() -> None:
     probability = np.arange(10, 0, -1) / 10
     label = np.zeros(10)
     label[[0, 5]] = 1
-    sample = Ranking(label, probability).sample()
+    sample = Ranking(label, probability)
     assert figures.recall_at(sample, 10) == 0.5
     assert figures.lift_at(sample, 10) == 5.0
     assert figures.recall_at(sample, 50) == 0.5
     assert figures.recall_at(sample, 60) == 1.0
     # all tied: the expectation, whatever the order of the rows
-    tied = Ranking(label, np.full(10, 0.2)).sample()
+    tied = Ranking(label, np.full(10, 0.2))
     assert figures.recall_at(tied, 10) == pytest.approx(0.1)
     assert figures.lift_at(tied, 10) == pytest.approx(1.0)
 
@@ -219,7 +219,7 @@ def test_calibration_error_by_hand() -> None:
     # 20 rows, bins of two: 0.3 predicted everywhere but in the top bin
     probability = np.r_[0.9, 0.8, np.linspace(0.31, 0.29, 18)]
     label = np.r_[1.0, 0.0, np.zeros(18)]
-    sample = Ranking(label, probability).sample()
+    sample = Ranking(label, probability)
     bins = figures.calibration_bins(sample)
     assert [b["rows"] for b in bins] == [2.0] * 10
     assert (bins[0]["probability"], bins[0]["churn_rate"]) == (pytest.approx(0.85), 0.5)
@@ -247,17 +247,17 @@ def test_expected_profit_equals_that_of_empulse(
         alpha=campaign.alpha,
         beta=campaign.beta,
     )
-    found = figures.expected_profit(Ranking(label, probability).sample(), campaign)
+    found = figures.expected_profit(Ranking(label, probability), campaign)
     assert found == pytest.approx(expected, abs=1e-9)
 
 
 def test_expected_profit_by_hand() -> None:
     # all who cancel above all others: contact them, and nobody else
     label, probability = np.r_[1.0, np.zeros(9)], np.linspace(0.9, 0.1, 10)
-    found = figures.expected_profit(Ranking(label, probability).sample())
+    found = figures.expected_profit(Ranking(label, probability))
     # it does not pay where fewer than 1 in 190 accept, which Beta(6, 14) all but rules out
     assert found == pytest.approx(0.1 * (0.3 * 190 - 1), abs=1e-6)
-    assert math.isnan(figures.expected_profit(Ranking(label * 0, probability).sample()))
+    assert math.isnan(figures.expected_profit(Ranking(label * 0, probability)))
 
 
 def test_intervals_resample_users_not_rows() -> None:
@@ -293,7 +293,7 @@ def test_calibration_slope_equals_scikit_learn(digits: int) -> None:
     label = (generator.random(true.size) < true).astype(float)
     said = 1 / (1 + np.exp(-0.3 - 1.4 * np.log(true / (1 - true))))  # too extreme, and too low
     said = np.clip(said.round(digits), 0.005, 0.995)
-    sample = Ranking(label, said).sample()
+    sample = Ranking(label, said)
     expected = recalibration(label, said)
     exact = {"abs": 1e-6} if digits == 2 else {"abs": 2e-3}
     assert figures.calibration_slope(sample) == pytest.approx(expected.coef_[0, 0], **exact)
@@ -303,8 +303,8 @@ def test_calibration_slope_equals_scikit_learn(digits: int) -> None:
     assert (1 / (1 + np.exp(-moved))).mean() == pytest.approx(label.mean(), rel=1e-3)
     # rows drawn twice, and not at all
     weight = generator.integers(0, 3, label.size)
-    drawn = Ranking(np.repeat(label, weight), np.repeat(said, weight)).sample()
-    weighted = Ranking(label, said).sample(weight)
+    drawn = Ranking(np.repeat(label, weight), np.repeat(said, weight))
+    weighted = Ranking(label, said).resampled(weight)
     assert figures.calibration_slope(weighted) == pytest.approx(
         figures.calibration_slope(drawn), abs=2e-3
     )
@@ -333,13 +333,13 @@ def test_intervals_of_calibration_hold_the_truth_of_a_calibrated_set() -> None:
     ids=["told apart without an error", "one probability", "one class"],
 )
 def test_a_slope_that_no_data_gives_is_undefined(label: list, probability: list) -> None:
-    sample = Ranking(np.array(label, dtype=float), np.array(probability)).sample()
+    sample = Ranking(np.array(label, dtype=float), np.array(probability))
     assert math.isnan(figures.calibration_slope(sample))
 
 
 def test_an_intercept_is_found_from_far_away() -> None:
     # predicted one in a thousand, and three in ten are
-    sample = Ranking(np.r_[np.ones(300), np.zeros(700)], np.full(1000, 0.001)).sample()
+    sample = Ranking(np.r_[np.ones(300), np.zeros(700)], np.full(1000, 0.001))
     expected = math.log(0.3 / 0.7) - math.log(0.001 / 0.999)
     assert figures.calibration_intercept(sample) == pytest.approx(expected)
 
@@ -1427,7 +1427,7 @@ def test_a_classic_is_the_same_from_rows_in_another_order(rows: pd.DataFrame, na
     fit, some = classics.classics()[name], rows.iloc[::7]
     expected = fit(rows).probability(some)
     assert ((expected >= 0) & (expected <= 1)).all()
-    auc = figures.roc_auc(Ranking(some["label"].to_numpy(), expected).sample())
+    auc = figures.roc_auc(Ranking(some["label"].to_numpy(), expected))
     assert auc > 0.6
     shuffled = fit(rows.sample(frac=1, random_state=1))
     assert shuffled.probability(some) == pytest.approx(expected, abs=1e-9)
