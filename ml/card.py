@@ -196,15 +196,13 @@ def auc_in_use(artifacts: Path) -> float | None:
     run_id = store.run_in_use(artifacts)
     if run_id not in store.runs(artifacts):
         return None
-    value: float | None = _figures_of_chosen(artifacts / run_id)["roc_auc"]["value"]
-    return value
+    return _figures_of_chosen(artifacts / run_id)["roc_auc"]["value"]
 
 
-def _figures_of_chosen(folder: Path) -> dict[str, dict[str, float | None]]:
+def _figures_of_chosen(folder: Path) -> dict[str, Interval]:
     """Figures on all users, by name, of the model that a run has chosen."""
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    found: dict[str, dict[str, float | None]] = metrics["figures"][metrics["chosen"]]["all"]
-    return found
+    return metrics["figures"][metrics["chosen"]]["all"]
 
 
 def alarms(run: Mapping, figures: Figures, suspect_auc: float) -> list[str]:

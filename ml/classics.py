@@ -27,8 +27,7 @@ class Classic:
 
     def probability(self, rows: pd.DataFrame) -> NDArray[np.float64]:
         """(rows,) probability to churn."""
-        found: NDArray[np.float64] = self.pipeline.predict_proba(input_matrix(None, rows))[:, 1]
-        return found
+        return self.pipeline.predict_proba(input_matrix(None, rows))[:, 1]
 
 
 def classics() -> dict[str, Fit]:

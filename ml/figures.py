@@ -66,6 +66,10 @@ class Ranking:
         found._draw(weight[self.order].astype(float))
         return found
 
+    def mean(self, values: np.ndarray) -> float:
+        """That of (rows,) values."""
+        return float(np.average(values, weights=self.weight)) if self.weight.sum() else np.nan
+
     @cached_property
     def logit_bins(self) -> tuple[np.ndarray, np.ndarray]:
         """(bins,) first group of each bin, and its mean log odds: up to LOGIT_BINS of like size,
@@ -103,7 +107,7 @@ def roc_auc(ranking: Ranking) -> float:
     """
     positives, negatives = ranking.hits[-1], ranking.misses[-1]
     if not positives or not negatives:
-        return float("nan")
+        return np.nan
     negative_below = negatives - ranking.misses[1:]
     wins = (ranking.positive * (negative_below + ranking.negative / 2)).sum()
     return float(wins / (positives * negatives))
@@ -117,7 +121,7 @@ def pr_auc(ranking: Ranking) -> float:
     """
     hits, drawn = ranking.hits[1:], ranking.drawn[1:]
     if not ranking.hits[-1]:
-        return float("nan")
+        return np.nan
     precision = np.divide(hits, drawn, out=np.zeros_like(hits), where=drawn > 0)
     return float((ranking.positive / ranking.hits[-1] * precision).sum())
 
@@ -129,7 +133,7 @@ def recall_at(ranking: Ranking, percent: float) -> float:
     """
     hits, drawn = ranking.hits, ranking.drawn
     if not hits[-1]:
-        return float("nan")
+        return np.nan
     return float(np.interp(drawn[-1] * percent / 100, drawn, hits) / hits[-1])
 
 
@@ -140,7 +144,7 @@ def lift_at(ranking: Ranking, percent: float) -> float:
 
 def log_loss(ranking: Ranking) -> float:
     """Mean of -log of the probability given to what happened."""
-    return _mean(ranking.log_losses, ranking)
+    return ranking.mean(ranking.log_losses)
 
 
 def brier(ranking: Ranking) -> float:
@@ -148,7 +152,7 @@ def brier(ranking: Ranking) -> float:
 
     Brier, Monthly Weather Review 78 (1950).
     """
-    return _mean(ranking.squared_errors, ranking)
+    return ranking.mean(ranking.squared_errors)
 
 
 def calibration_bins(ranking: Ranking) -> list[dict[str, float]]:
@@ -174,7 +178,7 @@ def calibration_error(ranking: Ranking) -> float:
     bins = calibration_bins(ranking)
     total = sum(b["rows"] for b in bins)
     if not total:
-        return float("nan")
+        return np.nan
     gaps = sum(b["rows"] * abs(b["probability"] - b["churn_rate"]) for b in bins)
     return float(gaps / total)
 
@@ -238,7 +242,7 @@ def expected_profit(ranking: Ranking, campaign: Campaign | None = None) -> float
     """
     terms = campaign or Campaign()
     if not ranking.hits[-1] or not ranking.misses[-1]:
-        return float("nan")
+        return np.nan
     false_positive, recall = _upper_hull(
         ranking.misses / ranking.misses[-1], ranking.hits / ranking.hits[-1]
     )
@@ -280,37 +284,37 @@ def curve(ranking: Ranking, points: int = CURVE_POINTS) -> list[dict[str, float]
     that lie above it, recall (true positive rate), false positive rate and precision, all 0 to 1.
     Rows of one probability are taken together. Empty where a class is missing.
     """
-    hits, misses = ranking.hits, ranking.misses
+    hits, misses, drawn = ranking.hits, ranking.misses, ranking.drawn
     if not hits[-1] or not misses[-1]:
         return []
-    wanted = np.linspace(0, 1, points + 1) ** 2 * ranking.label.size
-    stops = np.unique(np.searchsorted(hits + misses, wanted))
+    wanted = np.linspace(0, 1, points + 1) ** 2 * drawn[-1]
     return [
         {
-            "share": (hits[i] + misses[i]) / ranking.label.size,
+            "share": drawn[i] / drawn[-1],
             "recall": hits[i] / hits[-1],
             "false_positive_rate": misses[i] / misses[-1],
-            "precision": hits[i] / max(hits[i] + misses[i], 1.0),
+            "precision": hits[i] / max(drawn[i], 1.0),
         }
-        for i in stops
+        for i in np.unique(np.searchsorted(drawn, wanted))
     ]
 
 
 def figures(ranking: Ranking) -> dict[str, float]:
     """Every figure that has an interval, by name, in the order in which they are reported."""
     found = {
-        "base_rate": _mean(ranking.label, ranking),
+        "base_rate": ranking.mean(ranking.label),
         "roc_auc": roc_auc(ranking),
         "pr_auc": pr_auc(ranking),
     }
     for percent in TOP_PERCENTS:
         found[f"lift_at_{percent}_percent"] = lift_at(ranking, percent)
         found[f"recall_at_{percent}_percent"] = recall_at(ranking, percent)
-    found["log_loss"] = log_loss(ranking)
-    found["brier"] = brier(ranking)
-    found["calibration_slope"] = calibration_slope(ranking)
-    found["calibration_intercept"] = calibration_intercept(ranking)
-    return found
+    return found | {
+        "log_loss": log_loss(ranking),
+        "brier": brier(ranking),
+        "calibration_slope": calibration_slope(ranking),
+        "calibration_intercept": calibration_intercept(ranking),
+    }
 
 
 @dataclass(frozen=True)
@@ -383,12 +387,6 @@ def strongest_single_feature(label: np.ndarray, values: np.ndarray) -> np.ndarra
             if not np.isnan(auc):
                 best[j] = max(best[j], auc, 1 - auc)
     return best
-
-
-def _mean(values: np.ndarray, ranking: Ranking) -> float:
-    return (
-        float(np.average(values, weights=ranking.weight)) if ranking.weight.sum() else float("nan")
-    )
 
 
 def _interval(value: float, replicates: Sequence[float] = ()) -> Interval:

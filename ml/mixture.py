@@ -126,8 +126,7 @@ def _shares(counted: Array, starts: NDArray[np.intp]) -> Array:
     """(k, outcomes) shares of each outcome in its multinomial, which begin at `starts`."""
     totals = np.add.reduceat(counted, starts, axis=1)
     sizes = np.diff(np.r_[starts, counted.shape[1]])
-    shares: Array = counted / np.repeat(totals, sizes, axis=1)
-    return shares
+    return counted / np.repeat(totals, sizes, axis=1)
 
 
 def _posterior(log_prior: Array, log_likelihood: Array) -> tuple[Array, Array]:

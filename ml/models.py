@@ -61,8 +61,7 @@ class Parts:
     def probability(self) -> Array:
         """(rows,) probability to churn."""
         log_odds = self.values.sum(axis=1) + self.bias
-        found: Array = 1 / (1 + np.exp(-np.clip(log_odds, -500, 500)))
-        return found
+        return 1 / (1 + np.exp(-np.clip(log_odds, -500, 500)))
 
 
 class Predictor(Protocol):

@@ -137,8 +137,7 @@ def _values(rows: pd.DataFrame, name: str) -> NDArray[np.float64]:
 def _users(values: NDArray[np.float64], edges: Sequence[float]) -> NDArray[np.int64]:
     """How many values are missing, and how many are in each bin."""
     bins = np.where(np.isnan(values), 0, 1 + np.searchsorted(edges, values))
-    found: NDArray[np.int64] = np.bincount(bins, minlength=len(edges) + 2)
-    return found
+    return np.bincount(bins, minlength=len(edges) + 2)
 
 
 def _labels(name: str, one: Mapping[str, Any]) -> list[str]:

@@ -125,16 +125,14 @@ class Explained:
         typical, direction = self.typical[owner], self.direction[owner]
         if owner in UNORDERED or not direction or np.isnan(typical):
             return np.ones(len(value), dtype=bool)
-        found: NDArray[np.bool_] = np.isnan(value) | ((value - typical) * direction > 0)
-        return found
+        return np.isnan(value) | ((value - typical) * direction > 0)
 
     def _words(self, owner: str, values: Array) -> NDArray[np.object_]:
         """(rows,) sentences; a value that reads the same is put into words once."""
         typical = None if np.isnan(self.typical[owner]) else self.typical[owner]
         known, which = np.unique(_rounded(values), return_inverse=True)
         texts = [self._sentence(owner, None if np.isnan(v) else float(v), typical) for v in known]
-        found: NDArray[np.object_] = np.array(texts or [""], dtype=object)[which]
-        return found
+        return np.array(texts or [""], dtype=object)[which]
 
     def _sentence(self, owner: str, value: float | None, typical: float | None) -> str:
         if owner == LISTENER:
@@ -214,5 +212,4 @@ def _rounded(values: Array) -> Array:
     """To as many digits as a reader sees."""
     known = np.where(np.isnan(values) | (values == 0), 1.0, np.abs(values))
     scale = 10.0 ** (SIGNIFICANT_DIGITS - 1 - np.floor(np.log10(known)))
-    found: Array = np.round(values * scale) / scale
-    return found
+    return np.round(values * scale) / scale

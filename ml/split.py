@@ -16,7 +16,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from ml.errors import TooLittleData
-from ml.features import HORIZON_DAYS, KEYS, LABEL, assert_finite, encode
+from ml.features import HORIZON_DAYS, LABEL, assert_finite, encode
 
 # A backtest judges models on stretches of days that follow each other; before each of them, models
 # are fitted on all days that lie a horizon earlier.
@@ -80,46 +80,38 @@ def origins(first: date, last: date, horizon_days: int) -> list[Origin]:
 
 def ranges(first: date, steps: Sequence[Origin]) -> list[tuple[date, date]]:
     """First and last snapshot date of the days before the backtest, of the gap, and of each stretch
-    that is judged: of each, `thinned` keeps some."""
+    that is judged: of each, `sampled` keeps some."""
     day, fit_last, test_first = timedelta(days=1), steps[0].fit_last, steps[0].test_first
     before = [(first, fit_last), (fit_last + day, test_first - day)]
     return before + [(origin.test_first, origin.test_last) for origin in steps]
 
 
-def thinned(
-    rows_per_day: Mapping[date, int],
-    parts: Sequence[tuple[date, date]],
-    max_rows: int,
-    max_step: int,
-) -> list[date]:
-    """Every k-th snapshot date with rows of each part (first, last), counted back from its last.
+def sampled(
+    per_day: Mapping[date, int], parts: Sequence[tuple[date, date]], max_rows: int
+) -> tuple[list[date], float]:
+    """Snapshot dates to read, in order, and the share of users: about `max_rows` rows in all.
 
-    k is the smallest step with at most `max_rows` rows in all, but never above `max_step`: beyond
-    one horizon labels no longer overlap and skipping days only loses data. Each part is counted by
-    itself, so that one that is shorter than the step keeps a date.
+    Dates are every k-th with rows of each part (first, last), counted back from its last. k is the
+    smallest step with at most `max_rows` rows in all, but never above one horizon: beyond it labels
+    no longer overlap and skipping days only loses data. Each part is counted by itself, so that one
+    that is shorter than the step keeps a date.
     """
     days = [
-        sorted((day for day, rows in rows_per_day.items() if rows and first <= day <= last))[::-1]
+        sorted((day for day, rows in per_day.items() if rows and first <= day <= last))[::-1]
         for first, last in parts
     ]
     kept: list[date] = []
-    for step in range(1, max_step + 1):
+    rows = 0
+    for step in range(1, HORIZON_DAYS + 1):
         kept = [day for of_part in days for day in of_part[::step]]
-        if sum(rows_per_day[day] for day in kept) <= max_rows:
+        rows = sum(per_day[day] for day in kept)
+        if rows <= max_rows:
             break
-    return sorted(kept)
-
-
-def is_new_user() -> Column:
-    """True for the fifth of the users that no model of a backtest is fitted on.
-
-    A stable hash of user_id: the same user is held out in every run and on every machine.
-    """
-    return F.pmod(F.xxhash64("user_id"), F.lit(NEW_USER_BUCKETS)) == 0
+    return sorted(kept), min(1.0, max_rows / max(rows, 1))
 
 
 def in_user_sample(share: float) -> Column:
-    """True for about `share` of the users, independent of `is_new_user`."""
+    """True for about `share` of the users, whether a backtest fits models on them or not."""
     buckets = 10_000
     bucket = F.pmod(F.xxhash64("user_id", F.lit("sample")), F.lit(buckets))
     return bucket < math.ceil(share * buckets)
@@ -139,28 +131,21 @@ def rows_per_day(features: DataFrame) -> Mapping[date, int]:
     return {row["snapshot_date"]: row["count"] for row in found}
 
 
-def sampled(
-    per_day: Mapping[date, int], parts: Sequence[tuple[date, date]], max_rows: int
-) -> tuple[list[date], float]:
-    """Snapshot dates of some ranges, and the share of users, that are about `max_rows` rows in all:
-    thinned by date first, then by user."""
-    days = thinned(per_day, parts, max_rows, max_step=HORIZON_DAYS)
-    return days, min(1.0, max_rows / max(sum(per_day[day] for day in days), 1))
-
-
 def collected(features: DataFrame, days: Sequence[date], user_share: float) -> pd.DataFrame:
     """The labelled rows of some snapshots and a share of the users, encoded, by snapshot and user:
-    `is_new` tells users whom a backtest fits no model on.
+    `is_new` tells the fifth of the users whom a backtest fits no model on.
 
     Raises ProjectError for NaN or infinity.
     """
     kept = features.where(F.col(LABEL).isNotNull() & F.col("snapshot_date").isin(*days))
     if user_share < 1:
         kept = kept.where(in_user_sample(user_share))
-    encoded = encode(kept).withColumn("is_new", is_new_user())
+    # a stable hash: the same users are held out in every run and on every machine
+    is_new = F.pmod(F.xxhash64("user_id"), F.lit(NEW_USER_BUCKETS)) == 0
+    encoded = encode(kept).withColumn("is_new", is_new)
     assert_finite(encoded)
     rows: pd.DataFrame = encoded.toPandas()
-    return rows.sort_values(list(KEYS)[::-1], ignore_index=True)
+    return rows.sort_values(["snapshot_date", "user_id"], ignore_index=True)
 
 
 def check_classes(rows: pd.DataFrame, which: str, min_churners: int) -> None:

@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -51,8 +50,17 @@ def log_run(artifacts: Path, run_id: str) -> str:
     with mlflow.start_run(run_name=run_id), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that there is no example of the input
         mlflow.set_tags({"model_run_id": run_id, "label": run["label"]})
-        mlflow.log_params(_parameters(run))
-        mlflow.log_metrics(_figures(metrics))
+        fit = {"first_snapshot_date": run["fit"]["first"], "last_snapshot_date": run["fit"]["last"]}
+        kept = {name: run[name] for name in ("chosen", "horizon_days", "user_share")}
+        mlflow.log_params({**kept, **fit, "rows": run["fit"]["rows"], **run["settings"]})
+        mlflow.log_metrics(
+            {
+                figure if model == metrics["chosen"] else f"{figure}.{model}": value["value"]
+                for model, cohorts in metrics["figures"].items()
+                for figure, value in cohorts["all"].items()
+                if value["value"] is not None
+            }
+        )
         mlflow.log_artifacts(str(folder))
         version = mlflow.pyfunc.log_model(
             name="model",
@@ -82,29 +90,6 @@ def _mlflow(artifacts: Path) -> ModuleType:
         mlflow.create_experiment(NAME, location)
     mlflow.set_experiment(NAME)
     return mlflow
-
-
-def _parameters(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters by MLflow's names, of the contents of run.json."""
-    return {
-        "chosen": run["chosen"],
-        "horizon_days": run["horizon_days"],
-        "first_snapshot_date": run["fit"]["first"],
-        "last_snapshot_date": run["fit"]["last"],
-        "rows": run["fit"]["rows"],
-        "user_share": run["user_share"],
-        **run["settings"],
-    }
-
-
-def _figures(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Figures that are defined, by MLflow's names, of the contents of metrics.json."""
-    return {
-        figure if model == metrics["chosen"] else f"{figure}.{model}": value["value"]
-        for model, cohorts in metrics["figures"].items()
-        for figure, value in cohorts["all"].items()
-        if value["value"] is not None
-    }
 
 
 def _signature(model: Model) -> Any:

@@ -38,7 +38,7 @@ from ml.errors import LeakAlarm, TooLittleData
 from ml.figures import Ranking
 from ml.leak import COUNTS
 from ml.score import checked
-from ml.split import MAX_TEST_DAYS, min_days, origins, ranges, sampled, thinned, warm_start
+from ml.split import MAX_TEST_DAYS, min_days, origins, ranges, sampled, warm_start
 from ml.train import LEAK_AUC, Loss, backtest, check_leaks, paired_losses, simplest
 from tests.warehouse import (
     AWKWARD_NAME,
@@ -105,14 +105,14 @@ def test_thinning_keeps_the_last_day_and_the_bound() -> None:
     last = FIRST + timedelta(days=19)
     rows = {FIRST + timedelta(days=i): 10 for i in range(20)}
     all_days = [(FIRST, last)]
-    assert len(thinned(rows, all_days, max_rows=200, max_step=10)) == 20
-    assert thinned(rows, all_days, max_rows=199, max_step=10) == [
+    assert len(sampled(rows, all_days, max_rows=200)[0]) == 20
+    assert sampled(rows, all_days, max_rows=199)[0] == [
         FIRST + timedelta(days=i) for i in range(1, 20, 2)
     ]
-    # never sparser than the longest step
-    assert len(thinned(rows, all_days, max_rows=1, max_step=10)) == 2
+    # never sparser than one horizon
+    assert len(sampled(rows, all_days, max_rows=1)[0]) == 2
     # a day without rows is not a snapshot
-    assert thinned({FIRST: 5}, all_days, max_rows=5, max_step=1) == [FIRST]
+    assert sampled({FIRST: 5}, all_days, max_rows=5)[0] == [FIRST]
 
 
 @given(
