@@ -48,8 +48,7 @@ def evaluate(
         figures = card.all_figures(rows, ["base_rate", run["chosen"]], run["chosen"], replicates)
     console.print(
         f"Run {run['model_run_id']}, {model_name(run['chosen'])}, fitted on snapshots up to "
-        f"{run['fit']['last']}, on those of {days[0]} to {days[-1]} "
-        f"({len(rows):,} rows)."
+        f"{run['fit']['last']}, on those of {days[0]} to {days[-1]} ({len(rows):,} rows)."
     )
     card.print_figures(console, run["chosen"], figures)
     return figures

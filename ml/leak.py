@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 from rich import box
 from rich.table import Column, Table
 
@@ -34,22 +33,22 @@ def whole_histories(spark: SparkSession, target: Target, max_users: int) -> pd.D
     """One row per user: sums of COUNTS, days of the history, and `label`, 1.0 for who cancelled."""
     days = store.published(spark, target, "fct_user_days")
     users = days.select("user_id").distinct().count()
-    of_users = (
-        days.where(in_user_sample(min(1.0, max_users / max(users, 1))))
-        .groupBy("user_id")
-        .agg(
-            *(F.sum(name).cast("double").alias(name) for name in COUNTS),
-            F.count("*").cast("double").alias("active_days"),
-            F.datediff(F.max("activity_date"), F.min("activity_date"))
-            .cast("double")
-            .alias("days_from_first_to_last_event"),
-            F.datediff(F.max("activity_date"), F.min("registered_at"))
-            .cast("double")
-            .alias("days_from_registration_to_last_event"),
-            (F.sum("cancellations") > 0).cast("double").alias("label"),
-        )
-    )
-    rows: pd.DataFrame = of_users.toPandas()
+    rows: pd.DataFrame = spark.sql(
+        f"""
+        select
+            user_id,
+            {", ".join(f"double(sum({name})) as {name}" for name in COUNTS)},
+            double(count(*)) as active_days,
+            double(datediff(max(activity_date), min(activity_date)))
+                as days_from_first_to_last_event,
+            double(datediff(max(activity_date), min(registered_at)))
+                as days_from_registration_to_last_event,
+            if(sum(cancellations) > 0, 1d, 0d) as label
+        from {{days}}
+        group by user_id
+        """,
+        days=days.where(in_user_sample(min(1.0, max_users / max(users, 1)))),
+    ).toPandas()
     return rows.sort_values("user_id", ignore_index=True)
 
 

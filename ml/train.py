@@ -13,22 +13,13 @@ import numpy as np
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 
-from ml import card, figures, monitoring, store
+from ml import card, figures, monitoring, split, store
 from ml.classics import classics
 from ml.errors import Alarm, LeakAlarm
 from ml.features import CATEGORIES, HORIZON_DAYS, KEYS, LABEL, TYPES, columns
 from ml.models import BASELINES, CANDIDATES, SEED, Fit, model_name
 from ml.reasons import Explained
-from ml.split import (
-    Origin,
-    check_classes,
-    collected,
-    origins,
-    ranges,
-    rows_per_day,
-    sampled,
-    warm_start,
-)
+from ml.split import Origin
 from warehouse.console import Console, steps
 from warehouse.errors import ProjectError
 from warehouse.session import Target
@@ -65,14 +56,14 @@ def read(features: DataFrame, max_rows: int) -> tuple[pd.DataFrame, list[Origin]
 
     Raises TooLittleData, and ProjectError for NaN or infinity.
     """
-    per_day = rows_per_day(features)
+    per_day = split.rows_per_day(features)
     last = max(per_day)
-    first = warm_start(min(per_day), last)
-    steps_back = origins(first, last, HORIZON_DAYS)
-    days, user_share = sampled(per_day, ranges(first, steps_back), max_rows)
-    rows = collected(features, days, user_share)
-    check_classes(steps_back[0].fitted_on(rows), "first", MIN_CHURNERS)
-    check_classes(rows[rows["snapshot_date"] >= steps_back[0].test_first], "last", 1)
+    first = split.warm_start(min(per_day), last)
+    steps_back = split.origins(first, last, HORIZON_DAYS)
+    days, user_share = split.sampled(per_day, split.ranges(first, steps_back), max_rows)
+    rows = split.collected(features, days, user_share)
+    split.check_classes(steps_back[0].fitted_on(rows), "first", MIN_CHURNERS)
+    split.check_classes(rows[rows["snapshot_date"] >= steps_back[0].test_first], "last", 1)
     about = {
         "label": LABEL,
         "horizon_days": HORIZON_DAYS,
@@ -235,19 +226,16 @@ def _worse(
 ) -> list[str]:
     """A sentence where the run in use is better by more than a standard error, on days that neither
     it nor the fits of the backtest had seen. Where there are no such days, newer is better."""
-    in_use = store.run_in_use(artifacts)
-    if in_use is None or in_use not in store.runs(artifacts):
-        return []
-    folder = store.run_folder(artifacts, in_use)
     try:
+        folder = store.run_folder(artifacts)
         fitted_to = date.fromisoformat(store.read_run(folder)["fit"]["last"])
         other = store.read_model(folder).model
     except ProjectError:
-        return []  # of an earlier version
+        return []  # there is none, or it is of an earlier version
     unseen = predictions["snapshot_date"] >= fitted_to + timedelta(days=HORIZON_DAYS)
     if not unseen.any():
         return []
-    common = predictions[unseen].copy()
+    in_use, common = folder.name, predictions[unseen].copy()
     judged = common[list(KEYS)].merge(rows, on=list(KEYS), how="left", validate="1:1")
     common[in_use] = other.probability(judged)
     names = [run["chosen"], in_use]
