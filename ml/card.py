@@ -179,7 +179,7 @@ def print_runs(console: Console, artifacts: Path) -> None:
     headings = ("run", "model", "fitted up to", "ROC AUC", "log loss", "")
     table = Table(*(Column(name, no_wrap=True) for name in headings), box=box.SIMPLE_HEAD)
     for name in found:
-        run = json.loads((artifacts / name / "run.json").read_text(encoding="utf-8"))
+        run = store.read_json(artifacts / name / "run.json")
         figures = _figures_of_chosen(artifacts / name)
         table.add_row(
             name,
@@ -201,7 +201,7 @@ def auc_in_use(artifacts: Path) -> float | None:
 
 def _figures_of_chosen(folder: Path) -> dict[str, Interval]:
     """Figures on all users, by name, of the model that a run has chosen."""
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    metrics = store.read_json(folder / "metrics.json")
     return metrics["figures"][metrics["chosen"]]["all"]
 
 

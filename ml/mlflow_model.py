@@ -4,7 +4,6 @@
 snapshot date, and returns a probability for each. It needs this project's environment and folder.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
+from ml import store
 from ml.reasons import Explained
 
 
@@ -20,7 +20,7 @@ class Churn(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Read its file."""
-        fields = json.loads(Path(context.artifacts["model"]).read_text(encoding="utf-8"))
+        fields = store.read_json(Path(context.artifacts["model"]))
         self.model = Explained.from_json(fields).model
 
     def predict(

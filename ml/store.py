@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
@@ -188,8 +189,7 @@ def save_run(artifacts: Path, run_id: str, explained: Explained, texts: Mapping[
     artifacts.mkdir(parents=True, exist_ok=True)
     folder, draft = artifacts / run_id, artifacts / f".{run_id}.draft"
     draft.mkdir()
-    model = explained.to_json()
-    for name, text in {"model.json": model, **texts}.items():
+    for name, text in {"model.json": explained.to_json(), **texts}.items():
         (draft / name).write_text(text, encoding="utf-8")
     os.replace(draft, folder)
     return folder
@@ -219,30 +219,29 @@ def run_folder(artifacts: Path, run_id: str | None = None) -> Path:
     Raises ProjectError when there is none.
     """
     found = runs(artifacts)
-    if run_id is None and (run_id := run_in_use(artifacts)) is None:
-        raise ProjectError(
-            f"No model is in use in {artifacts}: "
-            + (
-                f"there are {', '.join(found)}, and `python -m ml promote <run>` puts one in use."
-                if found
-                else "run `python -m ml train` first."
-            )
-        )
-    if run_id not in found:
-        raise ProjectError(
-            f"No model run {run_id} in {artifacts}: "
-            + (f"there are {', '.join(found)}." if found else "run `python -m ml train` first.")
-        )
-    return artifacts / run_id
+    if run_id is None:
+        run_id = run_in_use(artifacts)
+        what, then = "model is in use", ", and `python -m ml promote <run>` puts one in use."
+    if run_id is not None:
+        what, then = f"model run {run_id}", "."
+    if run_id in found:
+        return artifacts / run_id
+    mend = f"there are {', '.join(found)}{then}" if found else "run `python -m ml train` first."
+    raise ProjectError(f"No {what} in {artifacts}: {mend}")
 
 
-def read_run(folder: Path) -> dict:
+def read_json(file: Path) -> dict[str, Any]:
+    """The contents of a file of a run."""
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def read_run(folder: Path) -> dict[str, Any]:
     """The contents of `run.json`; `features` has the Spark type of each feature, in their order.
 
     Features that were added since the training do not matter. Raises ProjectError where one was
     removed, or was read in another way.
     """
-    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    run = read_json(folder / "run.json")
     if "features" not in run or not (folder / "model.json").is_file():
         what = EARLIER
     elif gone := [name for name in run["features"] if name not in BY_NAME]:
@@ -256,7 +255,7 @@ def read_run(folder: Path) -> dict:
 
 def read_model(folder: Path) -> Explained:
     """The model of a run. Raises ProjectError where it has another form than today's."""
-    fields = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    fields = read_json(folder / "model.json")
     try:
         return Explained.from_json(fields)
     except (KeyError, TypeError, ValueError) as error:

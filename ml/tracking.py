@@ -8,7 +8,6 @@ the project needs the package.
 from __future__ import annotations
 
 import importlib.util
-import json
 import logging
 import os
 import warnings
@@ -43,10 +42,7 @@ def log_run(artifacts: Path, run_id: str) -> str:
     """
     mlflow = _mlflow(artifacts)
     folder = store.run_folder(artifacts, run_id)
-    run, metrics = (
-        json.loads((folder / name).read_text(encoding="utf-8"))
-        for name in ("run.json", "metrics.json")
-    )
+    run, metrics = store.read_json(folder / "run.json"), store.read_json(folder / "metrics.json")
     with mlflow.start_run(run_name=run_id), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that there is no example of the input
         mlflow.set_tags({"model_run_id": run_id, "label": run["label"]})
