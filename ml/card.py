@@ -138,16 +138,17 @@ def model_run_rows(run: Mapping, figures: Figures) -> list[tuple]:
     ]
 
 
-def said(run: Mapping) -> str:
-    """What a run did, in two sentences."""
+def print_run(console: Console, run: Mapping, figures: Figures) -> None:
+    """What a run did, in two sentences, and its figures."""
     backtest, fit = run["backtest"], run["fit"]
-    return (
+    console.print(
         f"\nThe backtest judged {len(run['models'])} models on {run['backtest_rows']:,} snapshots "
         f"of {backtest[0]['test_first']} to {backtest[-1]['test_last']}, each fitted on snapshots "
         f"at least {run['horizon_days']} days earlier. Chosen is the simplest candidate within one "
         f"standard error of the lowest log loss: {model_name(run['chosen'])}. It was then fitted "
         f"on all {fit['rows']:,} snapshots of {fit['first']} to {fit['last']}."
     )
+    print_figures(console, run["chosen"], figures)
 
 
 def print_figures(console: Console, chosen: str, figures: Figures) -> None:

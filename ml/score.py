@@ -88,13 +88,8 @@ def score(
     store.assert_writable(spark, target)
     today = store.current_snapshot_date(spark, target)
     features = store.published_features(spark, target, run["features"])
-    days = [today] if period == (None, None) else _days(features, period, today)
+    days = _days(features, period, today)
     scored_rows = features.where(F.col("snapshot_date").isin(*days))
-    if scored_rows.isEmpty():
-        raise ProjectError(
-            f"churn_features has no row for today's snapshot {today}: run `dbt build` on logs that "
-            "reach it."
-        )
     assert_finite(encode(scored_rows))
     which = f"{days[0]}" if len(days) == 1 else f"{len(days)} snapshots to {days[-1]}"
     with step(f"score the users of {which} with {model_name(run['chosen'])}"):
@@ -149,10 +144,17 @@ def _write_counts(
 
 
 def _days(features: DataFrame, period: tuple[date | None, date | None], today: date) -> list[date]:
-    """All snapshot dates of a period, in order.
+    """All snapshot dates of a period, in order; without one, today's.
 
     Raises ProjectError where there is none.
     """
+    if period == (None, None):
+        if features.where(F.col("snapshot_date") == F.lit(today)).isEmpty():
+            raise ProjectError(
+                f"churn_features has no row for today's snapshot {today}: run `dbt build` on logs "
+                "that reach it."
+            )
+        return [today]
     first, last = period[0] or date.min, period[1] or today
     found = features.select("snapshot_date").distinct().collect()
     days = sorted(row["snapshot_date"] for row in found)

@@ -155,8 +155,8 @@ def train(
 
     Memory and time are bounded by `max_rows` and `replicates`, and do not grow with the log.
     `compare` judges the classifiers of public notebooks, too. Writes `<artifacts>/<run id>/`, the
-    figures in `model_runs`, and last, where the run is no worse than the one in use and no alarm
-    speaks, the pointer to the run in use: killed before, the earlier one stays.
+    figures in `model_runs`, and last the pointer to the run in use, where this one is no worse than
+    the one before and no alarm speaks: killed before, the earlier one stays.
 
     Raises TooLittleData, LeakAlarm, and ProjectError for a feature with NaN or infinity, before
     anything is written.
@@ -192,13 +192,12 @@ def train(
         "bins": monitoring.reference_bins(rows, explained.model.probability),
     }
     metrics = card.metrics_json(run, predictions, found, explained.strengths())
+    run_id = run["model_run_id"]
     with step("save model and figures"):
-        run_id, texts = run["model_run_id"], card.texts(run, metrics)
-        folder = store.save_run(artifacts, run_id, explained, texts)
+        folder = store.save_run(artifacts, run_id, explained, card.texts(run, metrics))
         model_runs = spark.createDataFrame(card.model_run_rows(run, found), card.MODEL_RUNS)
         store.replace(spark, target, "model_runs", model_runs, run_id)
-    console.print(card.said(run))
-    card.print_figures(console, chosen, found)
+    card.print_run(console, run, found)
     console.print(f"Model card: {folder / 'MODEL_CARD.md'}", soft_wrap=True)
     against = card.alarms(run, found, SUSPECT_AUC) or _worse(artifacts, run, rows, predictions)
     _put_in_use(artifacts, run_id, against, console)
