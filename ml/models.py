@@ -15,13 +15,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ml.features import BY_NAME, DRAWS, columns
-from ml.mixture import Mixture
+from ml.mixture import Array, Mixture
 from ml.mixture import fit as fit_mixture
-
-Array = NDArray[np.float64]
 
 SEED = 20
 PENALTY = 0.003  # half of it times the squared coefficients of standardised inputs, per row
@@ -62,14 +59,6 @@ class Parts:
         """(rows,) probability to churn."""
         log_odds = self.values.sum(axis=1) + self.bias
         return 1 / (1 + np.exp(-np.clip(log_odds, -500, 500)))
-
-
-class Predictor(Protocol):
-    """What a backtest judges."""
-
-    def probability(self, rows: pd.DataFrame) -> Array:
-        """(rows,) probability to churn."""
-        ...
 
 
 class Model(ABC):
@@ -257,7 +246,6 @@ def load(fields: Mapping[str, Any]) -> Model:
 
 # --- the candidates ------------------------------------------------------------------------------
 
-Fit = Callable[[pd.DataFrame], Predictor]
 Candidate = Callable[[pd.DataFrame], Model]
 TYPES = (3, 4, 5)
 
@@ -284,3 +272,70 @@ TITLES = {f"mixture_of_{types}_types": f"{types} types of users" for types in TY
 def model_name(name: str) -> str:
     """A model of a table of figures as people call it."""
     return TITLES.get(name, name.replace("_", " "))
+
+
+# --- the classifiers of public notebooks ---------------------------------------------------------
+
+
+class Predictor(Protocol):
+    """What a backtest judges."""
+
+    def probability(self, rows: pd.DataFrame) -> Array:
+        """(rows,) probability to churn."""
+        ...
+
+
+Fit = Callable[[pd.DataFrame], Predictor]
+MIN_LEAF_ROWS = 50
+
+
+@dataclass(frozen=True)
+class Classic:
+    """A fitted pipeline of scikit-learn on all features."""
+
+    pipeline: Any
+
+    def probability(self, rows: pd.DataFrame) -> Array:
+        """(rows,) probability to churn."""
+        return self.pipeline.predict_proba(input_matrix(None, rows))[:, 1]
+
+
+def classics() -> dict[str, Fit]:
+    """A fit by name, for `train --compare`: judged like the candidates, on all features and the
+    same days and users, and never chosen.
+
+    They are scikit-learn's, which has the algorithms of Spark's MLlib that notebooks use. A missing
+    value counts as the median; rows in another order are no other model.
+    """
+    from sklearn.base import clone
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import LinearSVC
+    from sklearn.tree import DecisionTreeClassifier
+
+    leaf: dict[str, int] = {"min_samples_leaf": MIN_LEAF_ROWS, "random_state": SEED}
+    estimators = {
+        "logistic_regression": LogisticRegression(C=0.01, max_iter=1000),
+        "decision_tree": DecisionTreeClassifier(max_depth=6, **leaf),
+        "random_forest": RandomForestClassifier(100, max_depth=10, **leaf),
+        "gradient_boosted_trees": GradientBoostingClassifier(
+            n_estimators=50, max_depth=3, subsample=0.5, max_features="sqrt", **leaf
+        ),
+        # Platt's scaling gives the margin of a support vector machine a probability
+        "linear_svm": CalibratedClassifierCV(LinearSVC(C=0.001, random_state=SEED), cv=3),
+    }
+
+    def fit_by(estimator: Any) -> Fit:
+        def fit(rows: pd.DataFrame) -> Classic:
+            rows = rows.sort_values(["user_id", "snapshot_date"])
+            imputer = SimpleImputer(strategy="median", keep_empty_features=True)
+            pipeline = make_pipeline(imputer, StandardScaler(), clone(estimator))
+            return Classic(pipeline.fit(input_matrix(None, rows), rows["label"].to_numpy()))
+
+        return fit
+
+    return {name: fit_by(estimator) for name, estimator in estimators.items()}

@@ -13,9 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ml.features import BY_NAME, CATEGORIES, CATEGORY_COLUMN, HORIZON_DAYS, THEMES, number
+from ml.mixture import Array
 from ml.models import LISTENER, SESSION_RATE, Model, Parts, load
-
-Array = NDArray[np.float64]
 
 REASONS = 3
 NO_REASON = "Nothing else raises the risk above the average user's"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from pyspark import cloudpickle
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -32,11 +31,8 @@ def scores_of(features: DataFrame, explained: Explained, run_id: str) -> DataFra
     cloudpickle.register_pickle_by_value(ml)
     rows = encode(features).select(*KEYS, *explained.model.reads)
 
-    def scored(batches: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        for batch in batches:
-            yield explained.scored(batch)
-
-    return rows.mapInPandas(scored, schema=SCORED).withColumn("model_run_id", F.lit(run_id))
+    scores = rows.mapInPandas(lambda batches: map(explained.scored, batches), SCORED)
+    return scores.withColumn("model_run_id", F.lit(run_id))
 
 
 def checked(scores: DataFrame, otherwise: str) -> int:

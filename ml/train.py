@@ -14,10 +14,9 @@ import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 
 from ml import card, figures, monitoring, split, store
-from ml.classics import classics
 from ml.errors import Alarm, LeakAlarm
 from ml.features import CATEGORIES, HORIZON_DAYS, KEYS, LABEL, TYPES, columns
-from ml.models import BASELINES, CANDIDATES, SEED, Fit, model_name
+from ml.models import BASELINES, CANDIDATES, SEED, Fit, classics, model_name
 from ml.reasons import Explained
 from ml.split import Origin
 from warehouse.console import Console, steps

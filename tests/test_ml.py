@@ -30,7 +30,7 @@ from rich.table import Table
 from sklearn import metrics as sklearn_metrics
 from sklearn.linear_model import LogisticRegression
 
-from ml import card, classics, figures, mixture, models, monitoring, reasons, store, tracking
+from ml import card, figures, mixture, models, monitoring, reasons, store, tracking
 from ml import features as schema
 from ml.__main__ import main
 from ml.errors import LeakAlarm, TooLittleData
@@ -885,7 +885,7 @@ def test_a_run_is_judged_on_days_after_its_fit_and_a_better_one_takes_its_place(
     assert "random forest" in ml(tmp_path, *SMALL_TRAINING, "--compare")
     assert store.run_in_use(tmp_path) != earlier.name
     run = json.loads((store.run_folder(tmp_path) / "run.json").read_text())
-    assert {*run["models"]} == {*models.BASELINES, *models.CANDIDATES, *classics.classics()}
+    assert {*run["models"]} == {*models.BASELINES, *models.CANDIDATES, *models.classics()}
     assert {*run["losses"]} == {*models.CANDIDATES}
     shown = ml(tmp_path, "runs")
     assert shown.count("in use") == 1 and earlier.name in shown
@@ -1372,9 +1372,9 @@ def test_train_says_what_mlflow_needs(
     assert "--mlflow needs MLflow: `make setup` installs it." in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", [*classics.classics()])
+@pytest.mark.parametrize("name", [*models.classics()])
 def test_a_classic_is_the_same_from_rows_in_another_order(rows: pd.DataFrame, name: str) -> None:
-    fit, some = classics.classics()[name], rows.iloc[::7]
+    fit, some = models.classics()[name], rows.iloc[::7]
     expected = fit(rows).probability(some)
     assert ((expected >= 0) & (expected <= 1)).all()
     auc = figures.roc_auc(Ranking(some["label"].to_numpy(), expected))
