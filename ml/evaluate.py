@@ -8,8 +8,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from ml import ARTIFACTS, card, store
-from ml.errors import TooLittleData
+from ml import ARTIFACTS, TooLittleData, card, store
 from ml.models import fit_base_rate, model_name
 from ml.split import check_classes, collected, rows_per_day, sampled
 from warehouse.console import Console, steps
@@ -24,8 +23,8 @@ def evaluate(
     run_id: str | None,
     period: tuple[date | None, date | None],
     console: Console,
-) -> card.Figures:
-    """Figures of the model of a run on snapshots that its fit has not seen, printed and returned.
+) -> None:
+    """Print figures of the model of a run on snapshots that its fit has not seen.
 
     By default on all of them whose outcome is known by now. Beside it is the base rate of these
     days themselves, which no model can know.
@@ -51,7 +50,6 @@ def evaluate(
         f"{run['fit']['last']}, on those of {days[0]} to {days[-1]} ({len(rows):,} rows)."
     )
     card.print_figures(console, run["chosen"], figures)
-    return figures
 
 
 def _sampled(

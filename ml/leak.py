@@ -68,8 +68,8 @@ def cross_validated(rows: pd.DataFrame, names: list[str]) -> np.ndarray:
 
 def show_leak(
     spark: SparkSession, target: Target, honest: float | None, max_users: int, console: Console
-) -> float:
-    """Print, and return, the ROC AUC of whole histories, beside the `honest` one of a backtest."""
+) -> None:
+    """Print the ROC AUC of whole histories, beside the `honest` one of a backtest."""
     with steps(console)("whole histories of users, split at random"):
         rows = whole_histories(spark, target, max_users)
         names = [name for name in rows.columns if name not in ("user_id", "label")]
@@ -91,4 +91,3 @@ def show_leak(
         f"columns tell: {', '.join(f'{name} {value:.2f}' for value, name in carriers)}.",
         soft_wrap=True,
     )
-    return auc

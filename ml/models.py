@@ -62,7 +62,10 @@ class Parts:
 
 
 class Model(ABC):
-    """A fitted model, which a file keeps by its fields; with a mixture, it tells types apart."""
+    """A fitted model. model.json keeps its fields, in their order, and `load` reads them.
+
+    One with a `mixture` tells types of users apart.
+    """
 
     mixture: Mixture | None
 

@@ -72,13 +72,15 @@ class Explained:
         """
         parts = self.model.parts(rows)
         by_owner = _by_owner(parts, self.center)
-        adds = np.column_stack([each for each, _ in by_owner.values()])
+        adds = np.column_stack([added for added, _ in by_owner.values()])
+        # what an owner adds where its value says so
         speaks = np.column_stack(
             [
-                np.where((each > 0) & self._agrees(owner, value), each, -np.inf)
-                for owner, (each, value) in by_owner.items()
+                np.where((added > 0) & self._agrees(owner, value), added, -np.inf)
+                for owner, (added, value) in by_owner.items()
             ]
         )
+        # by theme, its sum and the owner that speaks for it
         of_theme = np.zeros((len(rows), len(THEMES)))
         speaker = np.zeros((len(rows), len(THEMES)), dtype=int)
         for i, theme in enumerate(THEMES):

@@ -15,7 +15,7 @@ import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from ml.errors import TooLittleData
+from ml import TooLittleData
 from ml.features import HORIZON_DAYS, LABEL, assert_finite, encode
 
 # A backtest judges models on stretches of days that follow each other; before each of them, models

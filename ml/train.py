@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 
-from ml import card, figures, monitoring, split, store
-from ml.errors import Alarm, LeakAlarm
+from ml import Alarm, LeakAlarm, card, figures, monitoring, split, store
 from ml.features import CATEGORIES, HORIZON_DAYS, KEYS, LABEL, TYPES, columns
 from ml.models import BASELINES, CANDIDATES, SEED, Fit, classics, model_name
 from ml.reasons import Explained

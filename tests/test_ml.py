@@ -30,10 +30,20 @@ from rich.table import Table
 from sklearn import metrics as sklearn_metrics
 from sklearn.linear_model import LogisticRegression
 
-from ml import card, figures, mixture, models, monitoring, reasons, store, tracking
+from ml import (
+    LeakAlarm,
+    TooLittleData,
+    card,
+    figures,
+    mixture,
+    models,
+    monitoring,
+    reasons,
+    store,
+    tracking,
+)
 from ml import features as schema
 from ml.__main__ import main
-from ml.errors import LeakAlarm, TooLittleData
 from ml.figures import Ranking
 from ml.leak import COUNTS
 from ml.score import checked

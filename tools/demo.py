@@ -309,8 +309,7 @@ def failure(result: Any) -> str:
 
 def train(spark: SparkSession, target: Target, artifacts: Path, progress: Progress) -> list[str]:
     """Train, and return what is to be said of the model; nothing where there is none."""
-    from ml import store
-    from ml.errors import Alarm, TooLittleData
+    from ml import Alarm, TooLittleData, store
     from ml.models import model_name
     from ml.train import train as train_model
 
