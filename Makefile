@@ -60,7 +60,7 @@ test: $(READY_DEV) ## Run the test suite (ARGS='-k publish')
 	@pytest $(ARGS)
 
 test-fast: $(READY_DEV) ## The tests that need no Spark, in a minute
-	@pytest -m 'not spark' $(ARGS)
+	@pytest -m 'not spark and not cluster and not thorough' $(ARGS)
 
 test-thorough: $(READY_DEV) ## Builds day by day, in random parts, killed, through a server, on another engine
 	@pytest -m thorough $(ARGS)

@@ -84,6 +84,7 @@ def score(
     store.assert_writable(spark, target)
     today = store.current_snapshot_date(spark, target)
     features = store.published_features(spark, target, run["features"])
+    is_shown = period == (None, None)
     days = _days(features, period, today)
     scored_rows = features.where(F.col("snapshot_date").isin(*days))
     assert_finite(encode(scored_rows))
@@ -105,9 +106,9 @@ def score(
                 f"Not shown to readers: {target.ml}.churn_scores has not the {users:,} users of "
                 f"{which} that were scored. Score again when nothing else writes to it."
             )
-        if days == [today]:
+        if is_shown:
             store.serve(spark, target, run["model_run_id"], today, scored_at)
-    if days == [today]:
+    if is_shown:
         top = scores.orderBy(F.desc("churn_probability"), "user_id").limit(TOP).collect()
         console.print(likeliest([row.asDict() for row in top], today))
         console.print(f"Readers see them in {target.published}.churn_risk.")

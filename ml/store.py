@@ -231,8 +231,14 @@ def run_folder(artifacts: Path, run_id: str | None = None) -> Path:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """The contents of a file of a run."""
-    return json.loads(file.read_text(encoding="utf-8"))
+    """The contents of a file of a run. Raises ProjectError where it is cut or is no JSON."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ProjectError(
+            f"{file} cannot be read ({error}): run `python -m ml train` again, or name another run "
+            "by --run."
+        ) from error
 
 
 def read_run(folder: Path) -> dict[str, Any]:

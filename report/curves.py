@@ -59,7 +59,7 @@ class Curves:
         """Points of the curves of the chosen model and of the baseline, by `model`."""
         return pd.DataFrame(
             {"model": model_name(model), **point}
-            for model in (self.chosen, BASELINE)
+            for model in dict.fromkeys((self.chosen, BASELINE))
             for point in self.points_of(model)
         )
 

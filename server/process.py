@@ -34,7 +34,7 @@ MAIN_CLASS = f"{PACKAGE}.Server"
 KEYSTORE_PASSWORD = "CHURN_KEYSTORE_PASSWORD"
 # Of the shell's variables the JVM gets these and the locale; a query could ask for any other.
 VARIABLES = ("PATH", "HOME", "USER", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CHURN_JAVA", "JAVA_HOME")
-SPARK_VARIABLES = ("SPARK_CONF_DIR", "SPARK_LOCAL_DIRS")
+SPARK_VARIABLES = ("SPARK_CONF_DIR", "SPARK_LOCAL_DIRS", "SPARK_SUBMIT_OPTS")
 
 
 class ServerError(ProjectError):

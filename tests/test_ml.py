@@ -616,6 +616,9 @@ def test_a_model_of_another_form_says_what_to_do(tmp_path: Path) -> None:
     file.write_text(json.dumps(fields))
     with pytest.raises(ProjectError, match="by an earlier version of this project: run"):
         store.read_model(tmp_path)
+    file.write_text(GUESS.to_json()[:-1])  # as a copy that was cut
+    with pytest.raises(ProjectError, match="model.json cannot be read .*: run `python -m ml train"):
+        store.read_model(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -959,6 +962,7 @@ def test_past_snapshots_are_scored_and_readers_see_what_they_saw(
             f"snapshot_date between '{first}' and '{last}'"
         )
         assert len(past) == active.count()
+    ml(artifacts, "score", "--first", str(TODAY))
     assert written(spark, "served_model") == shown
     told = ml(artifacts, "score", "--first", str(FIRST), "--last", str(FIRST))
     assert "it has seen the outcome" in in_one_line(told)
