@@ -361,14 +361,24 @@ def test_builds_are_compared_row_by_row(made: Warehouse) -> None:
     assert made.project.operate("compare", f"{FIRST}x").lines_with(f"^No build {FIRST}x. Kept are:")
 
 
+def test_an_error_of_spark_is_one_sentence(
+    made: Warehouse, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with connect(is_built=False) as spark, pytest.raises(ProjectError, match="^Spark: .*`nope`"):
+        spark.rows(f"select nope from {made.schema}_marts.dim_users")
+    assert capfd.readouterr().err == ""
+
+
 def test_wide_tables_are_compared(made: Warehouse) -> None:
     mart = "{s}_marts.fct_user_days"
 
     def rows(value: str) -> str:
         columns = (f"id * {n} + {value} as number_{n}" for n in range(100))
+        of_query = "kind number name changed added removed copies old_copies new_copies old_row"
         return (
             "select string(id % 1000) as user_id, date_add(date '2018-10-01', int(id / 1000)) "
-            f"as activity_date, {', '.join(columns)} from range(10000)"
+            f"as activity_date, {', '.join(columns)}, "
+            f"{', '.join(f'id as {name}' for name in of_query.split())} from range(10000)"
         )
 
     made.sql(

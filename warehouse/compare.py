@@ -158,32 +158,34 @@ def difference(
 
 
 def _rows(versions: Sequence[str], key: list[str], values: list[str], is_counted: bool) -> str:
-    """One row per key: its columns, `added` and `removed` rows, names of columns that `changed`.
+    """One row per key: `added` and `removed` rows, and names of the columns that `changed`.
 
-    Other columns are there twice, as `old <name>` and `new <name>`. Each comparison stands once in
-    the query, and no column in a struct: of tables with 40 columns Spark would make no plan.
+    Columns of the table are there as `key <name>`, `old <name>` and `new <name>`, so that none has
+    another's name. Each comparison stands once in the query, and no column in a struct: of tables
+    with 40 columns Spark would make no plan.
     """
-    names = ", ".join(key)
+    keys = ", ".join(f"{name} as `key {name}`" for name in key)
     sides = []
     for age, version in zip(("old", "new"), versions, strict=True):
         others = "".join(f", {name} as `{age} {name}`" for name in values)
         sides.append(
-            f"(select {names}, count(*) as copies from {version} group by {names})"
+            f"(select {keys}, count(*) as copies from {version} group by {', '.join(key)})"
             if is_counted
-            else f"(select {names}, 1L as copies{others} from {version})"
+            else f"(select {keys}, 1L as copies{others} from {version})"
         )
-    same_key = " and ".join(f"o.{name} <=> n.{name}" for name in key)
-    of_key = ", ".join(f"if(n.copies is null, o.{name}, n.{name}) as {name}" for name in key)
+    same_key = " and ".join(f"o.`key {name}` <=> n.`key {name}`" for name in key)
+    of_key = "".join(
+        f", if(n.copies is null, o.`key {name}`, n.`key {name}`) as `key {name}`" for name in key
+    )
     both = "".join(f", `{age} {name}`" for name in values for age in ("old", "new"))
     changes = ", ".join(f"if(`old {c}` <=> `new {c}`, null, '{c}')" for c in values)
     none = "cast(array() as array<string>)"
     changed = f"if(o.copies = n.copies, array_compact(array({changes})), {none})"
     return (
-        f"select {of_key}{both}, "
-        "coalesce(o.copies, 0) as old_copies, coalesce(n.copies, 0) as new_copies, "
+        "select coalesce(o.copies, 0) as old_copies, coalesce(n.copies, 0) as new_copies, "
         "greatest(coalesce(n.copies, 0) - coalesce(o.copies, 0), 0) as added, "
         "greatest(coalesce(o.copies, 0) - coalesce(n.copies, 0), 0) as removed, "
-        f"{changed if values else none} as changed "
+        f"{changed if values else none} as changed{of_key}{both} "
         f"from {sides[0]} as o full outer join {sides[1]} as n on {same_key}"
     )
 
@@ -195,13 +197,13 @@ def _examples(connection: Connection, rows: str, key: list[str], columns: list[s
     )
 
     def as_text(value: str) -> str:
-        return f"coalesce(string({value}), 'null')"
+        return f"coalesce(string(`{value}`), 'null')"
 
-    values = "".join(f", {as_text(f'`{age} {c}`')}" for c in columns for age in ("old", "new"))
-    texts = map(as_text, key)
+    values = "".join(f", {as_text(f'{age} {c}')}" for c in columns for age in ("old", "new"))
+    texts, order = (as_text(f"key {name}") for name in key), (f"`key {name}`" for name in key)
     found = connection.rows(
         f"select kind, array({', '.join(texts)}){values} from ("
-        f"select *, row_number() over (partition by kind order by {', '.join(key)}) as number "
+        f"select *, row_number() over (partition by kind order by {', '.join(order)}) as number "
         f"from (select {kind} as kind, * from ({rows})) where kind is not null) "
         f"where number <= {EXAMPLES} order by kind, number"
     )

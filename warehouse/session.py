@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pyspark.logger import PySparkLogger
 from pyspark.sql import SparkSession
 
 from warehouse.errors import ProjectError
@@ -154,6 +155,9 @@ def spark_session(
     # bounded results reach pandas as columns, not row by row
     builder = builder.config("spark.sql.execution.arrow.pyspark.enabled", "true")
     log_file = _writable(LOG_FILE)
+    # commands say an error in one sentence: these write it to the console as well, as JSON
+    for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
+        PySparkLogger.getLogger(name).disabled = True
     with _stderr_to(log_file):
         try:
             spark = builder.getOrCreate()
