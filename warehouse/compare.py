@@ -24,6 +24,7 @@ from warehouse.session import PROJECT_DIR
 
 NEWEST = "newest"
 EXAMPLES = 3  # of each kind, per mart
+COLUMNS = 10  # that changed most, per mart
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,8 @@ def compare(
     if found:
         console.print(_table(found))
         for each in found:
+            if columns := _columns(each):
+                console.print(f"{each.mart}: {columns}", soft_wrap=True)
             for example in each.examples:
                 console.print(f"{each.mart}: {example}", soft_wrap=True)
     console.print(f"The same in both: {', '.join(sorted(same)) or 'none'}.", soft_wrap=True)
@@ -215,19 +218,22 @@ def _example(row: Sequence[Any], key: list[str], columns: list[str]) -> str:
     where = ", ".join(f"{name}={value}" for name, value in zip(key, of_key, strict=True))
     pairs = zip(columns, values[::2], values[1::2], strict=True)
     changes = [f"{name} {was} -> {now}" for name, was, now in pairs if was != now]
-    more = f", and {len(changes) - 3} columns more" if len(changes) > 3 else ""
+    more = f", and {len(changes) - 3} more" if len(changes) > 3 else ""
     return f"{kind} {where}" + (f": {', '.join(changes[:3])}{more}" if kind == "changed" else "")
+
+
+def _columns(found: Difference) -> str:
+    columns = [*found.lone_columns, *(f"{name} {n:,}" for name, n in found.columns.items())]
+    more = f", {len(columns) - COLUMNS} more" if len(columns) > COLUMNS else ""
+    return f"columns that differ: {', '.join(columns[:COLUMNS])}{more}" if columns else ""
 
 
 def _table(found: Sequence[Difference]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("mart", no_wrap=True)
+    table.add_column("mart", overflow="fold")
     for name in ("rows before", "rows after", "added", "removed", "changed"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("columns")
+        table.add_column(name, justify="right")
     for each in found:
         counts = (each.old_rows, each.new_rows, each.added, each.removed, each.changed)
-        columns = [*each.lone_columns, *(f"{name} {n:,}" for name, n in each.columns.items())]
-        more = f", {len(columns) - 5} more" if len(columns) > 5 else ""
-        table.add_row(each.mart, *(f"{count:,}" for count in counts), ", ".join(columns[:5]) + more)
+        table.add_row(each.mart, *(f"{count:,}" for count in counts))
     return table
