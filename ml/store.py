@@ -236,8 +236,7 @@ def read_json(file: Path) -> dict[str, Any]:
         return json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ProjectError(
-            f"{file} cannot be read ({error}): run `python -m ml train` again, or name another run "
-            "by --run."
+            f"{file} cannot be read ({error}): run `python -m ml train` again, or use another run."
         ) from error
 
 

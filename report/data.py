@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -170,7 +169,7 @@ def read_model(artifacts: Path, run_id: object) -> Model:
             problem=f"The files of model run {run_id} are not in {artifacts}, so its curves cannot "
             "be drawn: name their folder with --artifacts, or run make train."
         )
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    metrics = store.read_json(folder / "metrics.json")
     if {"curves", "strengths"} <= set(metrics):
         return Model(metrics)
     return Model(problem=f"Model run {run_id} was trained before curves were kept: run make train.")

@@ -162,11 +162,8 @@ def test_the_first_spark_of_python_leaves_an_archive_to_those_after_it(
 def test_no_python_is_started_to_look_for_data_sources(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shim, echo = tmp_path / "bin" / "java", tmp_path / "echo"
-    shim.parent.mkdir()
-    echo.write_text('#!/bin/sh\necho "$PYSPARK_DRIVER_PYTHON $PYSPARK_PYTHON"\n')
-    echo.chmod(0o755)
-    setup_environment.write_shim(shim, machine=echo)
+    echo = script(tmp_path / "echo", 'echo "$PYSPARK_DRIVER_PYTHON $PYSPARK_PYTHON"')
+    shim = shim_in(tmp_path, machine=echo)
     monkeypatch.delenv("CHURN_JAVA", raising=False)
     for name in ("PYSPARK_DRIVER_PYTHON", "PYSPARK_PYTHON"):
         monkeypatch.setenv(name, "python")

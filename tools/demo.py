@@ -320,7 +320,7 @@ def train(spark: SparkSession, target: Target, artifacts: Path, progress: Progre
             log.said = f"no user is scored. {error}"
             return []
         folder = store.run_folder(artifacts, run_id)
-        metrics = json.loads((folder / "metrics.json").read_text())
+        metrics = store.read_json(folder / "metrics.json")
         log.said = model_name(metrics["chosen"])
     return about_model(metrics)
 
