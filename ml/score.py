@@ -82,6 +82,11 @@ def score(
     folder = store.run_folder(artifacts, run_id)
     run = store.read_run(folder)
     store.assert_writable(spark, target)
+    if not store.is_trained_here(spark, target, run["model_run_id"]):
+        console.print(
+            "This model was trained on another warehouse, which may hold another log. "
+            "`python -m ml train` makes one of this warehouse."
+        )
     today = store.current_snapshot_date(spark, target)
     features = store.published_features(spark, target, run["features"])
     is_shown = period == (None, None)

@@ -121,6 +121,12 @@ def replace(
         spark.catalog.dropTempView(view)
 
 
+def is_trained_here(spark: SparkSession, target: Target, run_id: str) -> bool:
+    """Whether the warehouse has the figures of this run, as `train` wrote them."""
+    runs = spark.table(f"{target.ml}.model_runs")
+    return not runs.where(F.col("model_run_id") == run_id).isEmpty()
+
+
 def matured_days(spark: SparkSession, target: Target, run_id: str) -> list[date]:
     """Snapshot dates of one model whose outcome was not known when it was counted, and is now."""
     complete = current_snapshot_date(spark, target) - timedelta(days=HORIZON_DAYS)

@@ -63,6 +63,7 @@ _DROPPED = {
     *("font-family", "aria-roledescription", "role", "class", "style", "aria-hidden"),
     *("pointer-events", "version", "stroke-miterlimit"),
 }
+_PIXELS = {"d", "transform", "x", "y", "x1", "y1", "x2", "y2", "cx", "cy", "width", "height"}
 _DEFAULTS = {("opacity", "1"), ("stroke-width", "1"), ("transform", "translate(0,0)")}
 _numbers = count()
 
@@ -116,7 +117,7 @@ def _attribute(name: str, value: str, prefix: str) -> str:
         return prefix + value
     if value.startswith("url(#"):
         return value.replace("url(#", f"url(#{prefix}")
-    if name in ("d", "transform"):
+    if name in _PIXELS:
         return re.sub(r"-?\d+\.\d+(?:e-?\d+)?", _rounded, value)
     return value
 

@@ -1038,8 +1038,11 @@ def test_an_outcome_is_counted_by_the_scoring_after_it_is_known(
 def test_a_run_of_an_earlier_version_scores_without_a_reference(
     spark: SparkSession, artifacts: Path, ml: Ml
 ) -> None:
+    of_another_warehouse = "trained on another warehouse"
+    assert of_another_warehouse not in in_one_line(ml(artifacts, "score"))
     with copied_run(spark, artifacts, "earlier", without=("bins",)) as run_id:
-        ml(artifacts, "score", "--run", run_id)
+        # no train has written its figures
+        assert of_another_warehouse in in_one_line(ml(artifacts, "score", "--run", run_id))
         of_run = f"model_run_id = '{run_id}'"
         assert spark.table("mltest_ml.score_bins").where(of_run).isEmpty()
         assert not spark.table("mltest_ml.score_outcomes").where(of_run).isEmpty()

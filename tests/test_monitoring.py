@@ -25,7 +25,13 @@ FIRST, LAST = date(2018, 10, 1), date(2018, 12, 10)
 CHANGES = date(2018, 11, 19)
 FITTED_TO = CHANGES - timedelta(days=10)
 SCENARIOS = ("baseline", "price_rise", "free_tier_ads", "outage")
-MARTS = ("churn_risk", "churn_score_calibration", "churn_score_drift", "churn_score_outcomes")
+MARTS = (
+    "churn_risk",
+    "churn_score_calibration",
+    "churn_score_drift",
+    "churn_score_outcomes",
+    "churn_score_recent_outcomes",
+)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import secrets
+import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -162,8 +163,9 @@ def dbt_build(target: str | None, profiles_dir: Path | None, variables: str) -> 
         "--vars": variables,
     }
     given = ((name, str(value)) for name, value in options.items() if value)
+    plain = [] if sys.stdout.isatty() else ["--no-use-colors"]
     result = dbtRunner(callbacks=[listen]).invoke(
-        ["build", *(part for option in given for part in option)]
+        ["build", *plain, *(part for option in given for part in option)]
     )
     return result.success and not refused
 
