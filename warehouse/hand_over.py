@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
 import socket
 import sys
 import sysconfig
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 FOLDER = Path(__file__).resolve().parent.parent / ".engine"
 STATE_FILE = FOLDER / "engine.json"
@@ -32,7 +34,10 @@ def dbt() -> int:
     def without() -> int:
         from dbt.cli.main import cli
 
-        return cli()
+        try:
+            return cli()
+        except SystemExit as end:
+            leave(end.code)
 
     return run("dbt", without)
 
@@ -41,6 +46,21 @@ def run(module: str, main: Callable[[], int]) -> int:
     """Run the command of this process, a module or `dbt`: by the engine, else by `main`."""
     status = _by_the_engine(module)
     return main() if status is None else status
+
+
+def leave(status: Any) -> NoReturn:
+    """End this process as `sys.exit` does, but without taking apart all that it has loaded.
+
+    That takes a second for a dbt project.
+    """
+    if status is None or isinstance(status, int):
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        with suppress(OSError, ValueError):  # of a reader that has gone Python tells by itself
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            os._exit(status or 0)
+    sys.exit(status)
 
 
 def made_for() -> dict[str, Any]:

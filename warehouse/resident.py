@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from warehouse.hand_over import STATE_FILE, SWITCH, made_for
+from warehouse.hand_over import STATE_FILE, SWITCH, leave, made_for
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -224,7 +224,13 @@ def main() -> int:
             STATE_FILE.unlink(missing_ok=True)
             shutil.rmtree(folder)
             spark.stop()
-    return command() if command else 0
+    if command:
+        try:
+            status = command()
+        except SystemExit as end:
+            status = end.code
+        leave(status)
+    return 0
 
 
 def serve(listener: socket.socket, spark: Spark, idle_seconds: float) -> Any:
