@@ -48,7 +48,7 @@ def test_both_targets_with_settings_of_users_make_the_same_rows(
     monkeypatch.setenv("CHURN_TARGET", target)
     other = make_project(f"users_{target}", raw=SAMPLE, root=small_pieces(tmp_path / "copy"))
     build = other.build(fresh=True).ok()
-    assert build.lines_with("Published 18 marts")
+    assert build.lines_with("Published 19 marts")
     assert not build.lines_with(r"\bINFO |\bWARN ")  # of Spark
     assert other.tables() == sample.tables()
     for name in other.tables():

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 # no model is trained, and no day of the log is out of line
 OF_SCORES = (
     *("churn_risk", "model_health"),
-    *(f"churn_score_{what}" for what in ("calibration", "drift", "outcomes")),
+    *(f"churn_score_{what}" for what in ("calibration", "drift", "outcomes", "recent_outcomes")),
 )
 EMPTY = (
     *OF_SCORES,

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.thorough
 PRODUCT = "examples/podcasts/dbt"
 OF_SCORES = (
     *("churn_risk", "model_health"),
-    *(f"churn_score_{what}" for what in ("calibration", "drift", "outcomes")),
+    *(f"churn_score_{what}" for what in ("calibration", "drift", "outcomes", "recent_outcomes")),
 )
 GOOD = {"event_time": "2026-03-10T10:00:00.000Z", "screen": "start", "visit": "v", "step": 0}
 MEMBER = {"id": "m-00-0", "first_name": "Zaphirel", "joined": "2025-12-01"}

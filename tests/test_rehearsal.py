@@ -115,7 +115,7 @@ def test_all_steps_are_right_though_workers_come_late_lose_files_and_die(
         wait_for_models(found, 14)
         found.stop("worker-1")
         found.finish("build")
-        assert "Published 18 marts" in found.log("build").read_text()
+        assert "Published 19 marts" in found.log("build").read_text()
 
         small = ("--max-rows", "1500", "--replicates", "5")
         assert_same_tables(found, expected, "train", "score", "report", *small)
