@@ -180,7 +180,9 @@ class History:
 )
 @given(
     arrivals=deliveries(),
-    deeds=st.lists(st.sampled_from(DEEDS), min_size=BUILDS - 1, max_size=BUILDS - 1, unique=True),
+    deeds=st.lists(st.sampled_from(DEEDS), min_size=BUILDS - 1, max_size=BUILDS - 1, unique=True)
+    if EXAMPLES > 1
+    else st.just(["reload", "tables"]),  # of all, hypothesis would take the simplest
     seed=st.integers(0, 2**32 - 1),
 )
 def test_any_history_comes_to_the_tables_of_one_build(
