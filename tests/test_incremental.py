@@ -12,6 +12,7 @@ from tests.make_log import DAY, START, Event, make_log
 from tests.warehouse import (
     LOAD_TIMES,
     NO_TESTS,
+    OF_SCORES,
     STAGING,
     Project,
     Seen,
@@ -21,10 +22,6 @@ from tests.warehouse import (
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 # no model is trained, and no day of the log is out of line
-OF_SCORES = (
-    *("churn_risk", "model_health"),
-    *(f"churn_score_{what}" for what in ("calibration", "drift", "outcomes", "recent_outcomes")),
-)
 EMPTY = (
     *OF_SCORES,
     *(f"int_{what}_anomalies" for what in ("log", "rejection", "share", "volume")),

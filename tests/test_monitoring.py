@@ -16,7 +16,7 @@ from ml import store
 from ml.__main__ import main
 from simulator.__main__ import main as simulate
 from tests.conftest import MakeProject
-from tests.warehouse import Project, active_spark, copy_of_project, environment
+from tests.warehouse import OF_SCORES, Project, active_spark, copy_of_project, environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough, pytest.mark.nightly]
 
@@ -25,13 +25,6 @@ FIRST, LAST = date(2018, 10, 1), date(2018, 12, 10)
 CHANGES = date(2018, 11, 19)
 FITTED_TO = CHANGES - timedelta(days=10)
 SCENARIOS = ("baseline", "price_rise", "free_tier_ads", "outage")
-MARTS = (
-    "churn_risk",
-    "churn_score_calibration",
-    "churn_score_drift",
-    "churn_score_outcomes",
-    "churn_score_recent_outcomes",
-)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +135,7 @@ def test_duckdb_says_the_same(projects: dict[str, Project], warehouse: Path) -> 
 
     schema = projects["price_rise"].schema
     reader = connect(warehouse, schema)
-    for mart in ("model_health", *MARTS):
+    for mart in OF_SCORES:
         view = f"{schema}_published.{mart}"
         found = reader.sql(f"select * from {view}").fetchall()
         expected = active_spark().table(view).collect()

@@ -13,15 +13,11 @@ import pytest
 
 from examples.podcasts.make_log import Line, make_log, parse_time, write_log
 from ml.__main__ import main
-from tests.warehouse import ROOT, Project, Run, active_spark, environment
+from tests.warehouse import OF_SCORES, ROOT, Project, Run, active_spark, environment
 
 pytestmark = pytest.mark.thorough
 
 PRODUCT = "examples/podcasts/dbt"
-OF_SCORES = (
-    *("churn_risk", "model_health"),
-    *(f"churn_score_{what}" for what in ("calibration", "drift", "outcomes", "recent_outcomes")),
-)
 GOOD = {"event_time": "2026-03-10T10:00:00.000Z", "screen": "start", "visit": "v", "step": 0}
 MEMBER = {"id": "m-00-0", "first_name": "Zaphirel", "joined": "2025-12-01"}
 # the reason that each must get; a name is in all that can hold one

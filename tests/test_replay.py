@@ -163,11 +163,10 @@ class History:
 
     def killed(self) -> None:
         """At any moment, by SIGKILL."""
-        if EXAMPLES > 1:
-            with started(self.project, "build", root=self.project.root) as build:
-                time.sleep(self.source.uniform(8, 40))
-                build.kill()
-            self.project.refresh()
+        with started(self.project, "build", root=self.project.root) as build:
+            time.sleep(self.source.uniform(8, 40))
+            build.kill()
+        self.project.refresh()
 
 
 @settings(

@@ -27,6 +27,11 @@ ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "data" / "sample"
 BIN = Path(sys.executable).parent
 
+# marts that are empty until `score` has written
+OF_SCORES = (
+    *("churn_risk", "model_health"),
+    *(f"churn_score_{what}" for what in ("calibration", "drift", "outcomes", "recent_outcomes")),
+)
 # when a line was loaded, and what its file was before, is all that tells two builds of the same
 # lines apart
 LOAD_TIMES = ("loaded_at", "file_versions")
