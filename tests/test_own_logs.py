@@ -221,4 +221,6 @@ def test_training_and_scoring_end_with_users_at_risk(
             view = f"{podcasts.schema}_published.{mart}"
             rows = [tuple(row) for row in active_spark().table(view).collect()]
             found = reader.sql(f"select * from {view}").fetchall()
-            assert rows and sorted(map(repr, found)) == sorted(map(repr, rows)), mart
+            # of today's scores, the first ones, no outcome is known
+            assert bool(rows) == (mart != "churn_score_recent_outcomes"), mart
+            assert sorted(map(repr, found)) == sorted(map(repr, rows)), mart
