@@ -4,7 +4,7 @@
 	test test-fast test-thorough test-cluster faults lint train evaluate \
 	score report export freshness docs status sbom simulate \
 	calibrate bench-build bench-growth bench-incremental bench-daily bench-duckdb bench-server bench-model bench-logs \
-	bench-shuffles \
+	bench-targets bench-shuffles \
 	emr-deploy emr-run emr-destroy rehearse-emr lock clean
 SHELL := /bin/sh
 
@@ -121,6 +121,9 @@ bench-daily: $(READY) ## 62 daily loads: does a day cost the same at the end? (A
 
 bench-duckdb: $(READY_DEV) ## The same tables with DuckDB: rows compared, both timed
 	@python -m benchmarks.compare_duckdb $(ARGS)
+
+bench-targets: $(READY_DEV) ## The same tables by plain Spark and by Comet, compared (ARGS='--gigabytes 12')
+	@python -m benchmarks.compare_targets $(ARGS)
 
 bench-shuffles: $(READY) ## Rows and bytes that each model shuffles, slowest stages (ARGS='--raw <folder>')
 	@python -m benchmarks.shuffles $(ARGS)

@@ -73,8 +73,13 @@ def load(files: Sequence[Path], bench: Bench) -> list[Day]:
         days.append(day_of(number, run.usage, bench.folder / "warehouse"))
         if number % DAYS_BETWEEN_MAINTENANCE == 0:
             bench.say(f"day {number} of {len(files)}: maintain")
-            bench.python("-m", "warehouse", "maintain", "--keep-hours", "0", "--builds-kept", "3")
+            maintain(bench)
     return days
+
+
+def maintain(bench: Bench) -> None:
+    """Tidy up at once; three builds are kept."""
+    bench.python("-m", "warehouse", "maintain", "--keep-hours", "0", "--builds-kept", "3")
 
 
 def day_of(number: int, usage: Usage, warehouse: Path) -> Day:

@@ -216,3 +216,50 @@ def test_what_clients_met_is_shown_as_it_is(
     console, published = Console(file=io.StringIO(), width=40), "Published 14 marts [in] x."
     show_load(Answers(seconds, errors), published, 20, console)
     assert {published, *errors} <= {*console.file.getvalue().splitlines()}
+
+
+DUCKDB_TABLES = {
+    "as it is": "(1, 'a', 1), (2, null, 1)",
+    "other order, another time of loading": "(2, null, 5), (1, 'a', 6)",
+    "another value": "(1, 'b', 1), (2, null, 1)",
+    "values of two rows swapped": "(2, 'a', 1), (1, null, 1)",
+    "a row twice": "(1, 'a', 1), (2, null, 1), (2, null, 1)",
+}
+
+
+@pytest.mark.parametrize(
+    ("other", "differing"),
+    [
+        ("other order, another time of loading", []),
+        ("another value", ["t", "the whole row"]),
+        ("values of two rows swapped", ["the whole row"]),
+        ("a row twice", ["n", "t", "the whole row"]),
+    ],
+)
+def test_what_two_targets_made_is_compared_by_column_and_row(
+    other: str, differing: list[str]
+) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    from benchmarks import compare_targets
+
+    with duckdb.connect() as connection:
+        sides = [
+            compare_targets.hashes(
+                connection, f"from (values {DUCKDB_TABLES[name]}) as rows (n, t, loaded_at)"
+            )
+            for name in ("as it is", other)
+        ]
+    comparison = compare_targets.compared("a_table", *sides)
+    assert comparison.differing == differing
+    assert comparison.is_equal == (not differing)
+
+
+def test_a_column_of_one_target_and_a_missing_row_differ() -> None:
+    pytest.importorskip("duckdb")
+    from benchmarks import compare_targets
+
+    rows = compare_targets.ROWS
+    comparison = compare_targets.compared("a_table", {rows: 2, "n": 1}, {rows: 1, "n": 1, "t": 1})
+    assert comparison.differing == ["t"] and comparison.rows == (2, 1)
+    assert not comparison.is_equal
+    assert not compare_targets.compared("a_table", {rows: 2}, {rows: 1}).is_equal
