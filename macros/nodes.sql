@@ -12,6 +12,9 @@
 {% endmacro %}
 
 
+{% macro is_view(node) %}{{ return(node.config.materialized == 'view') }}{% endmacro %}
+
+
 {% macro table_nodes() %}
     {{ return(
         graph.nodes.values() | selectattr('resource_type', 'equalto', 'model')

@@ -107,8 +107,7 @@
 {% macro table_parents(node) %}
     {% set ids = [] %}
     {% for id in node.depends_on.nodes %}
-        {% set is_view = id in graph.nodes and graph.nodes[id].config.materialized == 'view' %}
-        {% do ids.extend(table_parents(graph.nodes[id]) if is_view else [id]) %}
+        {% do ids.extend(table_parents(graph.nodes[id]) if id in graph.nodes and is_view(graph.nodes[id]) else [id]) %}
     {% endfor %}
     {{ return(ids | unique | sort) }}
 {% endmacro %}

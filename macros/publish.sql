@@ -1,9 +1,10 @@
 {#-
     Write, audit, publish. A build writes the tables in place; readers see the marts through views of the tag
     `published`, which moves only when a whole build passed all its tests. A published build has a tag of its
-    own on every table, so that going back is a matter of moving tags. The last row of
-    `<schema>_audit.publications` says which build readers are to see: it is what decides, in one commit, and
-    whoever finds that the tags do not follow it moves them.
+    own on every table, so that going back is a matter of moving tags. A view of tables that are no marts names
+    the tag of the build, so that it changes in one commit. The last row of `<schema>_audit.publications` says
+    which build readers are to see: it is what decides, in one commit, and whoever finds that tags and views do
+    not follow it lets them.
 -#}
 
 {#- on-run-end: publishes a whole build and returns its name, or says in one line why not. -#}
@@ -51,7 +52,7 @@
 
 {#- Marts that are views have no tag: of a publish that was killed on its way, theirs may be what is left. -#}
 {% macro are_mart_views_shown() %}
-    {% for node in mart_nodes() if node.config.materialized == 'view' %}
+    {% for node in mart_nodes() if is_view(node) %}
         {% if view_code(api.Relation.create(schema=published_schema(), identifier=node.alias)) != own_code(node) %}
             {{ return(false) }}
         {% endif %}
@@ -64,46 +65,36 @@
     {% set build = "build_" ~ run_started_at.strftime('%Y%m%dT%H%M%SZ') ~ "_" ~ invocation_id[:8] %}
     {% set tagged, shown = [], [] %}
     {% for node in table_nodes() + seed_nodes() %}{% do tagged.append(tag_it(node, build)) %}{% endfor %}
-    {% for node in shown_tables() %}{% do shown.extend(show_readers(node)) %}{% endfor %}
+    {% for node in mart_nodes() if not is_view(node) %}{% do shown.extend(show_readers(node)) %}{% endfor %}
     {#- parents come first in the results -#}
     {% set codes = {} %}
-    {% for result in results if result.node.config.materialized == 'view' %}
+    {% for result in results if is_view(result.node) %}
         {% set node = graph.nodes[result.node.unique_id] %}
-        {% do codes.update({node.unique_id: published_query(node, result.node.compiled_code, codes)}) %}
+        {% do codes.update({node.unique_id: published_query(node, result.node.compiled_code, codes, build)}) %}
         {% if is_mart(node) %}{% do shown.append(reader_view(node, codes[node.unique_id])) %}{% endif %}
     {% endfor %}
     {% do run_in_turn(["create schema if not exists " ~ published_schema()] + tagged) %}
     {% do say_published(build, 'dbt ' ~ flags.WHICH) %}
     {#- from here on readers see the new build: as little as can be is left to do -#}
-    {% do run_in_turn(shown + drop_other_views()) %}
+    {% do run_in_turn(shown + drop_other_views() + drop_other_tags()) %}
     {% do log("Published " ~ mart_nodes() | length ~ " marts in " ~ published_schema() ~ " as " ~ build ~ ".", info=True) %}
     {{ return(build) }}
 {% endmacro %}
 
 
 {#- The query of a view, of what is published: a mart is there as a view, a view of another model as its query
-    (`codes`), and any other table as of its tag. -#}
-{% macro published_query(node, code, codes) %}
+    (`codes`), and any other table as the build left it. So a view of several tables never shows two builds. -#}
+{% macro published_query(node, code, codes, build) %}
     {% set query = namespace(text=in_order(node, code)) %}
     {% for id in node.depends_on.nodes if id in graph.nodes %}
         {% set parent = graph.nodes[id] %}
         {% set shown = published_schema() ~ '.' ~ parent.alias if is_mart(parent)
-            else '(' ~ codes[id] ~ ')' if parent.config.materialized == 'view'
-            else table_name(parent) ~ " version as of 'published'" %}
+            else '(' ~ codes[id] ~ ')' if is_view(parent)
+            else table_name(parent) ~ " version as of '" ~ build ~ "'" %}
         {% set name = '(?<![\\w.])' ~ modules.re.escape(table_name(parent)) ~ '\\b' %}
         {% set query.text = modules.re.split(name, query.text) | join(shown) %}
     {% endfor %}
     {{ return(query.text) }}
-{% endmacro %}
-
-
-{#- Tables that readers see, as marts or through the views among them. -#}
-{% macro shown_tables() %}
-    {% set ids = [] %}
-    {% for node in mart_nodes() %}
-        {% do ids.extend(table_parents(node) if node.config.materialized == 'view' else [node.unique_id]) %}
-    {% endfor %}
-    {{ return(graph.nodes.values() | selectattr('unique_id', 'in', ids) | sort(attribute='alias') | list) }}
 {% endmacro %}
 
 
@@ -133,11 +124,8 @@
 {#- on-run-start: of a publish or a rollback that was killed on its way, what is left to do. -#}
 {% macro finish_publishing() %}
     {% set build, statements = graph.run.publication.get('build_name'), [] %}
-    {% for node in shown_tables() %}
-        {% set tags = graph.run.versions[node.unique_id].tags %}
-        {% if build and build in tags and tags.get('published') != tags[build] %}
-            {% do statements.extend(show_readers(node, build)) %}
-        {% endif %}
+    {% for node in mart_nodes() if build %}
+        {% do statements.extend(show_view(node, build) if is_view(node) else show_readers(node, build)) %}
     {% endfor %}
     {% if statements %}
         {% do run_in_turn(statements) %}
@@ -146,14 +134,15 @@
 {% endmacro %}
 
 
-{#- The statements that let readers see a table as it is now, or as it was in a build. The view of a mart is
-    replaced where its columns or their descriptions may differ. -#}
+{#- The statements that let readers see a mart as it is now, or as a build left it; none where they see that. Its
+    view is replaced where its columns or their descriptions may differ. -#}
 {% macro show_readers(node, build=none) %}
     {% set tags = graph.run.versions[node.unique_id].tags %}
+    {% if build and (build not in tags or tags.get('published') == tags[build]) %}{{ return([]) }}{% endif %}
     {% set statements = [tag_it(node, 'published', tags[build] if build else none)] %}
     {% set is_same = not build and graph.run.publication.get('tests_checksum') == tests_checksum()
         and tags.get('published') and origin_of(node.unique_id, 'published') and origin_of(node.unique_id, 'published')[0] == origin_of(node.unique_id)[0] %}
-    {% if is_mart(node) and not is_same %}
+    {% if not is_same %}
         {% do statements.append(reader_view(node, "select * from " ~ table_name(node) ~ " version as of 'published'",
             run_query("select * from " ~ table_name(node) ~ " version as of " ~ tags[build] ~ " limit 0").column_names if build)) %}
     {% endif %}
@@ -161,10 +150,26 @@
 {% endmacro %}
 
 
+{#- The statement that lets a view of tables show them as a build left them; none where it does. Its query stays
+    as it is, and so do its columns. -#}
+{% macro show_view(node, build) %}
+    {% set view, tables = api.Relation.create(schema=published_schema(), identifier=node.alias), [] %}
+    {% for id in table_parents(node) if id in graph.nodes and not is_mart(graph.nodes[id]) %}{% do tables.append(id) %}{% endfor %}
+    {% set code, names = view_code(view) if tables, [] %}
+    {% for id in tables if build not in graph.run.versions[id].tags %}{{ return([]) }}{% endfor %}
+    {% if not code %}{{ return([]) }}{% endif %}
+    {% set query = modules.re.split('\\nAS\\s', run_query("show create table " ~ view).rows[0][0], 1)[1] %}
+    {% set of_build = modules.re.sub("version as of '\\w+'", "version as of '" ~ build ~ "'", query) %}
+    {% if of_build == query %}{{ return([]) }}{% endif %}
+    {% for row in run_query("describe " ~ view).rows %}{% do names.append(row[0]) %}{% endfor %}
+    {{ return([view_statement(view, node, of_build, code, names)]) }}
+{% endmacro %}
+
+
 {#- The statement that lets readers see a query in place of a mart. -#}
 {% macro reader_view(node, query, names=none) %}
     {{ return(view_statement(published_schema() ~ "." ~ node.alias, node, query,
-        own_code(node) if node.config.materialized == 'view', names)) }}
+        own_code(node) if is_view(node), names)) }}
 {% endmacro %}
 
 
@@ -190,6 +195,16 @@
 {% endmacro %}
 
 
+{#- The statements that take the tag of readers from what is a mart no longer, or never was: it holds rows. -#}
+{% macro drop_other_tags() %}
+    {% set statements = [] %}
+    {% for node in table_nodes() + seed_nodes() if not is_mart(node) and 'published' in graph.run.versions[node.unique_id].tags %}
+        {% do statements.append("alter table " ~ table_name(node) ~ " drop tag if exists published") %}
+    {% endfor %}
+    {{ return(statements) }}
+{% endmacro %}
+
+
 {#- The statement that puts a tag on the version that a table has, or on another one. -#}
 {% macro tag_it(node, tag, snapshot=none) %}
     {{ return("alter table " ~ table_name(node) ~ " create or replace tag " ~ tag ~ (" as of version " ~ snapshot if snapshot else "")) }}
@@ -204,7 +219,7 @@
             {% if node.resource_type == 'test' %}
                 {% do parts.append(own_code(node) ~ tojson(node.get('test_metadata'), sort_keys=true) ~ tojson(node.config, sort_keys=true)
                     ~ macro_texts(node.depends_on.macros, 'macros/generic_tests.sql')) %}
-            {% elif node.resource_type == 'model' and (is_mart(node) or node.config.materialized == 'view') %}
+            {% elif node.resource_type == 'model' and (is_mart(node) or is_view(node)) %}
                 {% do parts.append(own_code(node) ~ node.description ~ node.columns.values() | map(attribute='description') | join) %}
             {% endif %}
         {% endfor %}

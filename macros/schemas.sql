@@ -4,7 +4,7 @@
 -#}
 {% macro generate_schema_name(custom_schema_name, node) -%}
     {%- set schema = default__generate_schema_name(custom_schema_name, node) -%}
-    {{ schema if node.config.materialized == 'view' else schema.split('.') | last }}
+    {{ schema if is_view(node) else schema.split('.') | last }}
 {%- endmacro %}
 
 

@@ -52,6 +52,7 @@ KILLS = int(os.environ.get("CHURN_FAULTS", "1"))
 in_the_long_form = pytest.mark.skipif(
     "CHURN_FAULTS" not in os.environ, reason="a minute each: make faults"
 )
+MARTS_OF_EACH_BUILD = 8  # of those that are tables, so many change at least
 SEED = int(os.environ.get("CHURN_FAULTS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 BUILT = ("build", *NO_UNIT_TESTS)
 STACK_TRACE = r"^\s+at \S+\(.*\)$"
@@ -317,8 +318,8 @@ def test_a_killed_build_harms_nothing(
             if is_publishing:
                 # every other time while what readers see moves, after the build's own tags
                 tag = "published" if number % 4 == 1 else "build_"
-                moves = source.randint(1, len(project.marts()) - 1)
-                where = in_publishing(build, catalog, tag, moves, source.uniform(0, 0.1))
+                moves = source.randint(1, MARTS_OF_EACH_BUILD)
+                where = in_publishing(build, catalog, tag, moves, source.uniform(0, 0.5))
             else:
                 where = in_a_node(build, source.uniform(0, 0.9), source.uniform(0, 0.5))
             assert build.kill().status == -signal.SIGKILL, build.output
@@ -605,8 +606,8 @@ def test_a_killed_rollback_is_finished(built: Growing, disk: Path) -> None:
         built.land()
         before = built.assert_next_build_is_right()
         with started(project, "warehouse", "rollback") as command:
-            moves = source.randint(0, len(project.marts()) - 1)
-            where = in_publishing(command, catalog, "published", moves, source.uniform(0, 0.1))
+            moves = source.randint(0, MARTS_OF_EACH_BUILD)
+            where = in_publishing(command, catalog, "published", moves, source.uniform(0, 0.5))
             command.kill()
         assert project.operate("reload", "nothing.json").status == 1
         assert not catalog.is_locked()

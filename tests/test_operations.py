@@ -5,6 +5,7 @@ What they do to tables that dbt made is in test_publish, test_incremental, test_
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
@@ -28,12 +29,13 @@ from warehouse.lock import Holder, lock
 from warehouse.origin import _origin, base_snapshot, origin_key
 from warehouse.publications import (
     Publication,
-    _build_to_go_back_to,
+    _build_before,
     _tables_to_take_back,
     build_shown,
     builds_kept,
     builds_of,
     current_build,
+    named_build,
     publications,
 )
 
@@ -190,19 +192,49 @@ def test_a_build_that_was_cut_before_its_decision_is_not_kept() -> None:
     assert builds_kept(versions, None) == [THIRD, SECOND, FIRST]
 
 
-def test_the_build_to_go_back_to() -> None:
+@pytest.mark.parametrize(
+    ("seen", "kept", "before"),
+    [
+        ([FIRST, SECOND], [SECOND, FIRST], FIRST),
+        ([FIRST, SECOND, THIRD, SECOND], [THIRD, SECOND, FIRST], FIRST),
+        # who went back from the second does not get it again
+        ([FIRST, SECOND, FIRST, THIRD], [THIRD, SECOND, FIRST], FIRST),
+        ([FIRST, SECOND, FIRST, SECOND], [SECOND, FIRST], FIRST),
+        ([FIRST, SECOND, THIRD], [THIRD, FIRST], FIRST),
+        # the list is younger than the first build
+        ([SECOND, THIRD, SECOND], [THIRD, SECOND, FIRST], FIRST),
+        ([], [THIRD, SECOND, FIRST], SECOND),
+    ],
+)
+def test_the_build_before(seen: list[str], kept: list[str], before: str) -> None:
+    commands = ["rollback" if build in seen[:n] else "dbt build" for n, build in enumerate(seen)]
+    decisions = [
+        Publication(number, build, command, "")
+        for number, (build, command) in enumerate(zip(seen, commands, strict=True), 1)
+    ]
+    assert _build_before(seen[-1] if seen else THIRD, kept, decisions[::-1] or None) == before
+
+
+def test_where_no_build_is_before() -> None:
+    decisions = [Publication(1, SECOND, "dbt build", ""), Publication(2, FIRST, "rollback", "")]
+    none_kept = f"No build before {FIRST} is kept. See: python -m warehouse status"
+    with pytest.raises(ProjectError, match=re.escape(none_kept)):
+        _build_before(FIRST, [SECOND, FIRST], decisions[::-1])
+    with pytest.raises(ProjectError, match="Nothing is published yet. Publish with: dbt build"):
+        _build_before("", [], None)
+
+
+def test_a_build_by_its_name_or_its_invocation() -> None:
     builds = [THIRD, SECOND, FIRST]
-    assert _build_to_go_back_to(None, builds, SECOND) == FIRST
-    assert _build_to_go_back_to(THIRD, builds, FIRST) == THIRD
-    assert _build_to_go_back_to("0a1b2c32-0000-4000-8000-000000000000", builds, THIRD) == SECOND
-    for asked, kept, current, sentence in (
-        (None, [], "", "Nothing is published yet. Publish with: dbt build"),
-        (None, builds, FIRST, f"No build before {FIRST} is kept. See: python -m warehouse status"),
-        ("0a1b2c32", builds, THIRD, f"No build 0a1b2c32. Kept are: {THIRD}, {SECOND}, {FIRST}"),
-        (NOBODY, builds, THIRD, f"No build {NOBODY}. Kept are"),
+    assert named_build(THIRD, builds) == THIRD
+    assert named_build("0a1b2c32-0000-4000-8000-000000000000", builds) == SECOND
+    for asked, kept, sentence in (
+        (THIRD, [], "Nothing is published yet. Publish with: dbt build"),
+        ("0a1b2c32", builds, f"No build 0a1b2c32. Kept are: {THIRD}, {SECOND}, {FIRST}"),
+        (NOBODY, builds, f"No build {NOBODY}. Kept are"),
     ):
         with pytest.raises(ProjectError, match=re.escape(sentence)):
-            _build_to_go_back_to(asked, kept, current)
+            named_build(asked, kept)
 
 
 def test_tables_go_back_together_base_events_last_or_not_at_all() -> None:
@@ -473,6 +505,80 @@ def test_rollback_writes_its_decision_down(made: Warehouse) -> None:
     gone = project.operate("rollback", THIRD)
     assert gone.status == 1
     assert gone.lines_with(f"^No build {THIRD}. Kept are: {SECOND}, {FIRST}$")
+
+
+def make_view_of_lines(found: Warehouse) -> str:
+    """A view of two tables that are no marts, each with a row more in the second build."""
+    query = ["select * from"]
+    for table in ("lines", "dates"):
+        found.sql(
+            f"create table {{s}}_staging.{table} using iceberg as select 1 as {table}",
+            f"alter table {{s}}_staging.{table} create tag {FIRST}",
+            f"insert into {{s}}_staging.{table} values (2)",
+            f"alter table {{s}}_staging.{table} create tag {SECOND}",
+        )
+        query.append(f"{found.schema}_staging.{table} version as of '{SECOND}' as {table},")
+    view = f"{found.schema}_published.events"
+    found.sql(
+        f"create view {view} (line comment 'It''s \"a\" line.', day) comment 'One row per line.' "
+        f"tblproperties ('churn.code' = 'abc') as {' '.join(query).removesuffix(',')}"
+    )
+    return view
+
+
+def test_a_view_of_tables_shows_one_build_at_any_moment(
+    made: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished(made)
+    view = make_view_of_lines(made)
+    rows = [made.spark.table(view).count()]
+    statement = SparkConnection.execute
+
+    def execute(connection: SparkConnection, sql: str) -> None:
+        statement(connection, sql)
+        rows.append(made.spark.table(view).count())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SparkConnection, "execute", execute)
+        made.project.operate("rollback", FIRST).ok()
+    assert [count for count, _ in itertools.groupby(rows)] == [4, 1]
+    described = made.spark.sql(f"describe extended {view}").collect()
+    comments = {row.col_name: row.comment or row.data_type for row in described}
+    assert comments["line"] == 'It\'s "a" line.' and comments["Comment"] == "One row per line."
+    assert made.spark.sql(f"show tblproperties {view} ('churn.code')").first()[1] == "abc"
+    made.project.operate("rollback", SECOND).ok()
+    assert made.spark.table(view).count() == 4
+
+
+def test_a_view_of_tables_that_was_not_reached_is_finished(
+    made: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished(made)
+    view = make_view_of_lines(made)
+    killed = RuntimeError("killed")
+
+    def execute(connection: SparkConnection, sql: str) -> None:
+        if f"view {view}" in sql:
+            raise killed
+        connection.rows(sql)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SparkConnection, "execute", execute)
+        with pytest.raises(RuntimeError, match="killed"):
+            made.project.operate("rollback")
+    assert made.spark.table(view).count() == 4
+    run = made.project.operate("reload", "nothing.json")
+    assert run.lines_with(f"^Finished the rollback of {FIRST}")
+    assert made.spark.table(view).count() == 1
+
+
+def test_a_view_of_tables_that_a_build_has_not_is_no_longer_shown(made: Warehouse) -> None:
+    finished(made)
+    view = make_view_of_lines(made)
+    made.sql(f"alter table {{s}}_staging.dates drop tag {FIRST}")
+    run = made.project.operate("rollback", FIRST).ok()
+    assert run.lines_with(f"^events was not published by {FIRST}: readers no longer see it")
+    assert not made.spark.catalog.tableExists(view)
 
 
 def test_a_mart_that_only_later_builds_have_is_no_longer_shown(made: Warehouse) -> None:

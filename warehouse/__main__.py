@@ -24,7 +24,7 @@ app = Program(
     """Examples:
   python -m warehouse status
   python -m warehouse compare      what a publication would change
-  python -m warehouse rollback     readers go back to the previous build
+  python -m warehouse rollback     readers go back to what they saw before
   python -m warehouse rollback <build> --tables    then: dbt build
   python -m warehouse reload <file>                then: dbt build
 
@@ -131,7 +131,7 @@ def compare(
 
 @app.command(
     epilog="""Examples:
-  python -m warehouse rollback    to the build before the one that readers see
+  python -m warehouse rollback    to the build that readers saw before
   python -m warehouse rollback build_20261124T101500Z_0a1b2c3d
   python -m warehouse rollback 0a1b2c3d-0000-4000-8000-000000000000 --tables
 """
@@ -142,7 +142,7 @@ def rollback(
         typer.Argument(
             metavar="BUILD",
             help="Name of a build, or id of its invocation.",
-            show_default="the one before",
+            show_default="the one seen before",
         ),
     ] = None,
     tables: Annotated[

@@ -301,7 +301,8 @@ def _drop_earlier_versions(connection: Connection, users: Users) -> str:
     for table, tags in versions.items():
         if current not in tags and builds_of({table: tags}):
             _empty_of(connection, table, users)
-        for tag in tags.keys() - {"main", current, *(["published"] if current in tags else [])}:
+        kept = {"main", current} | ({"published"} if table in marts and current in tags else set())
+        for tag in tags.keys() - kept:
             connection.execute(f"alter table {table} drop tag {tag}")
         if table != f"{connection.target.staging}.base_events":
             _drop_bounds(connection, table, tags, origin.get(table))

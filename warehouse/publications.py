@@ -2,13 +2,15 @@
 
 A published build has a tag of its name on every table. The last row of the table
 `<schema>_audit.publications` is the decision; the tags `published` and the views of marts follow.
-What was cut on that way is finished by whoever starts next.
+A view of tables that are no marts, such as `fct_events`, names the build. What was cut on that way
+is finished by whoever starts next.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -137,7 +139,7 @@ def finish_publishing(connection: Connection, say: Say) -> bool:
 
 
 def show_readers(connection: Connection, build: str, say: Say) -> int:
-    """Readers see every mart as a build published it; returns how many tables that changed.
+    """Readers see every mart as a build published it; returns how many marts that changed.
 
     A mart that only later builds have is no longer shown; one that left the project before stays.
     """
@@ -150,20 +152,23 @@ def show_readers(connection: Connection, build: str, say: Say) -> int:
         return 0  # a decision whose tags are gone: nothing better to show
     changed = 0
     connection.execute(f"create schema if not exists {target.published}")
-    for table in versions.keys() - marts.keys():  # that readers see through views
-        tags = versions[table]
-        if "published" in tags and build in tags and tags["published"] != tags[build]:
-            connection.execute(tag_it(table, "published", tags[build]))
-            changed += 1
     for mart, tags in marts.items():
         if build in tags:
             changed += _show(connection, mart, build, tags)
         elif "published" in tags and any(_is_build(tag) and tag > build for tag in tags):
-            say(f"{_name(mart)} was not published by {build}: readers no longer see it.")
-            connection.execute(f"drop view if exists {target.published}.{_name(mart)}")
+            _hide(connection, _name(mart), build, say)
             connection.execute(f"alter table {mart} drop tag published")
             changed += 1
+    names = {_name(mart) for mart in marts}
+    for _, view, is_temporary, *_ in connection.rows(f"show views in {target.published}"):
+        if view not in names and not is_temporary:
+            changed += _show_view(connection, view, build, versions, say)
     return changed
+
+
+def _hide(connection: Connection, view: str, build: str, say: Say) -> None:
+    say(f"{view} was not published by {build}: readers no longer see it.")
+    connection.execute(f"drop view if exists {connection.target.published}.{view}")
 
 
 def _show(connection: Connection, mart: str, build: str, tags: Tags) -> bool:
@@ -178,13 +183,38 @@ def _show(connection: Connection, mart: str, build: str, tags: Tags) -> bool:
     if not is_right_version:
         connection.execute(tag_it(mart, "published", tags[build]))
     if not is_right_view:
-        descriptions = _descriptions_of_view(connection, view) | _descriptions_of_model(mart)
-        listed = ", ".join(f"`{name}`{_comment(descriptions.get(name), 255)}" for name in columns)
-        connection.execute(
-            f"create or replace view {view} ({listed}){_comment(descriptions.get(''), 4000)} "
-            f"as select * from {mart} version as of 'published'"
-        )
+        _replace_view(connection, view, columns, f"select * from {mart} version as of 'published'")
     return not (is_right_version and is_right_view)
+
+
+def _show_view(connection: Connection, name: str, build: str, versions: Versions, say: Say) -> bool:
+    """Of a view of tables that are no marts; others show what is published as it is."""
+    view = f"{connection.target.published}.{name}"
+    ((created,),) = connection.rows(f"show create table {view}")
+    query = re.split(r"\nAS\s", created, maxsplit=1)[1]
+    tables = re.findall(r"(\S+) version as of '\w+'", query)
+    if any(build not in versions.get(table, {}) for table in tables):
+        _hide(connection, name, build, say)
+        return True
+    of_build = re.sub(r"(?<= version as of ')\w+(?=')", build, query)
+    if of_build == query:
+        return False
+    columns = [column for column, *_ in connection.rows(f"describe {view}")]
+    ((_, code),) = connection.rows(f"show tblproperties {view} ('churn.code')")
+    _replace_view(connection, view, columns, of_build, code)
+    return True
+
+
+def _replace_view(
+    connection: Connection, view: str, columns: Iterable[str], query: str, code: str | None = None
+) -> None:
+    descriptions = _descriptions_of_view(connection, view) | _descriptions_of_model(view)
+    listed = ", ".join(f"`{name}`{_comment(descriptions.get(name), 255)}" for name in columns)
+    properties = f" tblproperties ('churn.code' = '{code}')" if code else ""
+    connection.execute(
+        f"create or replace view {view} ({listed}){_comment(descriptions.get(''), 4000)}"
+        f"{properties} as {query}"
+    )
 
 
 def _descriptions_of_view(connection: Connection, view: str) -> dict[str, str]:
@@ -235,7 +265,7 @@ def rollback(
     say: Say,
     wait: int | None = None,
 ) -> None:
-    """Readers see what a build published; without a name, the one before what they see now.
+    """Readers see what a build published; without a name, the one that they saw before.
 
     `build` is a name, or the id of its invocation. With `with_tables` all tables are set back, too,
     but for those that ml/ writes: the next build loads again what came after.
@@ -248,7 +278,8 @@ def rollback(
         versions = versions_of(connection, tables)
         decisions = publications(connection)
         current = current_build(_marts(connection, versions), decisions)
-        chosen = _build_to_go_back_to(build, builds_kept(versions, decisions), current)
+        kept = builds_kept(versions, decisions)
+        chosen = named_build(build, kept) if build else _build_before(current, kept, decisions)
         back = _tables_to_take_back(versions, chosen) if with_tables else {}
         if dry_run:
             say(f"Readers would see {chosen} in place of {current or 'nothing'}.")
@@ -263,17 +294,26 @@ def rollback(
         say(f"Readers now see {chosen}{and_tables}.")
 
 
-def _build_to_go_back_to(asked: str | None, builds: list[str], current: str) -> str:
-    if not builds:
+def _build_before(current: str, kept: list[str], decisions: list[Publication] | None) -> str:
+    """The kept build that readers saw before the current one, and did not go back from.
+
+    Raises ProjectError where there is none.
+    """
+    if not kept:
         raise ProjectError("Nothing is published yet. Publish with: dbt build")
-    if asked is None:
-        earlier = [build for build in builds if build < current]
-        if not earlier:
-            raise ProjectError(
-                f"No build before {current or builds[0]} is kept. See: python -m warehouse status"
-            )
-        return earlier[0]
-    return named_build(asked, builds)
+    seen: list[str] = []
+    for decision in reversed(decisions or []):
+        if decision.command == "rollback":
+            seen = [build for build in seen if build < decision.build]
+        seen.append(decision.build)
+    before = [build for build in reversed(seen[:-1]) if build in kept]
+    oldest = seen[0] if seen else current
+    before += [build for build in kept if build < oldest]  # from when there was no list
+    if not before:
+        raise ProjectError(
+            f"No build before {current or kept[0]} is kept. See: python -m warehouse status"
+        )
+    return before[0]
 
 
 def named_build(asked: str, builds: list[str]) -> str:
@@ -281,6 +321,8 @@ def named_build(asked: str, builds: list[str]) -> str:
 
     Raises ProjectError where it is none of `builds`, which can be had back.
     """
+    if not builds:
+        raise ProjectError("Nothing is published yet. Publish with: dbt build")
     for build in builds:
         if asked == build or (len(asked) == 36 and build.endswith(f"_{asked[:8]}")):
             return build

@@ -8,6 +8,7 @@ Reads a warehouse of the target `local`; writes nothing.
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import os
 import re
@@ -30,6 +31,7 @@ WAREHOUSE = ROOT / (os.environ.get("CHURN_WAREHOUSE") or "data/warehouse")
 SCHEMA = os.environ.get("CHURN_SCHEMA", "churn")
 # to read only, and to wait for a process that commits, in seconds
 QUERY = {"mode": "ro", "uri": "true", "timeout": "60"}
+OF_BUILD = r" version as of '(\w+)'"
 
 
 class ReaderError(ProjectError):
@@ -98,10 +100,11 @@ def open_reader(warehouse: Path = WAREHOUSE, schema: str = SCHEMA) -> Reader:
     }
     if not versions:
         raise ReaderError(f"Nothing is published in {published}: run `dbt build` first.")
+    views = views_of(lake, published)
     versions |= {
-        f"{schema}_staging.{name}": (table, tag_shown(table, build))
-        for name, table in staging.items()
-        if "published" in table.metadata.refs
+        name: (table, tag_shown(table, build, tag))
+        for name, tag in tables_of_views(views).items()
+        if (table := staging.get(name.rpartition(".")[2]))
     }
     versions |= {f"{schema}_ml.{name}": (table, "main") for name, table in ml.items()}
     files = {view: files_of(*version) for view, version in versions.items()}
@@ -109,7 +112,6 @@ def open_reader(warehouse: Path = WAREHOUSE, schema: str = SCHEMA) -> Reader:
         connection.execute(f"create schema {schema}_{part}")
     for view, version in versions.items():
         connection.execute(f"create view {view} as {rows_of(*version, files[view])}")
-    views = views_of(lake, published)
     of_views = {name: view for name, view in views.items() if f"{published}.{name}" not in versions}
     create_mart_views(connection, published, of_views)
     comment_on(connection, published, views)
@@ -117,9 +119,15 @@ def open_reader(warehouse: Path = WAREHOUSE, schema: str = SCHEMA) -> Reader:
     return Reader(connection, published, build, published_at, read)
 
 
-def tag_shown(table: Table, build: str) -> str:
-    """The tag that readers see. After the decision for a build, `published` follows."""
-    return build if build in table.metadata.refs else "published"
+def tag_shown(table: Table, build: str, tag: str = "published") -> str:
+    """The tag that readers see. After the decision for a build, tags and views follow."""
+    return build if build in table.metadata.refs else tag
+
+
+def tables_of_views(views: Mapping[str, dict[str, Any]]) -> dict[str, str]:
+    """The tables of staging that marts read which are views, and the tag by which they do."""
+    found = (re.findall(r"(\w+_staging\.\w+)" + OF_BUILD, view["sql"]) for view in views.values())
+    return dict(itertools.chain.from_iterable(found))
 
 
 def last_publication(
@@ -141,8 +149,7 @@ def create_mart_views(
 ) -> None:
     """Make the marts that are views, with their types in Spark. What reads others comes last."""
     queries = {
-        f"{schema}.{name}": view["sql"].replace(" version as of 'published'", "")
-        for name, view in views.items()
+        f"{schema}.{name}": re.sub(OF_BUILD, "", view["sql"]) for name, view in views.items()
     }
     reads = {
         view: {other for other in queries if re.search(rf"\b{re.escape(other)}\b", sql)}
