@@ -155,9 +155,9 @@
 {% macro show_view(node, build) %}
     {% set view, tables = api.Relation.create(schema=published_schema(), identifier=node.alias), [] %}
     {% for id in table_parents(node) if id in graph.nodes and not is_mart(graph.nodes[id]) %}{% do tables.append(id) %}{% endfor %}
-    {% set code, names = view_code(view) if tables, [] %}
-    {% for id in tables if build not in graph.run.versions[id].tags %}{{ return([]) }}{% endfor %}
+    {% set code, names = view_code(view) if tables else none, [] %}
     {% if not code %}{{ return([]) }}{% endif %}
+    {% for id in tables if build not in graph.run.versions[id].tags %}{{ return([]) }}{% endfor %}
     {% set query = modules.re.split('\\nAS\\s', run_query("show create table " ~ view).rows[0][0], 1)[1] %}
     {% set of_build = modules.re.sub("version as of '\\w+'", "version as of '" ~ build ~ "'", query) %}
     {% if of_build == query %}{{ return([]) }}{% endif %}

@@ -87,6 +87,7 @@
     {% if view.identifier in graph.run[key] %}
         {{ return(run_query("show tblproperties " ~ view.schema ~ "." ~ view.identifier ~ " ('churn.code')").rows[0][1]) }}
     {% endif %}
+    {{ return(none) }}
 {% endmacro %}
 
 
