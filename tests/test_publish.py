@@ -17,6 +17,7 @@ from tests.warehouse import (
     Project,
     Run,
     Seen,
+    active_spark,
     column_sum,
     copy_of_project,
 )
@@ -253,6 +254,16 @@ def test_rollback_and_maintain(history: History, monkeypatch: pytest.MonkeyPatch
     assert oldest.lines_with(f"No build before {good.name} is kept")
     assert project.published() == good.published
 
+    # Readers were to go forward, and that was killed: dbt finishes it, too.
+    publications = f"{project.schema}_audit.publications"
+    active_spark().sql(
+        f"insert into {publications} select max(number) + 1, '{mended.name}', 'rollback', "
+        f"current_timestamp(), max_by(tests_checksum, number) from {publications}"
+    )
+    finished = project.dbt("seed").ok()
+    assert finished.lines_with(f"Finished an interrupted publication: .* now see {mended.name}")
+    assert project.published() == mended.published
+
     # Everything is old enough to go, but for what the tags of the build need which readers see.
     # Two files are enough to be compacted.
     project.operate("rollback", mended.name).ok()
@@ -286,6 +297,8 @@ def test_rollback_and_maintain(history: History, monkeypatch: pytest.MonkeyPatch
 
     assert project.published() == mended.published
     assert project.operate("rollback", good.name).status != 0
+    # a publication that was killed before it had made the view of events
+    active_spark().sql(f"drop view {project.schema}_published.fct_events")
     # a compaction is no change: all that is built is what was asked for before
     build = history.changed.build().ok()
     assert build.published_build
