@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import MakeProject
-from tests.make_log import DAY, FIRST_DAY, START, Event, make_log
+from tests.make_log import DAY, START, Event, make_log
 from tests.test_faults import started
 from tests.warehouse import NO_TESTS, Project, assert_like_one_build, copy_of_project
 
@@ -166,8 +166,9 @@ class History:
         self.project.operate("maintain", "--keep-hours", "0").ok()
 
     def rebuild(self) -> None:
-        """Some dates are made again, also such as have no events."""
-        first = FIRST_DAY + timedelta(days=self.source.randrange(-5, 75))
+        """A date that has lines, and some after it that may have none."""
+        dates = self.project.table("base_events").select("event_date").distinct().dropna().collect()
+        first = self.source.choice(sorted(row.event_date for row in dates))
         last = first + timedelta(days=self.source.randrange(10))
         self.project.operate("rebuild", f"--first={first}", f"--last={last}").ok()
 
