@@ -3,8 +3,8 @@
     `published`, which moves only when a whole build passed all its tests. A published build has a tag of its
     own on every table, so that going back is a matter of moving tags. A view of tables that are no marts names
     the tag of the build, so that it changes in one commit. The last row of `<schema>_audit.publications` says
-    which build readers are to see: it is what decides, in one commit, and whoever finds that tags and views do
-    not follow it lets them.
+    which build readers are to see: it is what decides, in one commit, and whoever finds a tag or a view that
+    does not follow it moves it.
 -#}
 
 {#- on-run-end: publishes a whole build and returns its name, or says in one line why not. -#}

@@ -1121,7 +1121,8 @@ def test_the_model_that_scored_last_is_served_an_earlier_one_again(
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("target", [pytest.param("local", marks=pytest.mark.nightly), "comet"])
+@pytest.mark.nightly
+@pytest.mark.parametrize("target", ["local", "comet"])
 def test_users_train_the_same_model_from_rows_in_another_order(
     target: str, spark: SparkSession, artifacts: Path, tmp_path: Path
 ) -> None:

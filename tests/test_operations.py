@@ -232,6 +232,7 @@ def test_a_build_by_its_name_or_its_invocation() -> None:
         (THIRD, [], "Nothing is published yet. Publish with: dbt build"),
         ("0a1b2c32", builds, f"No build 0a1b2c32. Kept are: {THIRD}, {SECOND}, {FIRST}"),
         (NOBODY, builds, f"No build {NOBODY}. Kept are"),
+        ("", builds, "No build . Kept are"),
     ):
         with pytest.raises(ProjectError, match=re.escape(sentence)):
             named_build(asked, kept)

@@ -190,7 +190,7 @@ def test_any_history_comes_to_the_tables_of_one_build(
     source = random.Random(seed)
     arrivals = deliveries(source)
     deeds = source.sample(DEEDS, BUILDS - 1) if REPLAYS else ["reload"]
-    root = copy_of_project(tmp_path / "project")
+    root = copy_of_project(tmp_path / "project", small=not REPLAYS)
     project = make_project(f"replay_{seed}", root=root)
     history = History(project, source)
     print(f"seed {seed}: {', '.join(deeds)}")

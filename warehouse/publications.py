@@ -279,7 +279,9 @@ def rollback(
         decisions = publications(connection)
         current = current_build(_marts(connection, versions), decisions)
         kept = builds_kept(versions, decisions)
-        chosen = named_build(build, kept) if build else _build_before(current, kept, decisions)
+        chosen = (
+            _build_before(current, kept, decisions) if build is None else named_build(build, kept)
+        )
         back = _tables_to_take_back(versions, chosen) if with_tables else {}
         if dry_run:
             say(f"Readers would see {chosen} in place of {current or 'nothing'}.")
