@@ -93,7 +93,7 @@ def lose_shuffle_files(found: Cluster, worker: str) -> int:
 def assert_same_tables(found: Cluster, expected: Path, *then: str) -> None:
     seen = read_cluster(found, found.folder / "rows", *then)
     assert rows.differences(seen, expected) == []
-    assert len([name for name in rows.count(seen) if name.startswith("published.")]) == 18
+    assert len([name for name in rows.count(seen) if name.startswith("published.")]) == 19
     assert len(rows.count(seen)) > 25
     shutil.rmtree(seen)
 
