@@ -19,7 +19,6 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -28,14 +27,13 @@ import typer
 
 from benchmarks.compare_duckdb import spark_queries
 from benchmarks.daily_loads import load, maintain
-from benchmarks.dbt_runs import FIRST_DAY, Bench, BenchmarkError, benchmark, figures_table
-from benchmarks.growth import BYTES_PER_USER
+from benchmarks.dbt_runs import Bench, BenchmarkError, benchmark, figures_table, last_day
+from benchmarks.growth import DAYS, users_of
 from benchmarks.make_duckdb_tables import MEMORY
 from warehouse.commands import folder_option, program
 from warehouse.console import Console
 
 TARGETS = ("local", "comet")
-DAYS_OF_A_LOG = 61
 TIMES_OF_LOADING = {"loaded_at", "file_versions"}
 ROWS, WHOLE_ROW = "number of rows", "the whole row"
 
@@ -67,7 +65,7 @@ def main(
         raise BenchmarkError("--days needs a simulated log: leave --raw out.")
     console = Console()
     with benchmark(status_of_errors=2) as bench:
-        log = raw or simulated(bench, gigabytes, days or DAYS_OF_A_LOG)
+        log = raw or simulated(bench, gigabytes, days or DAYS)
         reports = {target: build(bench.at(target), target, log, bool(days)) for target in TARGETS}
         comparisons = compare(bench)
     show(comparisons, console)
@@ -83,9 +81,7 @@ def main(
 def simulated(bench: Bench, gigabytes: float, days: int) -> Path:
     """A log of so many bytes if it had all 61 days: one file a day."""
     bench.say("simulating the log")
-    last = date.fromisoformat(FIRST_DAY) + timedelta(days=days - 1)
-    users = max(round(gigabytes * 1e9 / BYTES_PER_USER), 1)
-    return bench.simulate(bench.folder / "log", users, last.isoformat())
+    return bench.simulate(bench.folder / "log", users_of(gigabytes), last_day(days))
 
 
 def build(bench: Bench, target: str, log: Path, is_daily: bool) -> Counter[str]:

@@ -12,7 +12,6 @@ Example:
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -20,13 +19,13 @@ from typing import Annotated
 import typer
 
 from benchmarks.dbt_runs import (
-    FIRST_DAY,
     Bench,
     BenchmarkError,
     Usage,
     benchmark,
     default_target,
     figures_table,
+    last_day,
     warn_if_busy,
 )
 from warehouse.commands import program
@@ -54,8 +53,7 @@ def main(
 ) -> None:
     """Command line of the benchmark."""
     with benchmark() as bench:
-        last = date.fromisoformat(FIRST_DAY) + timedelta(days=days - 1)
-        log = bench.simulate(bench.folder / "log", 230, last.isoformat())
+        log = bench.simulate(bench.folder / "log", 230, last_day(days))
         loaded = load(sorted(log.glob("*.json")), bench)
     show(loaded, Console())
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -255,6 +255,11 @@ def measured(
 
 def _last_lines(output: str) -> str:
     return "\n".join(output.splitlines()[-LAST_LINES:])
+
+
+def last_day(days: int) -> str:
+    """The last date of a simulated log of so many days."""
+    return (date.fromisoformat(FIRST_DAY) + timedelta(days=days - 1)).isoformat()
 
 
 def bytes_in(folder: Path) -> int:

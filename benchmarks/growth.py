@@ -33,13 +33,15 @@ from benchmarks.dbt_runs import (
     busy_warning,
     bytes_in,
     default_target,
+    last_day,
     markdown_table,
     save_results,
 )
 from warehouse.commands import program
 
 SIZES = [0.1, 0.5, 1.0, 2.5]
-BYTES_PER_USER = 535_000  # of 61 simulated days
+DAYS = 61
+BYTES_PER_USER = 535_000  # of so many simulated days
 FITTED_FROM = 0.5e9
 USERS_OF_A_TENTH = re.compile(rb'("userId": ?)"\d*0"')
 
@@ -85,7 +87,7 @@ def measure(
     label = f"{gigabytes:g} GB"
     raw, warehouse, artifacts = (bench.folder / name for name in ("raw", "warehouse", "artifacts"))
     bench.say(f"{label}: simulating the log")
-    bench.simulate(raw, max(round(gigabytes * 1e9 / BYTES_PER_USER), 1), "2018-11-30")
+    bench.simulate(raw, users_of(gigabytes), last_day(DAYS))
     if is_skewed:
         give_a_tenth_to_one_user(raw)
     raw_bytes = bytes_in(raw)
@@ -103,6 +105,11 @@ def measure(
         yield Row(name, raw_bytes, usage, bytes_in(warehouse))
     shutil.rmtree(raw)
     shutil.rmtree(warehouse)
+
+
+def users_of(gigabytes: float) -> int:
+    """How many simulated users have so much in 61 days."""
+    return max(round(gigabytes * 1e9 / BYTES_PER_USER), 1)
 
 
 def give_a_tenth_to_one_user(raw: Path) -> None:

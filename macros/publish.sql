@@ -53,7 +53,7 @@
 {#- Marts that are views have no tag: of a publish that was killed on its way, theirs may be what is left. -#}
 {% macro are_mart_views_shown() %}
     {% for node in mart_nodes() if is_view(node) %}
-        {% if view_code(api.Relation.create(schema=published_schema(), identifier=node.alias)) != own_code(node) %}
+        {% if view_code(published_view(node)) != own_code(node) %}
             {{ return(false) }}
         {% endif %}
     {% endfor %}
@@ -153,7 +153,7 @@
 {#- The statement that lets a view of tables show them as a build left them; none where it does. Its query stays
     as it is, and so do its columns. -#}
 {% macro show_view(node, build) %}
-    {% set view, tables = api.Relation.create(schema=published_schema(), identifier=node.alias), [] %}
+    {% set view, tables = published_view(node), [] %}
     {% for id in table_parents(node) if id in graph.nodes and not is_mart(graph.nodes[id]) %}{% do tables.append(id) %}{% endfor %}
     {% set code, names = view_code(view) if tables else none, [] %}
     {% if not code %}{{ return([]) }}{% endif %}
@@ -166,10 +166,13 @@
 {% endmacro %}
 
 
+{#- Where readers see a mart. -#}
+{% macro published_view(node) %}{{ return(api.Relation.create(schema=published_schema(), identifier=node.alias)) }}{% endmacro %}
+
+
 {#- The statement that lets readers see a query in place of a mart. -#}
 {% macro reader_view(node, query, names=none) %}
-    {{ return(view_statement(published_schema() ~ "." ~ node.alias, node, query,
-        own_code(node) if is_view(node), names)) }}
+    {{ return(view_statement(published_view(node), node, query, own_code(node) if is_view(node), names)) }}
 {% endmacro %}
 
 

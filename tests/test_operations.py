@@ -445,6 +445,21 @@ def test_a_publication_that_was_cut_is_finished_forward(made: Warehouse) -> None
     assert not made.is_locked()
 
 
+def kill_rollback(made: Warehouse, monkeypatch: pytest.MonkeyPatch, pattern: str) -> None:
+    """Go back by one build, up to the first statement with this pattern."""
+    killed = RuntimeError("killed")
+
+    def execute(connection: SparkConnection, sql: str) -> None:
+        if re.search(pattern, sql):
+            raise killed
+        connection.rows(sql)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SparkConnection, "execute", execute)
+        with pytest.raises(RuntimeError, match="killed"):
+            made.project.operate("rollback")
+
+
 def test_a_rollback_that_was_cut_is_finished_and_not_undone(
     made: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -453,17 +468,7 @@ def test_a_rollback_that_was_cut_is_finished_and_not_undone(
         "create or replace view {s}_published.dim_users (id comment 'Who.', name_2) "
         "comment 'One row per user.' as select * from {s}_marts.dim_users version as of 'published'"
     )
-    killed = RuntimeError("killed")
-
-    def execute(connection: SparkConnection, sql: str) -> None:
-        if re.search("fct_user_days create or replace tag published", sql):
-            raise killed
-        connection.rows(sql)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(SparkConnection, "execute", execute)
-        with pytest.raises(RuntimeError, match="killed"):
-            made.project.operate("rollback")
+    kill_rollback(made, monkeypatch, "fct_user_days create or replace tag published")
     assert made.seen() == [*columns_of(1)[:1], *columns_of(2)[1:]]
     run = made.project.operate("reload", "nothing.json")
     assert run.lines_with(f"^Finished the rollback of {FIRST}")
@@ -556,17 +561,7 @@ def test_a_view_of_tables_that_was_not_reached_is_finished(
 ) -> None:
     finished(made)
     view = make_view_of_lines(made)
-    killed = RuntimeError("killed")
-
-    def execute(connection: SparkConnection, sql: str) -> None:
-        if f"view {view}" in sql:
-            raise killed
-        connection.rows(sql)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(SparkConnection, "execute", execute)
-        with pytest.raises(RuntimeError, match="killed"):
-            made.project.operate("rollback")
+    kill_rollback(made, monkeypatch, re.escape(f"view {view}"))
     assert made.spark.table(view).count() == 4
     run = made.project.operate("reload", "nothing.json")
     assert run.lines_with(f"^Finished the rollback of {FIRST}")

@@ -14,6 +14,7 @@ from warehouse.connection import Connection
 from warehouse.console import Console
 from warehouse.errors import ProjectError
 from warehouse.publications import (
+    NOTHING_PUBLISHED,
     builds_kept,
     current_build,
     named_build,
@@ -76,7 +77,7 @@ def compare(
     kept = builds_kept(versions, decisions)
     before = named_build(old, kept) if old else current_build(versions, decisions)
     if not before:
-        raise ProjectError("Nothing is published yet. Publish with: dbt build")
+        raise ProjectError(NOTHING_PUBLISHED)
     after = named_build(new, kept) if new else NEWEST
     keys = keys_of_models()
     found, same = [], []

@@ -24,6 +24,9 @@ from warehouse.session import PROJECT_DIR
 Tags = Mapping[str, int]  # snapshot by the name of a tag, or `main`
 Versions = Mapping[str, Tags]  # by table
 
+NOTHING_PUBLISHED = "Nothing is published yet. Publish with: dbt build"
+# in the query of a view: a table as a build left it
+OF_BUILD = r"(\S+) version as of '\w+'"
 NO_LIST = (
     "An earlier version of the project built this warehouse, without a list of publications. The "
     "next `dbt build` makes it."
@@ -192,11 +195,10 @@ def _show_view(connection: Connection, name: str, build: str, versions: Versions
     view = f"{connection.target.published}.{name}"
     ((created,),) = connection.rows(f"show create table {view}")
     query = re.split(r"\nAS\s", created, maxsplit=1)[1]
-    tables = re.findall(r"(\S+) version as of '\w+'", query)
-    if any(build not in versions.get(table, {}) for table in tables):
+    if any(build not in versions.get(table, {}) for table in re.findall(OF_BUILD, query)):
         _hide(connection, name, build, say)
         return True
-    of_build = re.sub(r"(?<= version as of ')\w+(?=')", build, query)
+    of_build = re.sub(OF_BUILD, rf"\1 version as of '{build}'", query)
     if of_build == query:
         return False
     columns = [column for column, *_ in connection.rows(f"describe {view}")]
@@ -302,7 +304,7 @@ def _build_before(current: str, kept: list[str], decisions: list[Publication] | 
     Raises ProjectError where there is none.
     """
     if not kept:
-        raise ProjectError("Nothing is published yet. Publish with: dbt build")
+        raise ProjectError(NOTHING_PUBLISHED)
     seen: list[str] = []
     for decision in reversed(decisions or []):
         if decision.command == "rollback":
@@ -324,7 +326,7 @@ def named_build(asked: str, builds: list[str]) -> str:
     Raises ProjectError where it is none of `builds`, which can be had back.
     """
     if not builds:
-        raise ProjectError("Nothing is published yet. Publish with: dbt build")
+        raise ProjectError(NOTHING_PUBLISHED)
     for build in builds:
         if asked == build or (len(asked) == 36 and build.endswith(f"_{asked[:8]}")):
             return build
