@@ -194,6 +194,7 @@
 {% macro tested_changes() %}
     {% set run = graph.get('run') if execute and flags.WHICH == 'build' else none %}
     {% do renew_lock() %}
+    {% if run and has_no_rows(model) %}{{ return({}) }}{% endif %}
     {% if not run or run.publication.get('tests_checksum') != tests_checksum() %}{{ return(none) }}{% endif %}
     {% set build, differing, changed = run.publication.newest, [], [] %}
     {% for id in table_parents(model) if id in run.versions %}
@@ -203,6 +204,18 @@
     {% endfor %}
     {% if differing %}{{ return(none) }}{% endif %}
     {{ return(changes_between(origin_from_parents(model, build), origin_from_parents(model)) if changed else {}) }}
+{% endmacro %}
+
+
+{#- Whether a grain test has no row to look at, as none was ever written: to the tables that it reads, or to
+    the one that `rows_come_from` names. Scores are in a warehouse only after the ML step. -#}
+{% macro has_no_rows(test) %}
+    {% set metadata, are_written = test.get('test_metadata') or {}, [] %}
+    {% set table = metadata.get('kwargs', {}).get('rows_come_from') %}
+    {% for id in table_parents(test) if not table or id.split('.')[-1] == table %}
+        {% do are_written.append(id not in graph.run.versions or 'main' in graph.run.versions[id].tags) %}
+    {% endfor %}
+    {{ return(metadata.get('name') == 'grain' and are_written | length > 0 and true not in are_written) }}
 {% endmacro %}
 
 

@@ -3,9 +3,10 @@
     And every row satisfies every rule; one that comes out null is broken. `rules` maps a name to SQL.
     One scan for all, as each test of its own costs more than the data does. One row per broken rule.
     With `date_column`, a build looks at the dates that it changed only, or at their weeks or snapshots as
-    `period` says; with `user_column`, at the users who have an event on one of these dates.
+    `period` says; with `user_column`, at the users who have an event on one of these dates. `rows_come_from`
+    names a table without which the model has no row.
 -#}
-{% test grain(model, columns, may_be_null=[], rules={}, date_column=none, period='days', user_column=none) %}
+{% test grain(model, columns, may_be_null=[], rules={}, date_column=none, period='days', user_column=none, rows_come_from=none) %}
 
 with
 

@@ -57,8 +57,8 @@
 {% materialization view, adapter='spark' %}
     {% do renew_lock() %}
     {% set query = in_order(model, compiled_code) %}
-    {% set code = local_md5(view_statement(this, model, query)) %}
-    {% if is_made_of_built(model) or flags.FULL_REFRESH or view_code(this) != code %}
+    {% set code = local_md5(([view_statement(this, model, query)] + codes_of_parents(model)) | join(' ')) %}
+    {% if is_made_of_new_views(model) or flags.FULL_REFRESH or view_code(this) != code %}
         {% set there = load_relation(this) %}
         {% if there and there.is_table %}{% do adapter.drop_relation(there) %}{% endif %}
         {{ get_assert_columns_equivalent(compiled_code) if has_contract(model) }}
@@ -71,9 +71,21 @@
 {% endmaterialization %}
 
 
-{#- Whether this run built what a node reads: its columns may be others. -#}
-{% macro is_made_of_built(node) %}
-    {{ return(node.depends_on.nodes | select('in', graph.run.built) | list | length > 0) }}
+{#- Whether this run made a view that a node reads: its columns may be others. -#}
+{% macro is_made_of_new_views(node) %}
+    {% for id in node.depends_on.nodes if id in graph.run.built and is_view(graph.nodes[id]) %}{{ return(true) }}{% endfor %}
+    {{ return(false) }}
+{% endmacro %}
+
+
+{#- Of the tables and views that a node reads: they decide the columns, which new rows leave as they are. -#}
+{% macro codes_of_parents(node) %}
+    {% set codes = [] %}
+    {% for id in node.depends_on.nodes if id in graph.nodes %}
+        {% set parent = graph.nodes[id] %}
+        {% do codes.extend([own_code(parent)] + codes_of_parents(parent) if is_view(parent) else [(origin_of(id) or ['-'])[0]]) %}
+    {% endfor %}
+    {{ return(codes) }}
 {% endmacro %}
 
 

@@ -16,6 +16,7 @@ from tests.warehouse import (
     STAGING,
     Project,
     Seen,
+    active_spark,
     assert_same_rows,
 )
 
@@ -33,7 +34,8 @@ class Days:
     """A log whose last days came later, and the same log in one build.
 
     The earlier days were built without tests, and once more with them: `untested` has the versions
-    of the first build, `versions` what the second left, which readers see as `first`.
+    of the first build, `versions` what the second left, which readers see as `first`. `unsent` are
+    the tests of the second that had nothing to look at.
     """
 
     project: Project
@@ -43,6 +45,7 @@ class Days:
     untested: dict[str, int]
     versions: dict[str, list[tuple]]
     published: Seen
+    unsent: set[str]
 
     def land_later_days(self) -> None:
         if self.later.exists():
@@ -74,7 +77,13 @@ def days(make_project: MakeProject) -> Days:
     project.build(*NO_TESTS).ok()
     untested = project.versions()
     first = project.build().ok().published_build
-    return Days(project, whole, away, first, untested, every_version(project), project.published())
+    unsent = {
+        sent.stem
+        for sent in (project.folder / "target" / "run").rglob("*.sql")
+        if "select 0 as failures" in sent.read_text()
+    }
+    versions, published = every_version(project), project.published()
+    return Days(project, whole, away, first, untested, versions, published, unsent)
 
 
 def test_what_no_test_had_seen_is_tested_and_not_built_again(days: Days) -> None:
@@ -130,6 +139,22 @@ def test_a_task_writes_one_date_after_the_other(days: Days) -> None:
         assert number.isdigit()
     assert max(map(len, dates.values())) > 10
     assert all(written == sorted(written) for written in dates.values())
+
+
+def test_scores_are_tested_as_soon_as_there_are_some(days: Days) -> None:
+    of_scores = [name for name in OF_SCORES if days.project.nodes()[name]["resource_type"] == "model"]
+    sources = ("churn_scores_grain", "model_runs_grain", "score_bins_grain", "score_outcomes_grain")
+    views = (f"{name}_grain" for name in of_scores)
+    assert days.unsent == {*sources, *views, "served_model_has_one_row"}
+    scores = f"{days.project.schema}_ml.churn_scores"
+    active_spark().sql(
+        f"insert into {scores} (model_run_id, snapshot_date, user_id, churn_probability) "
+        "values ('run', date '2018-11-01', '1', 2.0)"
+    )
+    failed = days.project.build()
+    active_spark().sql(f"delete from {scores}")
+    assert failed.status != 0
+    assert failed.lines_with("Not published: churn_scores_grain failed")
 
 
 @pytest.mark.nightly

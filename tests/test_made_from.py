@@ -198,6 +198,29 @@ def test_columns_without_a_contract_are_those_of_the_query(
     assert place.project.table("int_session_parts").columns == columns
 
 
+def test_a_view_is_made_again_when_the_code_of_what_it_reads_has_changed(
+    place: Place, events: list[Event]
+) -> None:
+    """Also where an earlier build made that table; other rows leave the view as it is."""
+    table = place.project.root / "models" / "intermediate" / "int_session_parts.sql"
+    view = table.with_name("int_all_parts.sql")
+    view.write_text(
+        "{{ config(materialized='view') }}\nselect * from {{ ref('int_session_parts') }}\n"
+    )
+    place.build("--select", "int_all_parts").ok()
+    place.changed(table, "        count_if(page_category = 'about') as about_visits,\n", "")
+    place.build("--select", "+int_session_parts").ok()
+    assert place.build("--select", "int_all_parts").ok().lines_with("int_all_parts .*OK in")
+    columns = place.project.table("int_session_parts").columns
+    assert "about_visits" not in columns
+    assert place.project.table("int_all_parts").columns == columns
+    place.write("e.json", [{**event, "sessionId": 98} for event in events[-50:]])
+    run = place.build("--select", "+int_all_parts").ok()
+    assert run.lines_with("int_all_parts .*unchanged in")
+    view.unlink()
+    assert place.build().ok().published_build
+
+
 def test_a_comment_a_description_or_a_test_more_makes_nothing_again(place: Place) -> None:
     before = place.project.versions()
     rows = place.project.root / "macros" / "rows.sql"
