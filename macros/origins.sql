@@ -10,7 +10,8 @@
 {#- on-run-start: what all tables are made from now, in one query. -#}
 {% macro read_state() %}
     {% do graph.update({'run': {
-        'publication': last_publication(), 'versions': {}, 'codes': {}, 'plans': {}, 'changes': {}, 'built': [],
+        'publication': last_publication(), 'versions': {}, 'codes': {}, 'view_codes': {}, 'plans': {}, 'changes': {},
+        'built': [],
     }}) %}
     {% do read_versions(table_nodes() + seed_nodes() + ml_sources()) %}
 {% endmacro %}

@@ -58,12 +58,12 @@
     {% do renew_lock() %}
     {% set query = in_order(model, compiled_code) %}
     {% set code = local_md5(([view_statement(this, model, query)] + codes_of_parents(model)) | join(' ')) %}
-    {% if is_made_of_new_views(model) or flags.FULL_REFRESH or view_code(this) != code %}
+    {% if flags.FULL_REFRESH or view_code(this) != code %}
         {% set there = load_relation(this) %}
         {% if there and there.is_table %}{% do adapter.drop_relation(there) %}{% endif %}
         {{ get_assert_columns_equivalent(compiled_code) if has_contract(model) }}
         {% call statement('main') %}{{ view_statement(this, model, query, code) }}{% endcall %}
-        {% do graph.run.built.append(model.unique_id) %}
+        {% do graph.run.view_codes.update({this | string: code}) %}
     {% else %}
         {% do store_raw_result('main', message='unchanged', code='OK', rows_affected=0) %}
     {% endif %}
@@ -71,35 +71,32 @@
 {% endmaterialization %}
 
 
-{#- Whether this run made a view that a node reads: its columns may be others. -#}
-{% macro is_made_of_new_views(node) %}
-    {% for id in node.depends_on.nodes if id in graph.run.built and is_view(graph.nodes[id]) %}{{ return(true) }}{% endfor %}
-    {{ return(false) }}
-{% endmacro %}
-
-
-{#- Of the tables and views that a node reads: they decide the columns, which new rows leave as they are. -#}
+{#- The codes that the tables and views below a node were made by: they decide the columns, which new rows leave
+    as they are. -#}
 {% macro codes_of_parents(node) %}
     {% set codes = [] %}
     {% for id in node.depends_on.nodes if id in graph.nodes %}
         {% set parent = graph.nodes[id] %}
-        {% do codes.extend([own_code(parent)] + codes_of_parents(parent) if is_view(parent) else [(origin_of(id) or ['-'])[0]]) %}
+        {% set view = api.Relation.create(schema=parent.schema, identifier=parent.alias) %}
+        {% do codes.append(view_code(view) if is_view(parent) else (origin_of(id) or [none])[0]) %}
     {% endfor %}
     {{ return(codes) }}
 {% endmacro %}
 
 
-{#- What a view says of the code that it was made by; none where there is no such view. -#}
+{#- What a view says of the code that it was made by; none where there is no such view. Each is asked once. -#}
 {% macro view_code(view) %}
     {% set key, names = 'views of ' ~ view.schema, [] %}
     {% if key not in graph.run %}
         {% for row in run_query("show views in " ~ view.schema).rows if not row[2] %}{% do names.append(row[1]) %}{% endfor %}
         {% do graph.run.update({key: names}) %}
     {% endif %}
-    {% if view.identifier in graph.run[key] %}
-        {{ return(run_query("show tblproperties " ~ view.schema ~ "." ~ view.identifier ~ " ('churn.code')").rows[0][1]) }}
+    {% if view | string not in graph.run.view_codes %}
+        {% set code = run_query("show tblproperties " ~ view.schema ~ "." ~ view.identifier ~ " ('churn.code')").rows[0][1]
+            if view.identifier in graph.run[key] %}
+        {% do graph.run.view_codes.update({view | string: code or none}) %}
     {% endif %}
-    {{ return(none) }}
+    {{ return(graph.run.view_codes[view | string]) }}
 {% endmacro %}
 
 

@@ -142,11 +142,8 @@ def test_a_task_writes_one_date_after_the_other(days: Days) -> None:
 
 
 def test_scores_are_tested_as_soon_as_there_are_some(days: Days) -> None:
-    of_scores = [
-        name for name in OF_SCORES if days.project.nodes()[name]["resource_type"] == "model"
-    ]
     sources = ("churn_scores_grain", "model_runs_grain", "score_bins_grain", "score_outcomes_grain")
-    views = (f"{name}_grain" for name in of_scores)
+    views = (f"{name}_grain" for name in OF_SCORES)
     assert days.unsent == {*sources, *views, "served_model_has_one_row"}
     scores = f"{days.project.schema}_ml.churn_scores"
     active_spark().sql(
