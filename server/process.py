@@ -150,7 +150,10 @@ def server_settings(options: Options) -> dict[str, str]:
     """
     settings = dict(load_target("local").settings)
     catalog = "spark.sql.catalog.lake"
+    del settings[f"{catalog}.type"]  # Iceberg takes this or a class
     settings |= {
+        f"{catalog}.catalog-impl": f"{PACKAGE}.SharedCatalog",
+        f"{catalog}.clients": "8",  # connections to the catalog's file
         "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
         "spark.connect.grpc.binding.address": "127.0.0.1",
         "spark.connect.grpc.binding.port": str(options.connect_port),
@@ -166,6 +169,10 @@ def server_settings(options: Options) -> dict[str, str]:
         "spark.sql.artifact.isolation.enabled": "false",
         # An answer goes out partition by partition; a large one would fill the server's memory.
         "spark.sql.thriftServer.incrementalCollect": "true",
+        # Idle for a minute, a thread ends; till then each holds the session that it began in. Spark
+        # would make up to 1,024 of each kind.
+        "spark.sql.shuffleExchange.maxThreadThreshold": "64",
+        "spark.sql.resultQueryStage.maxThreadThreshold": "64",
         # Sessions of one server would each remember a table as it was.
         f"{catalog}.cache-enabled": "false",
     }
@@ -228,6 +235,8 @@ def start(options: Options) -> Server:
         environment = _environment()
         make_warehouse_folder(settings)
         jar = compiled_jar(FOLDER, environment)
+        # Of the program's own jar, Hive closes the loader with the first session that ends.
+        settings["spark.driver.extraClassPath"] = str(jar)
         # a file, not arguments, which every user of the machine can read
         properties = options.state_file.with_suffix(".conf")
         properties.unlink(missing_ok=True)

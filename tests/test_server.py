@@ -18,6 +18,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import pyspark
 import pytest
 from pyhive import hive
@@ -504,6 +505,23 @@ def wait_for(look: Callable[[], Any], expected: Any, seconds: float = 30) -> Non
 def test_it_answers_and_is_found(server: Server, options: Options) -> None:
     assert find(options.state_file) == server
     assert answers(server) == []
+
+
+def test_sessions_leave_no_file_open(server: Server, sample: Project) -> None:
+    one_row = f"select count(*) from lake.{sample.schema}_published.dim_users"
+    sessions = 20
+    connect = (
+        "import sys; from pyspark.sql import SparkSession\n"
+        "for _ in range(int(sys.argv[3])):\n"
+        "    spark = SparkSession.builder.remote(sys.argv[1]).create()\n"
+        "    spark.sql(sys.argv[2]).collect(); spark.stop()"
+    )
+    script = [sys.executable, "-c", connect, server.remote, one_row, str(sessions)]
+    subprocess.run(script, check=True, timeout=300)
+    for _ in range(sessions):
+        ask_by_pyhive(server, {"one row": one_row})
+    files = [Path(file.path).name for file in psutil.Process(server.pid).open_files()]
+    assert files.count("catalog.db") <= 8  # connections, whatever the number of sessions
 
 
 def test_another_process_with_its_id_is_no_server(tmp_path: Path) -> None:

@@ -1,9 +1,8 @@
-// The server's own part of its JVM, compiled by server/jvm.py. It is in a package of Spark's Thrift
+// The server's own part of its JVM, compiled by server/jar.py. It is in a package of Spark's Thrift
 // server, whose parts are private to their package.
 package org.apache.spark.sql.hive.thriftserver.churn
 
 import java.io.File
-import java.util.jar.JarFile
 
 import scala.jdk.CollectionConverters._
 import scala.util.Try
@@ -36,7 +35,6 @@ object Server {
     // The keystore's password comes over standard input and goes to Thrift alone: settings and
     // environment variables can be asked for in SQL.
     val password = Option(scala.io.StdIn.readLine()).filter(_.nonEmpty)
-    loadAll()
     SparkSQLEnv.init()
     val session = SparkSQLEnv.sparkSession
     try {
@@ -62,15 +60,6 @@ object Server {
       if (now != seen && Try(published.list()).isSuccess) seen = now
       Thread.sleep(SecondsBetweenLooks * 1000L)
     }
-  }
-
-  // With the first session that ends, Hive closes the loader of the program's jar: nothing more comes
-  // from it then.
-  private def loadAll(): Unit = {
-    val jar = new JarFile(new File(getClass.getProtectionDomain.getCodeSource.getLocation.toURI))
-    try jar.stream.map(_.getName).filter(_.endsWith(".class")).forEach(file =>
-      Class.forName(file.stripSuffix(".class").replace('/', '.'), false, getClass.getClassLoader))
-    finally jar.close()
   }
 }
 
