@@ -91,7 +91,7 @@ def test_dbt_builds_a_model_on_any_java(
     ).ok()
     assert project.table("base_events").count() > 10
     assert Path(project.table("java_home").first()[0]).resolve() == expected
-    assert not build.lines_with(r"warning\]|error +\]|log4j|WARNING")
+    assert not build.lines_with(r"warning\]|error +\]|log4j|^WARNING")
 
 
 def test_the_shim_starts_any_java_without_the_vector_module(
