@@ -130,9 +130,11 @@ if [ -n "$is_spark" ] && [ -z "$other" ]; then
         process=${{part#"$cache".}}
         if kill -0 "${{process%%.*}}" 2>/dev/null; then writes=yes; else rm -f "$part"; fi
     done
+    # not of the engine, nor of a Java that is told to compile in another way, as tests do
+    unfit=$writes${{CHURN_LEARN:-}}${{JDK_JAVA_OPTIONS:-}}
     if [ -f "$cache" ]; then
         set -- "-XX:AOTCache=$cache" $silent "$@"
-    elif [ "$is_plain$before" = yespyspark-shell ] && [ -z "$writes" ] && [ -w "$JAVA_HOME" ]; then
+    elif [ "$is_plain$before" = yespyspark-shell ] && [ -z "$unfit" ] && [ -w "$JAVA_HOME" ]; then
         sh -c 'process=$1 java=$2 cache=$3 part=$3.$$
             shift 3
             : > "$part"

@@ -72,9 +72,9 @@ def start(target: str | None, idle_minutes: float) -> Engine:
             raise ProjectError(f"The engine is up (process {running.pid}): make down ends it.")
         STATE_FILE.unlink(missing_ok=True)
         make_warehouse_folder(rendered.settings)
-        environment = {
-            name: value for name, value in os.environ.items() if name != "SPARK_HOME"
-        } | {"PYSPARK_PYTHON": sys.executable}
+        environment = {name: value for name, value in os.environ.items() if name != "SPARK_HOME"}
+        # It would learn for a cache (tools/setup_environment.py), be slowed, and seldom leave one.
+        environment |= {"PYSPARK_PYTHON": sys.executable, "CHURN_LEARN": "off"}
         with LOG_FILE.open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", PROCESS, str(idle_minutes * 60), rendered.name],
