@@ -29,6 +29,24 @@ DBT = (
 )
 ENDLESS = "select count(*) as n from range(1000000000000) where id % 7 = 3"
 
+WITHOUT_MEMORY = """
+import sys
+
+from warehouse.hand_over import run
+from warehouse.session import spark_session
+
+
+def main():
+    spark, _ = spark_session()
+    spark.conf.set("spark.sql.catalog.lake.cache-enabled", "false")
+    spark.sql("show namespaces in lake").collect()
+    print(spark.sql("select 41 + 1").first()[0])
+
+
+if __name__ == "__main__":
+    sys.exit(run("without_memory", main))
+"""
+
 
 @dataclass
 class Checkout:
@@ -93,6 +111,26 @@ def test_a_build_by_the_engine_is_published(checkout: Checkout) -> None:
     again = checkout.run("-m", "warehouse", "up")
     assert again.status == 1
     assert "The engine is up" in again.output
+
+
+@pytest.mark.spark
+def test_a_session_need_not_remember_tables(checkout: Checkout) -> None:
+    """The report's does not: its catalog is of another class, which the engine closes, too."""
+    (checkout.root / "without_memory.py").write_text(WITHOUT_MEMORY)
+    java = checkout.java()
+    for _ in range(2):
+        assert checkout.run("-m", "without_memory").ok().output == "42\n"
+    assert checkout.java() == java
+
+
+@pytest.mark.spark
+def test_the_engine_starts_java_anew_where_it_has_ended(checkout: Checkout) -> None:
+    java = psutil.Process(checkout.java())
+    java.kill()
+    while java.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.1)
+    assert "42" in checkout.dbt("show", "--inline", "select 41 + 1 as answer").ok().output
+    assert checkout.java() != java.pid
 
 
 @pytest.mark.spark

@@ -22,10 +22,13 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from py4j.protocol import Py4JError
 
 from warehouse.hand_over import STATE_FILE, SWITCH, leave, made_for
 
@@ -43,6 +46,8 @@ PRELOADED = (
     "rich.progress",
     "typer",
 )
+# what is raised here when Java does not do what it is asked
+FAILED = (Py4JError, OSError)
 POLL_SECONDS = 0.02
 REQUEST_SECONDS = 5
 # what a command has to end by itself after a signal: it waits for Spark's answer, if need be
@@ -86,17 +91,33 @@ class Spark:
 
     def open(self) -> tuple[int, str]:
         """Open a gate, with a new session behind it; returns its port and its password."""
+        try:
+            return self._open()
+        except FAILED:  # Java may have ended meanwhile
+            self._renew()
+            return self._open()
+
+    def close(self) -> None:
+        """Close the gate, and forget what its command cached; where it cannot, renew Java."""
+        try:
+            self._forget()
+        except FAILED:
+            self._renew()
+
+    def _open(self) -> tuple[int, str]:
         self._session = self._root.newSession()
         self._sessions.setDefaultSession(self._session)
         self._gate = self._gateway.jvm.org.apache.spark.api.python.Py4JServer(self._conf)
         self._gate.start()
         return self._gate.getListeningPort(), self._gate.secret()
 
-    def close(self) -> None:
-        """Close the gate, and forget what its command cached; start Java where it has ended."""
-        if self._java.poll() is not None:
-            self.start()
-            return
+    def _renew(self) -> None:
+        if self._java.poll() is None:
+            traceback.print_exc()
+        self.stop()
+        self.start()
+
+    def _forget(self) -> None:
         self._gate.shutdown()
         self._sessions.setDefaultSession(self._root)
         self._root.sharedState().cacheManager().clearCache()
@@ -108,10 +129,12 @@ class Spark:
         name = self.settings["spark.sql.defaultCatalog"]
         nothing = self._gateway.jvm.scala.Option.empty()
         if manager.listCatalogs(nothing).contains(name):
-            cache = manager.catalog(name).icebergCatalog()
-            field = cache.getClass().getDeclaredField("catalog")
-            field.setAccessible(True)
-            field.get(cache).close()
+            catalog = manager.catalog(name).icebergCatalog()
+            if catalog.getClass().getSimpleName() == "CachingCatalog":
+                field = catalog.getClass().getDeclaredField("catalog")
+                field.setAccessible(True)
+                catalog = field.get(catalog)
+            catalog.close()
 
     def stop(self) -> None:
         """End Java at once, with whatever it is doing."""
