@@ -28,6 +28,7 @@ MAX_ITERATIONS, TOLERANCE = 1000, 1e-9  # the largest change of a log share
 PSEUDO_COUNTS = 20.0  # draws at the shares of all users, added to each multinomial of a type
 SAME = 1e-6  # mean log likelihood of a user: starts that differ by less are one
 REST = "rest"
+UNUSUAL = 1.2  # times as often as the mean user: worth saying
 
 
 @dataclass(frozen=True)
@@ -48,18 +49,28 @@ class Mixture:
         """(rows, k) probability of each type, given the counts to the snapshot."""
         return _posterior(np.log(self.shares), counts(rows) @ self.log_shares.T)[0]
 
-    def most_unusual(self, of_type: int) -> tuple[str, float]:
-        """(outcome, ratio) of what a type does more often than the mean user, and most so.
+    @property
+    def ratios(self) -> Array:
+        """(k, outcomes) share of an outcome in its multinomial, over that of the mean user."""
+        return np.exp(self.log_shares) / self._mean
 
-        The ratio is of shares; what is left of a multinomial says nothing, and is left out.
+    def most_telling(self, rows: pd.DataFrame, of_type: NDArray[np.intp]) -> NDArray[np.intp]:
+        """(rows,) place in `outcomes` of what speaks most for `of_type`, the types of the users.
+
+        The user has done it more often than the mean user would have, and so does the type: at
+        least UNUSUAL times as often. Where there is no such outcome, the place of a REST.
         """
-        mean = self.shares @ np.exp(self.log_shares)
-        ratio = np.exp(self.log_shares[of_type]) / mean
-        # what happens often says more than what hardly ever does
-        weight = np.sqrt(mean) * np.log(ratio)
-        weight[[outcome == REST for _, outcome in self.outcomes]] = -np.inf
-        found = int(np.argmax(weight))
-        return self.outcomes[found][1], float(ratio[found])
+        totals, names = np.array(self.outcomes).T
+        counted = counts(rows)
+        expected = counted @ (totals[:, None] == totals) * self._mean
+        says = np.where((self.ratios >= UNUSUAL) & (names != REST), np.log(self.ratios), 0)
+        evidence = (counted - expected) * says[of_type]
+        found = np.argmax(evidence, axis=1)
+        return np.where(evidence.max(axis=1) > 0, found, np.argmax(names == REST))
+
+    @property
+    def _mean(self) -> Array:
+        return self.shares @ np.exp(self.log_shares)
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Mixture:

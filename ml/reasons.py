@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ml.features import BY_NAME, CATEGORIES, CATEGORY_COLUMN, HORIZON_DAYS, THEMES, number
-from ml.mixture import Array
+from ml.mixture import REST, Array
 from ml.models import LISTENER, SESSION_RATE, Model, Parts, load
 
 REASONS = 3
@@ -38,7 +38,7 @@ class Explained:
         typical: median by owner of a part; nan where there is none.
         strength: by owner, the mean of |log odds| that it adds to those of the mean user.
         direction: by owner, above 0 where more of it raises the risk, below 0 where less does.
-        listeners: a sentence for each type of a mixture.
+        habits: of a mixture, a sentence for each type and each outcome that speaks for it.
         model: the fitted model.
     """
 
@@ -46,7 +46,7 @@ class Explained:
     typical: Mapping[str, float]
     strength: Mapping[str, float]
     direction: Mapping[str, float]
-    listeners: tuple[str, ...]
+    habits: tuple[str, ...]
     model: Model
 
     @classmethod
@@ -60,7 +60,7 @@ class Explained:
             typical={name: float(pd.Series(v).median()) for name, (_, v) in by_owner.items()},
             strength={owner: float(np.abs(adds).mean()) for owner, (adds, _) in by_owner.items()},
             direction={owner: _correlation(*both) for owner, both in by_owner.items()},
-            listeners=_listeners(model, rows),
+            habits=_habits(model, rows),
             model=model,
         )
 
@@ -103,7 +103,10 @@ class Explained:
             texts = np.full(len(rows), NO_REASON, dtype=object)
             for i, (owner, (_, value)) in enumerate(by_owner.items()):
                 is_said = speakers[:, place] == i
-                texts[is_said] = self._words(owner, value[is_said])
+                if owner == LISTENER and is_said.any():
+                    texts[is_said] = self._habits_of(rows[is_said], value[is_said])
+                else:
+                    texts[is_said] = self._words(owner, value[is_said])
             found[f"reason_{place + 1}"] = texts
         return found
 
@@ -128,6 +131,13 @@ class Explained:
             return np.ones(len(value), dtype=bool)
         return np.isnan(value) | ((value - typical) * direction > 0)
 
+    def _habits_of(self, rows: pd.DataFrame, of_type: Array) -> NDArray[np.object_]:
+        """(rows,) sentences for users of these types: about what speaks for the type of each."""
+        assert self.model.mixture is not None
+        types, mixture = of_type.astype(np.intp), self.model.mixture
+        place = types * len(mixture.outcomes) + mixture.most_telling(rows, types)
+        return np.array(self.habits, dtype=object)[place]
+
     def _words(self, owner: str, values: Array) -> NDArray[np.object_]:
         """(rows,) sentences; a value that reads the same is put into words once."""
         typical = None if np.isnan(self.typical[owner]) else self.typical[owner]
@@ -136,8 +146,6 @@ class Explained:
         return np.array(texts or [""], dtype=object)[which]
 
     def _sentence(self, owner: str, value: float | None, typical: float | None) -> str:
-        if owner == LISTENER:
-            return self.listeners[int(value or 0)]
         if owner == SESSION_RATE:
             of_most = "" if typical is None else f" (typical: {number(7 * typical)})"
             often = number(7 * (value or 0))
@@ -160,7 +168,7 @@ class Explained:
             typical,
             fields["strength"],
             fields["direction"],
-            tuple(fields["listeners"]),
+            tuple(fields["habits"]),
             load(fields["model"]),
         )
 
@@ -185,18 +193,19 @@ def _by_owner(parts: Parts, center: Sequence[float] | Array) -> dict[str, tuple[
     return found
 
 
-def _listeners(model: Model, rows: pd.DataFrame) -> tuple[str, ...]:
-    """What each type of user does more often than others, and how many of them churn."""
+def _habits(model: Model, rows: pd.DataFrame) -> tuple[str, ...]:
+    """For each type and outcome, type by type: what such users do, and how many of them churn."""
     if model.mixture is None:
         return ()
     types, sentences = model.mixture.probabilities(rows), []
-    for of_type in range(types.shape[1]):
-        name, ratio = model.mixture.most_unusual(of_type)
+    for of_type, ratios in enumerate(model.mixture.ratios):
         rate = np.average(rows["label"], weights=types[:, of_type])
-        sentences.append(
-            f"{number(ratio)} times as many {BY_NAME[name].words} as most; of such users "
-            f"{rate:.0%} cancel within {HORIZON_DAYS} days"
-        )
+        churn = f"of whom {rate:.0%} cancel within {HORIZON_DAYS} days"
+        for (_, name), ratio in zip(model.mixture.outcomes, ratios, strict=True):
+            habit = ""
+            if name != REST:
+                habit = f"with {number(ratio)} times as many {BY_NAME[name].words} as most, "
+            sentences.append(f"Like users {habit}{churn}")
     return tuple(sentences)
 
 

@@ -547,7 +547,7 @@ def test_reasons_are_themes_that_raise_the_risk_strongest_first() -> None:
         typical=typical | {"hours_since_last_song": np.nan},
         strength={},
         direction=dict.fromkeys(Made.reads, 0.5),
-        listeners=(),
+        habits=(),
     )
     found = explained.scored(rows)
     assert found["churn_probability"].tolist() == pytest.approx(
@@ -569,7 +569,7 @@ GUESS = reasons.Explained(
     typical={models.RECENCY: 3.0},
     strength={models.RECENCY: 0.5},
     direction={models.RECENCY: 0.0},
-    listeners=(),
+    habits=(),
 )
 
 
@@ -1438,8 +1438,15 @@ def test_types_are_found_whatever_the_order_and_earlier_rows_do_not_count() -> N
     assert found.shares == pytest.approx([0.75, 0.25], abs=0.01)
     types = found.probabilities(rows)
     assert (types[::4, 1] > 0.99).all() and types[::4].shape == (100, 2)
-    name, ratio = found.most_unusual(1)
-    assert "thumbs_down" in name and ratio == pytest.approx(0.12 / 0.0375, rel=0.1)
+    of_type = np.ones(100, dtype=int)
+    for telling in set(found.most_telling(rows[::4], of_type)):
+        name, ratio = found.outcomes[telling][1], found.ratios[1, telling]
+        assert "thumbs_down" in name and ratio == pytest.approx(0.12 / 0.0375, rel=0.1)
+    # of a user who has done no such thing it is not said
+    (paid, free, adverts) = schema.DRAWS.values()
+    without = rows[::4].assign(**dict.fromkeys((*paid, *free), 0.0))
+    told = {found.outcomes[each][1] for each in found.most_telling(without, of_type)}
+    assert told <= {mixture.REST, *adverts}
     earlier = rows.assign(
         snapshot_date=FIRST - timedelta(days=1), **dict.fromkeys(schema.DRAWS, 1e6)
     )
