@@ -124,6 +124,14 @@ def test_a_session_need_not_remember_tables(checkout: Checkout) -> None:
 
 
 @pytest.mark.spark
+def test_the_folder_of_a_new_warehouse_is_made(checkout: Checkout, tmp_path: Path) -> None:
+    """The engine's Spark was started on another one."""
+    new = {"CHURN_WAREHOUSE": str(tmp_path / "new" / "warehouse")}
+    show = ("show", "--inline", "select 41 + 1 as answer")
+    assert "| " in checkout.run(*DBT, "--no-use-colors", *show, **new).ok().output
+
+
+@pytest.mark.spark
 def test_the_engine_starts_java_anew_where_it_has_ended(checkout: Checkout) -> None:
     java = psutil.Process(checkout.java())
     java.kill()

@@ -347,6 +347,8 @@ def _share(gate: tuple[int, str], settings: dict[str, str]) -> None:
     """
     from pyspark.sql import SparkSession
 
+    from warehouse.session import make_warehouse_folder
+
     of_builder = SparkSession.Builder.getOrCreate
     starting = threading.RLock()
     thread = threading.local()
@@ -364,6 +366,7 @@ def _share(gate: tuple[int, str], settings: dict[str, str]) -> None:
             if not shared:
                 return of_builder(builder)
         (session,) = shared
+        make_warehouse_folder(wanted)
         if not hasattr(thread, "is_ready"):
             # Java has a thread for each of Python's, and the session in use is the thread's
             SparkSession._get_j_spark_session_class(session._jvm).setActiveSession(
