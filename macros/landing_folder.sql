@@ -227,11 +227,14 @@
             ~ "the log files there, or name their folder: dbt build --vars '{raw_path: /path/to/logs}'") }}
     {% elif origin | length > 5 and origin[5] != raw_location() | urlencode and not var('landing_folder_moved') %}
         {{ stop("This warehouse was loaded from " ~ modules.re.sub('%20', ' ', origin[5]) ~ ", not from " ~ raw_location()
-            ~ ". Build other logs in a warehouse of their own: CHURN_WAREHOUSE=/path/to/warehouse dbt build, or in a schema "
-            ~ "of their own: CHURN_SCHEMA=other dbt build. If the folder was moved: dbt build --vars "
+            ~ ". Name its folder: dbt build --vars '{raw_path: " ~ modules.re.sub('%20', ' ', origin[5]) ~ "}'. Other logs go "
+            ~ "into a warehouse of their own: CHURN_WAREHOUSE=/path/to/warehouse dbt build, or into a schema of their "
+            ~ "own: CHURN_SCHEMA=other dbt build. If the folder was moved: dbt build --vars "
             ~ "'{raw_path: " ~ raw_location() ~ ", landing_folder_moved: true}'") }}
     {% elif relation_exists(events) and events.unique_id in selected_resources %}
         {% do check_vanished_files(origin[0] != code_of(events)) %}
+    {% elif events.unique_id in selected_resources %}
+        {% do log("A new warehouse: loading " ~ listing[0] ~ " file(s) from " ~ raw_location() ~ ".", info=True) %}
     {% endif %}
 {% endmacro %}
 

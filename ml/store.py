@@ -149,7 +149,7 @@ def written_scores(
 
 def served_scores(spark: SparkSession, target: Target) -> DataFrame:
     """The rows of churn_scores that readers see."""
-    scores = _table(spark, f"{target.ml}.churn_scores", "dbt has not made it yet")
+    scores = _table(spark, f"{target.ml}.churn_scores", "nothing is built here")
     served = spark.table(f"{target.ml}.served_model")
     return scores.join(served, ["model_run_id", "snapshot_date"], "left_semi")
 
@@ -170,7 +170,7 @@ def serve(spark: SparkSession, target: Target, run_id: str, day: date, served_at
 def assert_writable(spark: SparkSession, target: Target) -> None:
     """Raise ProjectError, before any work is done, when dbt has not made the tables yet."""
     for table in TABLES:
-        _table(spark, f"{target.ml}.{table}", "dbt has not made it yet")
+        _table(spark, f"{target.ml}.{table}", "nothing is built here")
 
 
 def _table(spark: SparkSession, name: str, otherwise: str) -> DataFrame:

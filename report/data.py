@@ -23,7 +23,7 @@ from warehouse.text import printable
 
 # by name: those of one figure lie beside it in `figures`, the others in `queries`
 QUERIES = {path.stem: path for path in sorted(Path(__file__).resolve().parent.rglob("*.sql"))}
-NO_MODEL = "No model has been trained yet: run make train, then make score."
+NO_MODEL = "No model has been trained on this warehouse: run make train, then make score."
 AT_ONCE = 3  # queries
 BUILD_NOT_KEPT = build_shown({}, "")  # what `status` says of a mart without a tag
 PUBLISHED_BEFORE_ALL = ("churn_calendar", "dim_users")

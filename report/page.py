@@ -208,6 +208,8 @@ def risk_list(data: Data) -> Mapping[str, Any]:
     notes = [health(listed), distrust(data["model_figures"].rows)]
     if not pd.isna(today) and today != first.snapshot_date:
         notes.append(f"Today's snapshot is {day(today)}; these scores are older: run make score.")
+    deciles = data["risk_by_decile"].rows
+    scored = 0 if deciles.empty else int(deciles["users"].sum())
     seen = listed["last_event_at"].map("{:%Y-%m-%d}".format, na_action="ignore")
     rows = listed.assign(last_event=seen).astype(object)
     rows = rows.where(rows.notna(), "")
@@ -221,6 +223,7 @@ def risk_list(data: Data) -> Mapping[str, Any]:
         "snapshot_date": first.snapshot_date,
         "rows": [{**row, "reasons": reasons(row)} for row in rows.to_dict("records")],
         "all_users": int(first.all_users),
+        "left_users": max(0, scored - int(first.all_users)),
         "levels": sorted({*rows["level"]} - {""}),
         "states": sorted({*rows["state"]} - {""}),
         "figures": figures_of("risk", data),

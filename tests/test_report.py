@@ -440,7 +440,7 @@ def test_a_reader_without_spark_has_the_same_text(project: Project, warehouse: P
 def test_without_a_model_it_is_written_and_says_so(without_model: Written) -> None:
     assert without_model.status == 0
     text = Reader(without_model.html).text
-    assert text.count("No model has been trained yet: run make train") == 2
+    assert text.count("No model has been trained on this warehouse: run make train") == 2
     assert "none trained yet" in text
     assert "Churn rate by gender and plan" in text
     assert without_model.html.count('role="img"') > 15
@@ -479,7 +479,7 @@ def test_a_log_of_one_day_has_a_report_that_says_what_is_missing(
     html = page.render(read, Assumptions(), datetime.now(timezone.utc))
     text = " ".join(Reader(html).text.split())
     for said in ("A log of one day has no snapshot yet.", "The log has no complete week yet.",
-                 "No model has been trained yet", "Snapshot of –."):  # fmt: skip
+                 "No model has been trained on this warehouse", "Snapshot of –."):  # fmt: skip
         assert said in text
 
 
