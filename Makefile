@@ -25,6 +25,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY_DEV) ## Make .venv with all: packages, Java, jars (PYTHON=<path> chooses the Python)
+	@echo 'Next: make demo, or: . .venv/bin/activate && dbt build'
 
 # What builds, the model and the report need; then what lint, tests and EMR need besides.
 SETUP = PATH='$(SHELL_PATH)' PYTHON='$(PYTHON)' sh tools/setup.sh

@@ -173,6 +173,12 @@ class Explained:
         )
 
 
+def told(reasons: Sequence[str | None]) -> list[str]:
+    """Those of a user that say something, each once: NO_REASON only where there is no other."""
+    found = [each for each in dict.fromkeys(reasons) if each]
+    return [each for each in found if each != NO_REASON] or found
+
+
 def _theme(owner: str) -> str:
     of_types = {LISTENER: "habits", SESSION_RATE: "activity"}
     return of_types.get(owner) or BY_NAME[owner].theme

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ml.models import model_name
+from ml.reasons import told
 from report import svg
 from report.curves import of_chosen
 from report.data import NO_MODEL, Data
@@ -221,7 +222,10 @@ def risk_list(data: Data) -> Mapping[str, Any]:
         f"{percent(first.churn_probability)}: {first.reason_1[:1].lower() + first.reason_1[1:]}.",
         "is_trustworthy": not health(listed),
         "snapshot_date": first.snapshot_date,
-        "rows": [{**row, "reasons": reasons(row)} for row in rows.to_dict("records")],
+        "rows": [
+            {**row, "reasons": told([row[f"reason_{i}"] for i in (1, 2, 3)])}
+            for row in rows.to_dict("records")
+        ],
         "all_users": int(first.all_users),
         "left_users": max(0, scored - int(first.all_users)),
         "levels": sorted({*rows["level"]} - {""}),
@@ -234,8 +238,3 @@ def health(listed: pd.DataFrame) -> str:
     """What monitoring says against the scores of the listed users, else ''."""
     reason = listed["distrust_reason"].iloc[0]
     return f"Do not trust these scores. {reason}" if isinstance(reason, str) else ""
-
-
-def reasons(row: Mapping[str, object]) -> Sequence[str]:
-    """The reasons of a user, each once."""
-    return list(dict.fromkeys(str(row[f"reason_{i}"]) for i in (1, 2, 3) if row[f"reason_{i}"]))

@@ -563,6 +563,11 @@ def test_reasons_are_themes_that_raise_the_risk_strongest_first() -> None:
     ]
 
 
+def test_that_nothing_else_is_a_reason_is_told_where_it_is_all() -> None:
+    assert reasons.told(["On the free plan", reasons.NO_REASON, None]) == ["On the free plan"]
+    assert reasons.told([reasons.NO_REASON] * 3) == [reasons.NO_REASON]
+
+
 GUESS = reasons.Explained(
     model=models.Rates((), (0.1,)),
     center=(0.5,),

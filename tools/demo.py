@@ -347,6 +347,7 @@ def about_model(metrics: dict[str, Any]) -> list[str]:
 
 def score(spark: SparkSession, target: Target, artifacts: Path, progress: Progress) -> AtRisk:
     """Score today's users; returns those most at risk."""
+    from ml.reasons import told
     from ml.score import score as score_users
 
     with progress.step("score") as log:
@@ -355,7 +356,7 @@ def score(spark: SparkSession, target: Target, artifacts: Path, progress: Progre
         risk = spark.table(f"{target.published}.churn_risk").orderBy("risk_rank")
         at_risk = []
         for row in risk.limit(AT_RISK_SHOWN).collect():
-            reasons = "; ".join(filter(None, (row.reason_1, row.reason_2, row.reason_3)))
+            reasons = "; ".join(told([row.reason_1, row.reason_2, row.reason_3]))
             at_risk.append((str(row.user_id), f"{row.churn_probability:.1%}", reasons))
         return at_risk
 

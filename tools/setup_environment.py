@@ -178,7 +178,7 @@ def main() -> int:
         compile_bytecode()
     make_folders()
     check_cache()
-    print("Ready. Next: make demo, or: . .venv/bin/activate && dbt build")
+    print("Ready.")
     return 0
 
 

@@ -122,6 +122,7 @@ def forget(
             f"of the users' lines. Fix what dbt names above. {AGAIN}"
         )
     with at_work(connection, "forget", dry_run, say, wait):
+        say("Dropping all earlier versions of the tables, some seconds for each ...")
         say(_drop_earlier_versions(connection, users))
         for sentence in _left_to_do(connection):
             say(sentence)
