@@ -226,8 +226,9 @@
         {{ stop("No raw logs in " ~ raw_location() ~ " (looked for " ~ var('raw_file_glob') ~ " in it and below). Put "
             ~ "the log files there, or name their folder: dbt build --vars '{raw_path: /path/to/logs}'") }}
     {% elif origin | length > 5 and origin[5] != raw_location() | urlencode and not var('landing_folder_moved') %}
-        {{ stop("This warehouse was loaded from " ~ modules.re.sub('%20', ' ', origin[5]) ~ ", not from " ~ raw_location()
-            ~ ". Name its folder: dbt build --vars '{raw_path: " ~ modules.re.sub('%20', ' ', origin[5]) ~ "}'. Other logs go "
+        {% set folder = run_query("select url_decode('" ~ origin[5] ~ "')").rows[0][0] %}
+        {{ stop("This warehouse was loaded from " ~ folder ~ ", not from " ~ raw_location()
+            ~ ". Name its folder: dbt build --vars '{raw_path: " ~ folder ~ "}'. Other logs go "
             ~ "into a warehouse of their own: CHURN_WAREHOUSE=/path/to/warehouse dbt build, or into a schema of their "
             ~ "own: CHURN_SCHEMA=other dbt build. If the folder was moved: dbt build --vars "
             ~ "'{raw_path: " ~ raw_location() ~ ", landing_folder_moved: true}'") }}

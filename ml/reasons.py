@@ -91,6 +91,9 @@ class Explained:
         has_reason = (of_theme > 0) & (np.take_along_axis(speaks, speaker, axis=1) > 0)
         order = np.argsort(np.where(has_reason, -of_theme, np.inf), axis=1, kind="stable")
         speakers = np.take_along_axis(np.where(has_reason, speaker, -1), order, axis=1)
+        values = {owner: value for owner, (_, value) in by_owner.items()}
+        if LISTENER in values:
+            values[LISTENER] = self._habits_of(rows, values[LISTENER])
         found = pd.DataFrame(
             {
                 "snapshot_date": rows["snapshot_date"].to_numpy(),
@@ -101,12 +104,9 @@ class Explained:
         )
         for place in range(REASONS):
             texts = np.full(len(rows), NO_REASON, dtype=object)
-            for i, (owner, (_, value)) in enumerate(by_owner.items()):
+            for i, (owner, value) in enumerate(values.items()):
                 is_said = speakers[:, place] == i
-                if owner == LISTENER and is_said.any():
-                    texts[is_said] = self._habits_of(rows[is_said], value[is_said])
-                else:
-                    texts[is_said] = self._words(owner, value[is_said])
+                texts[is_said] = self._words(owner, value[is_said])
             found[f"reason_{place + 1}"] = texts
         return found
 
@@ -131,12 +131,12 @@ class Explained:
             return np.ones(len(value), dtype=bool)
         return np.isnan(value) | ((value - typical) * direction > 0)
 
-    def _habits_of(self, rows: pd.DataFrame, of_type: Array) -> NDArray[np.object_]:
-        """(rows,) sentences for users of these types: about what speaks for the type of each."""
+    def _habits_of(self, rows: pd.DataFrame, of_type: Array) -> Array:
+        """(rows,) places in `habits`, of what speaks for the types of the users."""
         assert self.model.mixture is not None
         types, mixture = of_type.astype(np.intp), self.model.mixture
         place = types * len(mixture.outcomes) + mixture.most_telling(rows, types)
-        return np.array(self.habits, dtype=object)[place]
+        return place.astype(float)
 
     def _words(self, owner: str, values: Array) -> NDArray[np.object_]:
         """(rows,) sentences; a value that reads the same is put into words once."""
@@ -146,6 +146,8 @@ class Explained:
         return np.array(texts or [""], dtype=object)[which]
 
     def _sentence(self, owner: str, value: float | None, typical: float | None) -> str:
+        if owner == LISTENER:
+            return self.habits[int(value or 0)]
         if owner == SESSION_RATE:
             of_most = "" if typical is None else f" (typical: {number(7 * typical)})"
             often = number(7 * (value or 0))

@@ -29,6 +29,7 @@ DBT = (
 )
 ENDLESS = "select count(*) as n from range(1000000000000) where id % 7 = 3"
 
+ANSWER = ("show", "--inline", "select 41 + 1 as answer")
 WITHOUT_MEMORY = """
 import sys
 
@@ -127,8 +128,8 @@ def test_a_session_need_not_remember_tables(checkout: Checkout) -> None:
 def test_the_folder_of_a_new_warehouse_is_made(checkout: Checkout, tmp_path: Path) -> None:
     """The engine's Spark was started on another one."""
     new = {"CHURN_WAREHOUSE": str(tmp_path / "new" / "warehouse")}
-    show = ("show", "--inline", "select 41 + 1 as answer")
-    assert "| " in checkout.run(*DBT, "--no-use-colors", *show, **new).ok().output
+    shown = checkout.run(*DBT, "--no-use-colors", *ANSWER, **new).ok()
+    assert shown.lines_with(r"\| +42 \|")
 
 
 @pytest.mark.spark
@@ -137,7 +138,7 @@ def test_the_engine_starts_java_anew_where_it_has_ended(checkout: Checkout) -> N
     java.kill()
     while java.status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.1)
-    assert "42" in checkout.dbt("show", "--inline", "select 41 + 1 as answer").ok().output
+    assert checkout.dbt(*ANSWER).ok().lines_with(r"\| +42 \|")
     assert checkout.java() != java.pid
 
 
@@ -204,7 +205,7 @@ def test_what_a_killed_command_began_ends_with_it(checkout: Checkout, number: in
     endless.wait(60)
     assert endless.returncode
     # the engine goes on, with another Java
-    assert checkout.dbt("show", "--inline", "select 41 + 1 as answer").ok().lines_with(r"\b42\b")
+    assert checkout.dbt(*ANSWER).ok().lines_with(r"\b42\b")
     assert not psutil.pid_exists(java)
     assert checkout.java() != java
 

@@ -434,8 +434,7 @@ def next_commands(demo: Path, raw: Path, is_scored: bool) -> str:
         )
     own = json.dumps({"raw_path": "/path/to/logs" if raw == SIMULATED else str(raw)})
     lines += [
-        "Logs of your own get a warehouse of their own. Each build loads the files that are",
-        "new:",
+        "Logs of your own get a warehouse of their own. Each build loads the new files:",
         f"  CHURN_WAREHOUSE=data/mine dbt build --vars {shlex.quote(own)}",
     ]
     return "\n".join(lines)

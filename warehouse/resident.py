@@ -362,11 +362,11 @@ def _share(gate: tuple[int, str], settings: dict[str, str]) -> None:
                 if differing:
                     print(f"Without the engine's Spark, as {differing} differs.", file=sys.stderr)
                 else:
+                    make_warehouse_folder(wanted)
                     shared.append(_session(gate))
             if not shared:
                 return of_builder(builder)
         (session,) = shared
-        make_warehouse_folder(wanted)
         if not hasattr(thread, "is_ready"):
             # Java has a thread for each of Python's, and the session in use is the thread's
             SparkSession._get_j_spark_session_class(session._jvm).setActiveSession(
